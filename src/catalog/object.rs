@@ -1,0 +1,125 @@
+//! A relation's definition, as it is kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, SqlState};
+use crate::types::{PgType, Position, RelationId};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct QualifiedName {
+    pub schema: String,
+    pub name: String,
+}
+
+impl fmt::Display for QualifiedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.schema == super::SCHEMA { f.write_str(&self.name) } else { write!(f, "{}.{}", self.schema, self.name) }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub pg_type: PgType,
+    pub nullable: bool,
+    /// The DEFAULT expression as SQL.
+    pub default: Option<String>,
+}
+
+/// What a relation is, with what only that kind has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ObjectKind {
+    /// `primary_key` holds column indices, ascending; empty: none.
+    Table {
+        primary_key: Vec<usize>,
+    },
+    Source(SourceDefinition),
+    /// A name for a query; nothing runs.
+    View,
+    /// A maintained view. `key`: columns that no two rows share, if the planner proved some.
+    MaterializedView {
+        key: Option<Vec<usize>>,
+    },
+    /// A maintained query whose changes go out; for now only to nowhere (`connector = 'blackhole'`).
+    Sink,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceDefinition {
+    /// WITH (…): lower-case keys, `connector` among them.
+    pub options: BTreeMap<String, String>,
+    /// PLAIN.
+    pub format: String,
+    /// JSON, CSV, PARQUET or NATIVE (the connector makes rows itself).
+    pub encode: String,
+    /// ENCODE CSV (…): lower-case keys.
+    pub encode_options: BTreeMap<String, String>,
+    pub watermark: Option<WatermarkDefinition>,
+    /// Where reading starts, made concrete when the source was created, so that every reader sees the same rows.
+    pub start: Position,
+}
+
+/// `WATERMARK FOR column AS expression`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WatermarkDefinition {
+    pub column: usize,
+    /// The expression's SQL.
+    pub expression: String,
+    /// What it subtracts from the column, in microseconds.
+    pub delay_us: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Object {
+    pub id: RelationId,
+    pub name: QualifiedName,
+    pub kind: ObjectKind,
+    pub columns: Vec<Column>,
+    /// For views, the SELECT; for others, the whole CREATE statement.
+    pub definition: String,
+    /// What it reads directly.
+    pub depends_on: Vec<RelationId>,
+}
+
+impl Object {
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(|c| c.pg_type.field(&c.name, c.nullable)).collect::<Vec<_>>()))
+    }
+
+    /// `pg_class.relkind`: sources read as foreign tables, as they do in RisingWave's clients.
+    pub fn relkind(&self) -> char {
+        match self.kind {
+            ObjectKind::Table { .. } => 'r',
+            ObjectKind::Source(_) => 'f',
+            ObjectKind::View => 'v',
+            ObjectKind::MaterializedView { .. } => 'm',
+            ObjectKind::Sink => 'f',
+        }
+    }
+
+    /// As error messages and command tags name the kind.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            ObjectKind::Table { .. } => "table",
+            ObjectKind::Source(_) => "source",
+            ObjectKind::View => "view",
+            ObjectKind::MaterializedView { .. } => "materialized view",
+            ObjectKind::Sink => "sink",
+        }
+    }
+
+    pub fn to_record(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an object has only string keys")
+    }
+
+    /// XX001 if the record cannot be read.
+    pub fn from_record(record: &[u8]) -> Result<Object> {
+        serde_json::from_slice(record)
+            .map_err(|e| Error::new(SqlState::DATA_CORRUPTED, format!("unreadable catalog record: {e}")))
+    }
+}

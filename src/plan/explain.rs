@@ -1,0 +1,116 @@
+//! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
+
+use std::fmt::Write;
+
+use super::{AggregateCall, StreamNode, StreamPlan, Window};
+
+/// One line for each operator.
+pub fn lines(plan: &StreamPlan) -> Vec<String> {
+    let mut lines = vec![];
+    describe(plan, 0, &mut lines);
+    lines
+}
+
+fn describe(plan: &StreamPlan, depth: usize, lines: &mut Vec<String>) {
+    let indent = if depth == 0 { String::new() } else { format!("{}→ ", "  ".repeat(depth)) };
+    lines.push(format!("{indent}{} {}", operator(plan), properties(plan)));
+    for input in plan.inputs() {
+        describe(input, depth + 1, lines);
+    }
+}
+
+fn operator(plan: &StreamPlan) -> String {
+    let input_name = |column: usize| match plan.inputs().first() {
+        Some(input) => input.schema.field(column).name().clone(),
+        None => format!("#{column}"),
+    };
+    match &plan.node {
+        StreamNode::Scan { name, .. } => format!("stream_scan {name} [{}]", column_names(plan)),
+        StreamNode::Values { batch } => format!("stream_values [{} rows]", batch.num_rows()),
+        StreamNode::Filter { predicate, .. } => format!("stream_filter [{predicate}]"),
+        StreamNode::Project { exprs, .. } => {
+            let list: Vec<String> = exprs
+                .iter()
+                .zip(plan.schema.fields())
+                .map(|(expr, field)| {
+                    let text = expr.to_string();
+                    // A plain column prints as `name@index`.
+                    match text.split_once('@') {
+                        Some((name, index)) if name == field.name() && index.bytes().all(|b| b.is_ascii_digit()) => {
+                            name.to_string()
+                        }
+                        _ => format!("{text} as {}", field.name()),
+                    }
+                })
+                .collect();
+            format!("stream_project [{}]", list.join(", "))
+        }
+        StreamNode::Window { time_column, window, .. } => match window {
+            Window::Tumble { size_us, offset_us } => {
+                format!("stream_tumble [{}, size {}{}]", input_name(*time_column), span(*size_us), shift(*offset_us))
+            }
+            Window::Hop { slide_us, size_us, offset_us } => format!(
+                "stream_hop [{}, slide {}, size {}{}]",
+                input_name(*time_column),
+                span(*slide_us),
+                span(*size_us),
+                shift(*offset_us)
+            ),
+        },
+        StreamNode::Join { left, right, left_keys, right_keys, residual } => {
+            let mut text = String::from("stream_hash_join [");
+            for (index, (l, r)) in left_keys.iter().zip(right_keys).enumerate() {
+                let comma = if index == 0 { "" } else { ", " };
+                let _ = write!(text, "{comma}{} = {}", left.schema.field(*l).name(), right.schema.field(*r).name());
+            }
+            if let Some(residual) = residual {
+                let _ = write!(text, "; {residual}");
+            }
+            text + "]"
+        }
+        StreamNode::Aggregate { keys, calls, .. } => {
+            let keys: Vec<String> = keys.iter().map(|&key| input_name(key)).collect();
+            let calls: Vec<&str> = calls.iter().map(|AggregateCall { name, .. }| name.as_str()).collect();
+            if calls.is_empty() {
+                format!("stream_distinct [{}]", keys.join(", "))
+            } else {
+                format!("stream_hash_aggregate [by {}] [{}]", keys.join(", "), calls.join(", "))
+            }
+        }
+        StreamNode::Union { .. } => "stream_union".to_string(),
+    }
+}
+
+fn properties(plan: &StreamPlan) -> String {
+    let mut known = vec![];
+    let name = |column: usize| plan.schema.field(column).name().clone();
+    if plan.properties.append_only {
+        known.push("append-only".to_string());
+    }
+    if let Some(key) = &plan.properties.key {
+        known.push(format!("key: ({})", key.iter().map(|&c| name(c)).collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(time) = plan.properties.time {
+        known.push(format!("time: {} − {}", name(time.column), span(time.delay_us)));
+    }
+    format!("{{{}}}", known.join("; "))
+}
+
+fn column_names(plan: &StreamPlan) -> String {
+    plan.schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn shift(offset_us: i64) -> String {
+    if offset_us == 0 { String::new() } else { format!(", offset {}", span(offset_us)) }
+}
+
+/// A span of time in its largest whole unit: `90 s`, `1 h`, `250 ms`.
+pub fn span(us: i64) -> String {
+    const UNITS: [(&str, i64); 5] =
+        [("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+    match UNITS.iter().find(|(_, unit)| us != 0 && us % unit == 0) {
+        Some((name, unit)) => format!("{} {name}", us / unit),
+        None if us == 0 => "0 s".to_string(),
+        None => format!("{us} µs"),
+    }
+}

@@ -1,0 +1,121 @@
+//! The stream plan: what a maintained view computes, as a tree of incremental operators, and what is known of each
+//! operator's output.
+//!
+//! `sql` lowers a bound query to a [`StreamPlan`]; `dataflow` builds operators from it; EXPLAIN prints it
+//! ([`explain`]). Scalar expressions are DataFusion physical expressions over the input's columns. A plan knows no
+//! epoch and no worker: exchanges are put in by `dataflow` where [`StreamPlan::partitioning`] asks for them.
+
+pub mod explain;
+mod properties;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+
+pub use properties::{Properties, TimeColumn};
+
+use crate::types::RelationId;
+
+/// One operator of a view with its inputs. `schema` is that of the rows that come out.
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub node: StreamNode,
+    pub schema: SchemaRef,
+    pub properties: Properties,
+}
+
+#[derive(Clone, Debug)]
+pub enum StreamNode {
+    /// The deltas of a table, source or view, cut to `columns` (indices into the relation's columns, ascending).
+    Scan { relation: RelationId, name: String, columns: Vec<usize> },
+    /// Rows that are there from the start and never change.
+    Values { batch: RecordBatch },
+    /// Keeps rows whose predicate is true.
+    Filter { input: Box<StreamPlan>, predicate: Arc<dyn PhysicalExpr> },
+    /// One expression for each output column.
+    Project { input: Box<StreamPlan>, exprs: Vec<Arc<dyn PhysicalExpr>> },
+    /// Appends `window_start` and `window_end` to each row, once for each window that holds the row's time.
+    /// Rows whose time is NULL belong to no window and fall out.
+    Window { input: Box<StreamPlan>, time_column: usize, window: Window },
+    /// Inner equi-join; output columns are the left input's, then the right's.
+    /// NULL keys match nothing. `residual` sees the output columns.
+    Join {
+        left: Box<StreamPlan>,
+        right: Box<StreamPlan>,
+        left_keys: Vec<usize>,
+        right_keys: Vec<usize>,
+        residual: Option<Arc<dyn PhysicalExpr>>,
+    },
+    /// Output columns are the keys, then one for each call. Without keys there is exactly one row, also over an empty
+    /// input; without calls this is DISTINCT.
+    Aggregate { input: Box<StreamPlan>, keys: Vec<usize>, calls: Vec<AggregateCall> },
+    /// UNION ALL; the inputs have equal column types.
+    Union { inputs: Vec<StreamPlan> },
+}
+
+/// Windows of event time; all in microseconds. Window starts are `offset + n · slide`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    Tumble { size_us: i64, offset_us: i64 },
+    Hop { slide_us: i64, size_us: i64, offset_us: i64 },
+}
+
+/// One aggregate function over columns of the input (arguments are projected beforehand).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateCall {
+    pub kind: AggregateKind,
+    /// `None` only for `count(*)`.
+    pub argument: Option<usize>,
+    /// A Boolean column: rows where it is not true do not count (`FILTER (WHERE …)`).
+    pub filter: Option<usize>,
+    pub distinct: bool,
+    /// The result type that the planner promised.
+    pub data_type: DataType,
+    /// As printed by EXPLAIN, and the output column's name.
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateKind {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+}
+
+impl StreamPlan {
+    /// The operator's inputs, left to right.
+    pub fn inputs(&self) -> Vec<&StreamPlan> {
+        match &self.node {
+            StreamNode::Scan { .. } | StreamNode::Values { .. } => vec![],
+            StreamNode::Filter { input, .. }
+            | StreamNode::Project { input, .. }
+            | StreamNode::Window { input, .. }
+            | StreamNode::Aggregate { input, .. } => vec![input],
+            StreamNode::Join { left, right, .. } => vec![left, right],
+            StreamNode::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
+    /// Each relation that the plan reads, with the columns of it that any scan needs; ascending, each once.
+    pub fn relations(&self) -> std::collections::BTreeMap<RelationId, Vec<usize>> {
+        let mut relations = std::collections::BTreeMap::new();
+        self.collect_relations(&mut relations);
+        relations
+    }
+
+    fn collect_relations(&self, relations: &mut std::collections::BTreeMap<RelationId, Vec<usize>>) {
+        if let StreamNode::Scan { relation, columns, .. } = &self.node {
+            let all = relations.entry(*relation).or_default();
+            all.extend(columns);
+            all.sort_unstable();
+            all.dedup();
+        }
+        for input in self.inputs() {
+            input.collect_relations(relations);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! One client's session: a statement in, an effect out.
+//!
+//! ```text
+//! text ──sql::parse──▶ Statement ──prepare──▶ Prepared ──execute(params)──▶ Outcome
+//! ```
+//!
+//! The protocol (`pg`) drives a [`Session`] and turns [`Outcome`]s into messages; nothing here knows the wire.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+
+use crate::error::{Error, Result};
+use crate::types::PgType;
+
+/// What all sessions share: catalog, runtime, query engine, settings, the registry of running sessions.
+pub struct Shared {}
+
+/// Cancels whatever the session is executing (57014). Held by the registry under (pid, secret key).
+pub struct CancelHandle {}
+
+pub struct Session {}
+
+/// A statement that was parsed and bound once, with the types of its parameters and of its result.
+pub struct Prepared {
+    pub parameters: Vec<PgType>,
+    /// `None` if it returns no rows.
+    pub fields: Option<Vec<FieldRef>>,
+}
+
+/// What a statement did.
+pub enum Outcome {
+    /// Rows, to be counted into the tag `{tag} {n}` (`SELECT 3`, `FETCH 2`; `SHOW` has no count).
+    Rows { schema: SchemaRef, stream: SendableRecordBatchStream, tag: &'static str, counted: bool },
+    /// `INSERT 0 3`, `CREATE TABLE`, `BEGIN`.
+    Done { tag: String },
+    /// The client now sends rows: call [`Session::copy_in`] with each piece, then [`Session::copy_done`].
+    CopyIn(Box<CopyIn>),
+    /// COPY … TO STDOUT: lines ready to send.
+    CopyOut { column_count: usize, binary: bool, lines: futures::stream::BoxStream<'static, Result<bytes::Bytes>> },
+    /// The empty query.
+    Empty,
+}
+
+/// A COPY … FROM STDIN under way.
+pub struct CopyIn {
+    pub column_count: usize,
+    pub binary: bool,
+}
+
+/// As ReadyForQuery says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionStatus {
+    Idle,
+    Open,
+    Failed,
+}
+
+/// A NOTICE or WARNING for the client, sent before the statement's own answer.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub severity: &'static str,
+    pub error: Error,
+}
+
+impl Session {
+    /// `parameters`: the start-up message's (user, database, application_name, options …). FATAL errors: 3D000, 28000.
+    pub fn start(shared: Arc<Shared>, parameters: &[(String, String)]) -> Result<Session> {
+        let _ = (shared, parameters);
+        unimplemented!()
+    }
+
+    /// Splits a simple query into statements, each with its byte range in `text`.
+    pub fn parse(&self, text: &str) -> Result<Vec<crate::sql::Statement>> {
+        let _ = text;
+        unimplemented!()
+    }
+
+    /// Binds a statement. `parameter_types` are the client's hints (`None`: infer).
+    pub async fn prepare(
+        &mut self,
+        statement: crate::sql::Statement,
+        parameter_types: &[Option<PgType>],
+    ) -> Result<Prepared> {
+        let _ = (statement, parameter_types);
+        unimplemented!()
+    }
+
+    /// Runs a prepared statement. Errors put an open transaction into the failed state.
+    pub async fn execute(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let _ = (prepared, parameters);
+        unimplemented!()
+    }
+
+    pub async fn copy_in(&mut self, copy: &mut CopyIn, data: &[u8]) -> Result<()> {
+        let _ = (copy, data);
+        unimplemented!()
+    }
+
+    /// Ends the copy; the tag is `COPY n`.
+    pub async fn copy_done(&mut self, copy: Box<CopyIn>) -> Result<String> {
+        let _ = copy;
+        unimplemented!()
+    }
+
+    /// The client gave up (CopyFail), or an error ended it.
+    pub fn copy_fail(&mut self, copy: Box<CopyIn>) {
+        let _ = copy;
+    }
+
+    pub fn transaction_status(&self) -> TransactionStatus {
+        unimplemented!()
+    }
+
+    /// Any error seen by the protocol itself (a bad parameter, a bad portal) fails an open transaction too.
+    pub fn fail_transaction(&mut self) {}
+
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        unimplemented!()
+    }
+
+    /// Settings to report: all of Postgres' thirteen at the start, later those that changed since the last call.
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        unimplemented!()
+    }
+
+    /// (pid, secret key) for BackendKeyData.
+    pub fn backend_key(&self) -> (i32, i32) {
+        unimplemented!()
+    }
+
+    /// Display settings that the encoders need: time zone, DateStyle, IntervalStyle, bytea_output, extra_float_digits.
+    pub fn time_zone(&self) -> chrono_tz::Tz {
+        unimplemented!()
+    }
+}
+
+impl Shared {
+    /// Cancels the session with this key, if there is one. Never tells which.
+    pub fn cancel(&self, pid: i32, secret: i32) {
+        let _ = (pid, secret);
+    }
+}

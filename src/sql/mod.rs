@@ -1,0 +1,17 @@
+//! The dialect: text to statements, statements to plans.
+//!
+//! 1. [`parser`] reads a [`Statement`]: Postgres' grammar, plus `CREATE SOURCE … WATERMARK FOR`, `EMIT`, windows.
+//! 2. [`bind`] turns a query into a DataFusion logical plan: names are looked up through a [`RelationResolver`],
+//!    `TUMBLE` and `HOP` become projections, Postgres spellings that DataFusion does not have are rewritten.
+//! 3. [`lower`] turns the optimised logical plan of a view into a [`crate::plan::StreamPlan`], or says by name what
+//!    cannot be maintained yet.
+//!
+//! Only this room names the parser.
+
+pub mod bind;
+pub mod lower;
+pub mod parser;
+mod statement;
+
+pub use bind::{BoundDml, RelationResolver, ResolvedRelation};
+pub use statement::*;

@@ -1,0 +1,272 @@
+//! What a client can say, one variant for each kind of effect.
+//!
+//! Queries keep the parser's tree inside an opaque [`Query`], so that only `sql` knows the parser.
+
+use std::collections::BTreeMap;
+
+use sqlparser::ast;
+
+use crate::types::PgType;
+
+/// One statement with its own text (no trailing semicolon).
+#[derive(Clone, Debug)]
+pub struct Statement {
+    pub kind: StatementKind,
+    pub text: String,
+    /// Characters before this statement in the client's message, to make error positions right.
+    pub offset: usize,
+}
+
+/// SELECT, VALUES, TABLE, WITH: bound by [`super::bind::bind_query`].
+#[derive(Clone, Debug)]
+pub struct Query(pub(super) Box<ast::Query>);
+
+/// INSERT, UPDATE, DELETE: bound by [`super::bind::bind_dml`].
+#[derive(Clone, Debug)]
+pub struct Dml(pub(super) Box<ast::Statement>);
+
+/// A possibly qualified name, folded to its final case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum StatementKind {
+    Query(Query),
+    Dml(Dml),
+    CreateTable(CreateTable),
+    CreateSource(CreateSource),
+    CreateView {
+        name: Name,
+        columns: Vec<String>,
+        query: Query,
+        query_text: String,
+        or_replace: bool,
+    },
+    CreateMaterializedView(CreateMaterializedView),
+    /// `CREATE SINK name AS SELECT … | FROM relation WITH (connector = …)`.
+    CreateSink {
+        name: Name,
+        if_not_exists: bool,
+        query: Query,
+        query_text: String,
+        options: BTreeMap<String, String>,
+    },
+    CreateSchema {
+        name: String,
+        if_not_exists: bool,
+    },
+    Drop {
+        kind: DropKind,
+        names: Vec<Name>,
+        if_exists: bool,
+        cascade: bool,
+    },
+    Truncate {
+        names: Vec<Name>,
+    },
+    /// EXPLAIN a query, or the query of CREATE MATERIALIZED VIEW (then with the stream plan).
+    Explain {
+        statement: Box<Statement>,
+        analyze: bool,
+        verbose: bool,
+    },
+    Copy(Copy),
+    Show(Show),
+    /// `SET [SESSION|LOCAL] name = value`; `None`: DEFAULT.
+    Set {
+        name: String,
+        value: Option<String>,
+        local: bool,
+    },
+    /// `None`: RESET ALL.
+    Reset {
+        name: Option<String>,
+    },
+    Begin {
+        read_only: bool,
+    },
+    Commit,
+    Rollback,
+    Savepoint {
+        name: String,
+    },
+    ReleaseSavepoint {
+        name: String,
+    },
+    RollbackToSavepoint {
+        name: String,
+    },
+    Declare {
+        name: String,
+        query: Query,
+        query_text: String,
+        binary: bool,
+        hold: bool,
+    },
+    Fetch {
+        name: String,
+        count: FetchCount,
+        move_only: bool,
+    },
+    /// `None`: CLOSE ALL.
+    Close {
+        name: Option<String>,
+    },
+    Prepare {
+        name: String,
+        types: Vec<PgType>,
+        statement: Box<Statement>,
+    },
+    /// EXECUTE with its arguments as SQL expressions without columns.
+    Execute {
+        name: String,
+        arguments: Vec<Query>,
+    },
+    /// `None`: DEALLOCATE ALL.
+    Deallocate {
+        name: Option<String>,
+    },
+    /// DISCARD ALL and its kin.
+    Discard,
+    /// LISTEN, UNLISTEN, NOTIFY: accepted as clients send them on reset; the word is the command tag.
+    Listen {
+        tag: &'static str,
+    },
+    /// Waits until all acknowledged writes are in every view. They are by design, so it returns at once.
+    Flush,
+    Empty,
+}
+
+#[derive(Clone, Debug)]
+pub struct ColumnDefinition {
+    pub name: String,
+    pub pg_type: PgType,
+    pub nullable: bool,
+    /// DEFAULT as SQL.
+    pub default: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    pub name: Name,
+    pub if_not_exists: bool,
+    pub columns: Vec<ColumnDefinition>,
+    /// Column indices.
+    pub primary_key: Vec<usize>,
+    /// CREATE TABLE … AS.
+    pub query: Option<Query>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateSource {
+    pub name: Name,
+    pub if_not_exists: bool,
+    /// May be empty for a connector that knows its own columns.
+    pub columns: Vec<ColumnDefinition>,
+    pub watermark: Option<Watermark>,
+    /// WITH (…): lower-case keys.
+    pub options: BTreeMap<String, String>,
+    /// Upper case: PLAIN, or NATIVE where there is no FORMAT clause.
+    pub format: String,
+    /// Upper case: JSON, CSV, PARQUET, NATIVE.
+    pub encode: String,
+    /// Lower-case keys.
+    pub encode_options: BTreeMap<String, String>,
+}
+
+/// `WATERMARK FOR column AS column [- INTERVAL '…']`.
+#[derive(Clone, Debug)]
+pub struct Watermark {
+    pub column: usize,
+    pub expression: String,
+    pub delay_us: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateMaterializedView {
+    pub name: Name,
+    pub if_not_exists: bool,
+    pub columns: Vec<String>,
+    pub query: Query,
+    pub query_text: String,
+    /// WITH (…): lower-case keys; the session refuses those it does not know.
+    pub options: BTreeMap<String, String>,
+    pub emit_on_window_close: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropKind {
+    Table,
+    Source,
+    View,
+    MaterializedView,
+    Sink,
+    Schema,
+}
+
+#[derive(Clone, Debug)]
+pub struct Copy {
+    pub subject: CopySubject,
+    pub direction: CopyDirection,
+    pub options: CopyOptions,
+}
+
+#[derive(Clone, Debug)]
+pub enum CopySubject {
+    /// `columns` empty: all.
+    Table {
+        name: Name,
+        columns: Vec<String>,
+    },
+    Query(Query),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyDirection {
+    FromStdin,
+    ToStdout,
+}
+
+#[derive(Clone, Debug)]
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    pub null: String,
+    pub header: bool,
+    pub quote: u8,
+    pub escape: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+#[derive(Clone, Debug)]
+pub enum Show {
+    /// SHOW name: a setting.
+    Setting(String),
+    All,
+    Tables,
+    Sources,
+    Views,
+    MaterializedViews,
+    Sinks,
+    Schemas,
+    Databases,
+    /// SHOW COLUMNS FROM / DESCRIBE.
+    Columns(Name),
+    /// SHOW CREATE TABLE|SOURCE|VIEW|MATERIALIZED VIEW|SINK name.
+    Create(Name),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchCount {
+    Rows(u64),
+    All,
+}

@@ -1,0 +1,13 @@
+//! State: what is kept in memory between epochs, and what outlives the process.
+//!
+//! - [`arrangement`]: a Z-set indexed by key, made of immutable runs, so that a [`Snapshot`] costs a few clones.
+//! - [`world`]: every relation's snapshot at one epoch; what a query reads.
+//! - [`store`]: the durable side behind a trait; only `store/rocks.rs` names RocksDB.
+
+pub mod arrangement;
+pub mod store;
+pub mod world;
+
+pub use arrangement::{Arrangement, Run, Snapshot};
+pub use store::{Store, StoreBatch};
+pub use world::World;

@@ -1,0 +1,119 @@
+//! RocksDB behind the [`Store`] trait, and the data directory's format marker.
+
+use std::path::Path;
+
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+
+use super::{Store, StoreBatch};
+use crate::error::{Error, Result, SqlState};
+
+/// Written into every new directory; another number is refused, never converted in silence.
+const FORMAT_VERSION: u32 = 1;
+const FORMAT_FILE: &str = "HIGHWATER_FORMAT";
+
+/// One data directory, open in one process.
+pub struct RocksStore {
+    db: DB,
+}
+
+impl RocksStore {
+    /// Opens or creates the directory. Fails if it is in use (55000), newer than this program or damaged (XX001), or
+    /// cannot be written (58030).
+    pub fn open(dir: &Path) -> Result<RocksStore> {
+        std::fs::create_dir_all(dir).map_err(|e| io_error(dir, &e.to_string()))?;
+        check_format(dir)?;
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_write_buffer_size(16 << 20);
+        options.set_keep_log_file_num(4);
+        options.set_max_open_files(256);
+        let db = DB::open(&options, dir.join("store")).map_err(|e| match e.kind() {
+            rocksdb::ErrorKind::Corruption => {
+                Error::new(SqlState::DATA_CORRUPTED, format!("data directory {} is damaged: {e}", dir.display()))
+            }
+            _ if e.to_string().contains("lock") => Error::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("data directory {} is in use by another process", dir.display()),
+            )
+            .with_detail(e.to_string()),
+            _ => io_error(dir, &e.to_string()),
+        })?;
+        Ok(RocksStore { db })
+    }
+}
+
+fn check_format(dir: &Path) -> Result<()> {
+    let marker = dir.join(FORMAT_FILE);
+    match std::fs::read_to_string(&marker) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(FORMAT_VERSION) => Ok(()),
+            Ok(newer) if newer > FORMAT_VERSION => Err(Error::new(
+                SqlState::DATA_CORRUPTED,
+                format!("data directory {} has format {newer}, this program reads {FORMAT_VERSION}", dir.display()),
+            )
+            .with_hint("start it with a newer highwater")),
+            _ => Err(Error::new(SqlState::DATA_CORRUPTED, format!("{} is damaged", marker.display()))),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let occupied = std::fs::read_dir(dir).map_err(|e| io_error(dir, &e.to_string()))?.next().is_some();
+            if occupied {
+                return Err(Error::new(
+                    SqlState::DATA_CORRUPTED,
+                    format!("{} is not empty and is no data directory: it has no {FORMAT_FILE}", dir.display()),
+                )
+                .with_hint("name an empty or new directory with --data-dir"));
+            }
+            std::fs::write(&marker, format!("{FORMAT_VERSION}\n")).map_err(|e| io_error(dir, &e.to_string()))
+        }
+        Err(e) => Err(io_error(dir, &e.to_string())),
+    }
+}
+
+fn io_error(dir: &Path, reason: &str) -> Error {
+    let code = if reason.contains("No space left") { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
+    Error::new(code, format!("could not use data directory {}: {reason}", dir.display()))
+}
+
+fn rocks_error(error: rocksdb::Error) -> Error {
+    let reason = error.to_string();
+    if reason.contains("No space left") {
+        Error::new(SqlState::DISK_FULL, "could not write: no space left on device")
+    } else if error.kind() == rocksdb::ErrorKind::Corruption {
+        Error::new(SqlState::DATA_CORRUPTED, reason)
+    } else {
+        Error::new(SqlState::IO_ERROR, reason)
+    }
+}
+
+impl Store for RocksStore {
+    fn commit(&self, batch: StoreBatch) -> Result<()> {
+        let mut write = WriteBatch::default();
+        for (key, value) in batch.operations {
+            match value {
+                Some(value) => write.put(key, value),
+                None => write.delete(key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(&write, &options).map_err(rocks_error)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.db.get(key).map_err(rocks_error)
+    }
+
+    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        for pair in self.db.iterator_opt(IteratorMode::From(prefix, Direction::Forward), options) {
+            let (key, value) = pair.map_err(rocks_error)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            each(&key, &value)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! The waist of the house: rows (a [`Delta`]), time (an [`Epoch`]), and the names of types and relations.
+//!
+//! Everything above speaks in these words. Nothing here knows a clock, a thread, a socket or a file.
+
+mod delta;
+mod epoch;
+mod pg_type;
+mod record;
+
+pub use delta::Delta;
+pub use epoch::{Epoch, Watermark};
+pub use pg_type::{PG_TYPE_KEY, PgType};
+pub use record::{BadRecord, Position, Records, RowError};
+
+/// Names a relation (table, source, view) for as long as the data directory lives; never used again after a drop.
+/// It is the relation's OID in `pg_class`, so it starts at [`RelationId::FIRST`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct RelationId(pub u32);
+
+impl RelationId {
+    /// Postgres gives user objects OIDs from 16384 on.
+    pub const FIRST: RelationId = RelationId(16384);
+}
