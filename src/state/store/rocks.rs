@@ -97,7 +97,7 @@ impl Store for RocksStore {
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(&write, &options).map_err(rocks_error)
+        self.db.write_opt(write, &options).map_err(rocks_error)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
