@@ -19,33 +19,30 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keeps librdkafka's last word about a connection, for messages.
 #[derive(Clone, Default)]
 pub struct Listener {
-    last_error: Arc<Mutex<Option<String>>>,
-}
-
-impl Listener {
-    /// Cut to its telling part: `Connect to ipv4#127.0.0.1:9092 failed: Connection refused`.
-    pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().clone()
-    }
+    last_failure: Arc<Mutex<Option<String>>>,
 }
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Debug => tracing::trace!("librdkafka {facility}: {message}"),
-            _ => tracing::debug!("librdkafka {facility}: {message}"),
+        tracing::debug!("librdkafka {level:?} {facility}: {message}");
+        if facility == "FAIL" {
+            *self.last_failure.lock() = Some(telling_part(message).to_string());
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("librdkafka: {error}: {reason}");
-        let is_telling = !matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown));
-        if is_telling {
-            // `host:9092/bootstrap: Connect to … failed: Connection refused (after 0ms in state CONNECT, …)`
-            let text = reason.split(" (after ").next().unwrap_or(reason);
-            let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
-            *self.last_error.lock() = Some(text.to_string());
-        }
+    }
+}
+
+/// `[thrd:…]: host:9092/bootstrap: Connect to ipv4#… failed: Connection refused (after 0ms in state CONNECT, …)`
+/// without its frame.
+fn telling_part(message: &str) -> &str {
+    let message = message.split(" (after ").next().unwrap_or(message);
+    let message = message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, m)| m);
+    match message.split_once(": ") {
+        Some((broker, rest)) if !broker.contains(' ') => rest,
+        _ => message,
     }
 }
 
@@ -68,15 +65,15 @@ impl Client {
 
     /// Ascending. 42704 if the topic does not exist, 08006 if no broker answers.
     pub fn partitions(&self) -> Result<Vec<i32>> {
-        self.partitions_within(ANSWER_TIMEOUT)
+        self.partitions_within(ANSWER_TIMEOUT).inspect_err(|_| self.listen()).or_else(|error| match error.code {
+            // Once more, with what was heard.
+            SqlState::CONNECTION_FAILURE => Err(self.away(error.detail)),
+            _ => Err(error),
+        })
     }
 
     pub fn partitions_within(&self, timeout: Duration) -> Result<Vec<i32>> {
-        let answer = self.consumer.fetch_metadata(Some(&self.topic), timeout).map_err(|error| {
-            // Connection errors stand in the event queue until somebody polls.
-            drop(self.consumer.poll(Duration::ZERO));
-            self.failure(&error)
-        })?;
+        let answer = self.consumer.fetch_metadata(Some(&self.topic), timeout).map_err(|error| self.failure(&error))?;
         let topic = answer.topics().iter().find(|topic| topic.name() == self.topic);
         let error = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
         let partitions: Vec<i32> = topic.map_or(vec![], |t| t.partitions().iter().map(|p| p.id()).collect());
@@ -92,6 +89,16 @@ impl Client {
         let mut partitions = partitions;
         partitions.sort_unstable();
         Ok(partitions)
+    }
+
+    /// Logs stand in the event queue until somebody polls. Only for a client to which no messages come.
+    fn listen(&self) {
+        const EVENT_COUNT_MAX: usize = 16;
+        for _ in 0..EVENT_COUNT_MAX {
+            if !matches!(self.consumer.poll(Duration::ZERO), Some(Err(_))) {
+                break;
+            }
+        }
     }
 
     /// The first offset and the one after the last, of each partition.
@@ -137,14 +144,19 @@ impl Client {
                 let message = format!("not allowed to read topic \"{}\" of broker {}", self.topic, self.brokers);
                 Error::new(SqlState::INVALID_AUTHORIZATION, message).with_detail(error.to_string())
             }
-            code => {
-                let message = format!("could not reach kafka broker {}", self.brokers);
-                let last = self.consumer.context().last_error();
-                let detail = last.or_else(|| code.map(|code| code.to_string())).unwrap_or_else(|| error.to_string());
-                Error::new(SqlState::CONNECTION_FAILURE, message)
-                    .with_detail(detail)
-                    .with_hint("check that the broker runs and that its advertised listeners can be reached from here")
-            }
+            code => self.away(Some(code.map_or_else(|| error.to_string(), |code| code.to_string()))),
+        }
+    }
+
+    /// What librdkafka has said tells more than its error code.
+    fn away(&self, detail: Option<String>) -> Error {
+        let message = format!("could not reach kafka broker {}", self.brokers);
+        let heard = self.consumer.context().last_failure.lock().clone();
+        let error = Error::new(SqlState::CONNECTION_FAILURE, message)
+            .with_hint("check that the broker runs and that its advertised listeners can be reached from here");
+        match heard.or(detail) {
+            Some(detail) => error.with_detail(detail),
+            None => error,
         }
     }
 }

@@ -102,13 +102,14 @@ fn tombstones_are_bad_records_and_long_messages_are_not() -> Outcome {
     config.set("bootstrap.servers", cluster.bootstrap_servers()).set("message.max.bytes", "300000000");
     config.set("queue.buffering.max.kbytes", "1000000");
     let producer: BaseProducer = config.create()?;
-    let long = "x".repeat(100 << 20);
+    // The mock keeps 5 MiB of a partition.
+    let long = "x".repeat(3 << 20);
     send(&producer, "t", 0, &["a"])?;
     producer.send(BaseRecord::<str, str>::to("t").partition(0).key("k")).map_err(|(error, _)| error)?;
     send(&producer, "t", 0, &[&long, "z"])?;
     let kafka = connector(&cluster.bootstrap_servers(), "t", &[])?;
     let (texts, position, bad) = read(kafka.open(&kafka.start()?, None, &[])?.as_mut(), 4)?;
-    assert_eq!(texts.iter().map(String::len).collect::<Vec<_>>(), [5, 4 + (100 << 20), 5]);
+    assert_eq!(texts.iter().map(String::len).collect::<Vec<_>>(), [5, 4 + (3 << 20), 5]);
     assert_eq!((bad.len(), bad[0].position, bad[0].reason.as_str()), (1, 1, "null payload"));
     assert_eq!(position.get("0"), Some(4));
     Ok(())
@@ -157,6 +158,28 @@ fn what_is_wrong_is_told_at_the_start() -> Outcome {
         (away.code, away.message),
         (SqlState::CONNECTION_FAILURE, format!("could not reach kafka broker {free}"))
     );
-    assert!(away.hint.is_some() && away.detail.is_some_and(|detail| detail.contains("refused")));
+    let detail = away.detail.unwrap_or_default();
+    assert!(away.hint.is_some() && detail.contains("refused"), "{detail}");
+    Ok(())
+}
+
+/// By hand: `HW_KAFKA=127.0.0.1:9092 cargo test --lib -- --ignored a_real_broker`, with docker/kafka.sh and a topic
+/// "clicks" that has some messages.
+#[test]
+#[ignore = "needs a broker: see docker/kafka.sh"]
+fn a_real_broker() -> Outcome {
+    let brokers = std::env::var("HW_KAFKA")?;
+    let kafka = connector(&brokers, "clicks", &[])?;
+    let (start, end) = (kafka.start()?, kafka.end()?.ok_or("a topic has an end")?);
+    println!("from {start:?} to {end:?}");
+    let begin = Instant::now();
+    let mut reader = kafka.open(&start, Some(&end), &[])?;
+    let (texts, position, bad) = read(reader.as_mut(), usize::MAX)?;
+    println!("{} records, {} bad, in {:?}, up to {position:?}", texts.len(), bad.len(), begin.elapsed());
+    println!("longest: {:?}", texts.iter().map(String::len).max());
+    let expected: u64 = start.0.iter().map(|(name, from)| end.get(name).unwrap_or(0) - from).sum();
+    assert_eq!(texts.len() + bad.len(), expected as usize);
+    let missing = connector(&brokers, "no-such-topic", &[])?.start().expect_err("it is not there");
+    assert_eq!(missing.message, "topic \"no-such-topic\" does not exist");
     Ok(())
 }
