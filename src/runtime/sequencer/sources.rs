@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Changes, EPOCH_ROW_COUNT_MAX, Sequencer, Wake};
 use crate::error::{Error, Result, SqlState};
@@ -14,6 +13,9 @@ use crate::runtime::source::{self, SourceBatch, SourceEvent, SourceHandle, Sourc
 use crate::runtime::status::SourceStatus;
 use crate::runtime::worker::RelationDelta;
 use crate::types::{Delta, Position, RelationId};
+
+/// Rows that a reader may be ahead of the epochs.
+const READ_AHEAD_ROW_COUNT_MAX: usize = 2 * EPOCH_ROW_COUNT_MAX;
 
 pub struct Source {
     spec: SourceSpec,
@@ -68,9 +70,10 @@ impl Source {
         wake: &Wake,
     ) -> Result<SourceHandle> {
         let spec = &self.spec;
-        let task = SourceTask::new(spec.id, &spec.name, &spec.definition, &spec.schema, projection, from, until)?;
+        let task =
+            SourceTask::new(spec.id, &spec.schema, &spec.definition, projection, from.clone(), until.cloned())?;
         let wake = wake.clone();
-        source::spawn(task, Arc::new(move || wake.call()))
+        source::spawn(task, Arc::new(move || wake.call()), READ_AHEAD_ROW_COUNT_MAX)
     }
 
     /// Starts the shared reader at the source's position, or starts it anew if it does not make all `columns`.
@@ -88,7 +91,8 @@ impl Source {
         // What the old reader had read ahead is read again by the new one.
         self.stop();
         if self.watermark.is_none() {
-            self.watermark = SourceWatermark::of(&self.spec.definition)?;
+            let definition = self.spec.definition.watermark.as_ref();
+            self.watermark = definition.map(|watermark| SourceWatermark::new(watermark.delay_us, None));
         }
         self.reader = Some(Reader { handle, projection });
         self.state = "running";
@@ -111,8 +115,8 @@ impl Source {
             row_count: self.row_count,
             bad_record_count: self.bad_record_count,
             position: self.position.clone(),
-            watermark_us: watermark.and_then(|watermark| watermark.current()).map(|watermark| watermark.0),
-            watermark_partition: watermark.and_then(|watermark| watermark.held_back_by()),
+            watermark_us: watermark.and_then(|watermark| watermark.current_us()),
+            watermark_partition: watermark.and_then(|watermark| watermark.held_back_by()).map(str::to_string),
         }
     }
 
@@ -121,7 +125,7 @@ impl Source {
         self.row_count += batch.rows.num_rows() as u64;
         self.bad_record_count += batch.bad_records.len() as u64;
         if let Some(watermark) = &mut self.watermark {
-            watermark.observe(&batch.partition, batch.event_time_max_us, Instant::now());
+            watermark.observe(&batch.partition, batch.rows.num_rows(), batch.event_time_max_us);
         }
     }
 }
@@ -148,7 +152,7 @@ impl Catchup {
                 }
                 Some(SourceEvent::Finished) => return Ok((taken, true)),
                 Some(SourceEvent::Trouble(error)) => tracing::warn!("catching up waits: {error}"),
-                Some(SourceEvent::Recovered | SourceEvent::Idle { .. }) => {}
+                Some(SourceEvent::Recovered | SourceEvent::Idle { .. } | SourceEvent::Partitions(_)) => {}
             }
         }
         Ok((taken, false))
@@ -167,7 +171,7 @@ impl Sequencer {
     pub(super) fn create_source(&mut self, spec: SourceSpec) -> Result<()> {
         // Options are tried here, so that a definition that cannot be read is refused when it is made.
         let start = &spec.definition.start;
-        SourceTask::new(spec.id, &spec.name, &spec.definition, &spec.schema, &[], start, None)?;
+        SourceTask::new(spec.id, &spec.schema, &spec.definition, &[], start.clone(), None)?;
         let source = Source::new(spec);
         self.statuses.lock().set_source(source.status());
         self.sources.insert(source.spec.id, source);
@@ -243,15 +247,17 @@ impl Sequencer {
                     SourceEvent::Recovered => (source.state, source.error) = ("running", None),
                     SourceEvent::Idle { partition } => {
                         if let Some(watermark) = &mut source.watermark {
-                            watermark.observe_idle(&partition, Instant::now());
+                            watermark.set_idle(&partition);
+                        }
+                    }
+                    SourceEvent::Partitions(partitions) => {
+                        if let Some(watermark) = &mut source.watermark {
+                            partitions.iter().for_each(|partition| watermark.add_partition(partition));
                         }
                     }
                 }
             }
             more |= row_count >= EPOCH_ROW_COUNT_MAX;
-            if let Some(watermark) = &mut source.watermark {
-                is_changed |= watermark.tick(Instant::now());
-            }
             if is_changed {
                 let mut statuses = self.statuses.lock();
                 statuses.set_source(source.status());
