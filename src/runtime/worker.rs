@@ -141,9 +141,8 @@ fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Resul
             Command::Stop => break,
         }
     }
-    for (_, dataflow) in views {
-        dataflow.close(worker);
-    }
+    // Closing the inputs is enough: timely itself steps all workers until their dataflows are done.
+    drop(views);
 }
 
 fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, mut step: Step) -> Vec<ViewOutput> {

@@ -70,8 +70,7 @@ impl Source {
         wake: &Wake,
     ) -> Result<SourceHandle> {
         let spec = &self.spec;
-        let task =
-            SourceTask::new(spec.id, &spec.schema, &spec.definition, projection, from.clone(), until.cloned())?;
+        let task = SourceTask::new(spec.id, &spec.schema, &spec.definition, projection, from.clone(), until.cloned())?;
         let wake = wake.clone();
         source::spawn(task, Arc::new(move || wake.call()), READ_AHEAD_ROW_COUNT_MAX)
     }
