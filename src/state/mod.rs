@@ -2,12 +2,14 @@
 //!
 //! - [`arrangement`]: a Z-set indexed by key, made of immutable runs, so that a [`Snapshot`] costs a few clones.
 //! - [`world`]: every relation's snapshot at one epoch; what a query reads.
+//! - [`codec`]: deltas as bytes.
 //! - [`store`]: the durable side behind a trait; only `store/rocks.rs` names RocksDB.
 
 pub mod arrangement;
+pub mod codec;
 pub mod store;
 pub mod world;
 
-pub use arrangement::{Arrangement, Run, Snapshot};
+pub use arrangement::{Arrangement, Layout, Run, Snapshot};
 pub use store::{Store, StoreBatch};
 pub use world::World;

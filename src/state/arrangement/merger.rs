@@ -1,0 +1,56 @@
+//! One thread that merges runs for all arrangements, so that nobody who writes waits for a big merge.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::{Layout, Run};
+use crate::error::{Error, Result};
+
+/// A merge under way; dropping it abandons the result.
+#[derive(Debug)]
+pub struct Merge {
+    pub start: usize,
+    pub count: usize,
+    result: Mutex<Receiver<Result<Run>>>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Merge {
+    /// `start` is where `runs` stand in their arrangement.
+    pub fn start(layout: Arc<Layout>, runs: Vec<Arc<Run>>, start: usize) -> Merge {
+        let (done, result) = mpsc::channel();
+        let count = runs.len();
+        let job: Job = Box::new(move || {
+            // Nobody listens any more if the relation was dropped meanwhile.
+            let _ = done.send(Run::merge(&layout, &runs));
+        });
+        if let Err(mpsc::SendError(job)) = queue().lock().send(job) {
+            // The thread could not be had: merge here.
+            job();
+        }
+        Merge { start, count, result: Mutex::new(result) }
+    }
+
+    /// `None` while it goes on.
+    pub fn poll(&self) -> Option<Result<Run>> {
+        match self.result.lock().try_recv() {
+            Ok(result) => Some(result),
+            Err(mpsc::TryRecvError::Empty) => None,
+            Err(mpsc::TryRecvError::Disconnected) => Some(Err(Error::internal("a merge was lost"))),
+        }
+    }
+}
+
+fn queue() -> &'static Mutex<Sender<Job>> {
+    static QUEUE: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
+    QUEUE.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new().name("merger".to_string());
+        // If the thread cannot start, `jobs` is dropped here and every send fails, which `Merge::start` handles.
+        let _ = thread.spawn(move || jobs.into_iter().for_each(|job| job()));
+        Mutex::new(sender)
+    })
+}

@@ -1,0 +1,140 @@
+//! An arrangement: a Z-set indexed by the hash of its key, as a few immutable sorted [`Run`]s.
+//!
+//! It is a log-structured merge tree without levels: each epoch appends one run, neighbours of like size are merged, so
+//! a row is merged O(log n) times. A [`Snapshot`] is the list of runs at one moment: taking one costs a clone of a few
+//! pointers, and it never changes, however the arrangement goes on. Big merges happen on a thread of their own.
+//!
+//! ```text
+//! append(run) ─▶ [ big run ][ run ][ run ] ─▶ snapshot ─▶ rows (scan) | lookup (by key)
+//!                     ▲ merge ◀──────┘
+//! ```
+
+mod hash;
+mod merger;
+mod run;
+mod snapshot;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+pub use hash::hash_rows;
+pub use run::Run;
+pub use snapshot::Snapshot;
+
+use merger::Merge;
+
+use crate::error::Result;
+use crate::types::Delta;
+
+/// What the columns of a relation are indexed by.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub schema: SchemaRef,
+    /// Columns whose hash orders the runs. Never empty for a relation with columns.
+    pub key: Vec<usize>,
+    /// False for append-only relations without a key: their runs stay in arrival order, and lookups scan.
+    pub indexed: bool,
+}
+
+impl Layout {
+    /// Indexed by `key`, or by the whole row where there is none.
+    pub fn indexed(schema: SchemaRef, key: Vec<usize>) -> Layout {
+        let key = if key.is_empty() { (0..schema.fields().len()).collect() } else { key };
+        Layout { schema, key, indexed: true }
+    }
+
+    /// Rows are only ever added.
+    pub fn log(schema: SchemaRef) -> Layout {
+        let key = (0..schema.fields().len()).collect();
+        Layout { schema, key, indexed: false }
+    }
+}
+
+/// Merges of at most this many rows are done on the spot.
+const INLINE_ROW_COUNT_MAX: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub struct Arrangement {
+    layout: Arc<Layout>,
+    runs: Vec<Arc<Run>>,
+    /// A merge of `runs[start..start + count]` under way elsewhere.
+    merging: Option<Merge>,
+}
+
+impl Arrangement {
+    pub fn new(layout: Layout) -> Arrangement {
+        Arrangement { layout: Arc::new(layout), runs: vec![], merging: None }
+    }
+
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Adds a change. `delta` need not be consolidated.
+    pub fn append(&mut self, delta: &Delta) -> Result<()> {
+        let run = Run::build(&self.layout, delta)?;
+        self.append_run(run)
+    }
+
+    pub fn append_run(&mut self, run: Run) -> Result<()> {
+        if run.row_count() > 0 {
+            self.runs.push(Arc::new(run));
+            self.maintain()?;
+        }
+        Ok(())
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.layout.clone(), self.runs.clone())
+    }
+
+    /// Goes back to an earlier snapshot of this arrangement, after a commit that failed.
+    pub fn reset(&mut self, snapshot: &Snapshot) {
+        self.merging = None;
+        self.runs = snapshot.runs().to_vec();
+    }
+
+    pub fn row_count(&self) -> usize {
+        self.runs.iter().map(|run| run.row_count()).sum()
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.memory_bytes()).sum()
+    }
+
+    /// Takes in a finished merge, does small ones, starts a big one. Invariant: outside of a merge under way, each run
+    /// is more than twice as long as the next.
+    fn maintain(&mut self) -> Result<()> {
+        if let Some(merge) = &self.merging
+            && let Some(merged) = merge.poll()
+        {
+            let span = merge.start..merge.start + merge.count;
+            self.runs.splice(span, [Arc::new(merged?)]);
+            self.merging = None;
+        }
+        // Runs of a merge under way keep their places.
+        let floor = self.merging.as_ref().map_or(0, |m| m.start + m.count);
+        while let [.., a, b] = &self.runs[floor..] {
+            if a.row_count() > 2 * b.row_count() {
+                break;
+            }
+            let start = self.runs.len() - 2;
+            if a.row_count() + b.row_count() > INLINE_ROW_COUNT_MAX {
+                if self.merging.is_none() {
+                    self.merging = Some(Merge::start(self.layout.clone(), self.runs[start..].to_vec(), start));
+                }
+                break;
+            }
+            let merged = Run::merge(&self.layout, &self.runs[start..])?;
+            self.runs.truncate(start);
+            if merged.row_count() > 0 {
+                self.runs.push(Arc::new(merged));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

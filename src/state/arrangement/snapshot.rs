@@ -1,0 +1,156 @@
+//! A snapshot: a relation's rows at one epoch.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
+
+use super::run::{repeat_by_weight, row_comparators, rows_equal};
+use super::{Layout, Run, hash_rows};
+use crate::error::{Error, Result};
+use crate::types::Delta;
+
+/// Immutable; it costs a few pointers until somebody asks for its rows.
+#[derive(Debug)]
+pub struct Snapshot {
+    layout: Arc<Layout>,
+    runs: Vec<Arc<Run>>,
+    /// The runs added up, once somebody asked.
+    rows: OnceLock<Arc<Vec<RecordBatch>>>,
+}
+
+impl Snapshot {
+    pub(super) fn new(layout: Arc<Layout>, runs: Vec<Arc<Run>>) -> Snapshot {
+        Snapshot { layout, runs, rows: OnceLock::new() }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.layout.schema
+    }
+
+    /// Columns by which [`Snapshot::lookup`] finds rows without a scan; `None` if it cannot.
+    pub fn key(&self) -> Option<&[usize]> {
+        self.layout.indexed.then_some(&self.layout.key)
+    }
+
+    /// The runs, oldest first: their sum is the relation.
+    pub fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// An upper bound that costs nothing.
+    pub fn row_count_max(&self) -> usize {
+        self.runs.iter().map(|run| run.row_count()).sum()
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.memory_bytes()).sum()
+    }
+
+    /// This snapshot and one more change: what a transaction sees of its own writes.
+    pub fn with_delta(&self, delta: &Delta) -> Result<Snapshot> {
+        let mut runs = self.runs.clone();
+        runs.push(Arc::new(Run::build(&self.layout, delta)?));
+        Ok(Snapshot::new(self.layout.clone(), runs))
+    }
+
+    /// All rows; a row of weight 2 appears twice. Added up at the first call and kept.
+    pub fn rows(&self) -> Result<Arc<Vec<RecordBatch>>> {
+        if let Some(rows) = self.rows.get() {
+            return Ok(rows.clone());
+        }
+        let rows = Arc::new(self.add_up()?);
+        Ok(self.rows.get_or_init(|| rows).clone())
+    }
+
+    fn add_up(&self) -> Result<Vec<RecordBatch>> {
+        if self.runs.iter().all(|run| run.weights.is_none()) {
+            return Ok(self.runs.iter().map(|run| run.batch.clone()).collect());
+        }
+        // The biggest run is touched only where a smaller one takes something back.
+        let base = (0..self.runs.len()).max_by_key(|&i| self.runs[i].row_count());
+        let Some(base) = base.filter(|&i| self.runs[i].weights.is_none() && self.layout.indexed) else {
+            let all = Run::merge(&self.layout, &self.runs)?;
+            return Ok(vec![expand(&all)?]);
+        };
+        let rest: Vec<_> = self.runs.iter().enumerate().filter(|(i, _)| *i != base).map(|(_, run)| run.clone()).collect();
+        let (base, rest) = (&self.runs[base], Run::merge(&self.layout, &rest)?);
+        match retract(base, &rest)? {
+            Some(kept) => Ok(vec![filter_record_batch(&base.batch, &kept)?, expand(&rest)?]),
+            None => Ok(vec![expand(&Run::merge(&self.layout, &self.runs)?)?]),
+        }
+    }
+
+    /// Rows whose key columns equal one of the rows of `keys` (columns in the key's order, of the key's types).
+    pub fn lookup(&self, keys: &RecordBatch) -> Result<RecordBatch> {
+        let hashes = hash_rows(keys.columns(), keys.num_rows())?;
+        let mut sorted = hashes;
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut candidates = vec![];
+        for run in &self.runs {
+            let rows: Vec<u32> = if self.layout.indexed {
+                sorted.iter().flat_map(|&hash| run.rows_with_hash(hash)).map(|row| row as u32).collect()
+            } else {
+                (0..run.row_count() as u32).collect()
+            };
+            if !rows.is_empty() {
+                candidates.push(Arc::new(Run {
+                    hashes: if self.layout.indexed { rows.iter().map(|&r| run.hashes[r as usize]).collect() } else { vec![] },
+                    weights: run.weights.as_ref().map(|w| rows.iter().map(|&r| w[r as usize]).collect()),
+                    batch: take_record_batch(&run.batch, &UInt32Array::from(rows))?,
+                }));
+            }
+        }
+        let found = expand(&Run::merge(&self.layout, &candidates)?)?;
+        if found.num_rows() == 0 {
+            return Ok(found);
+        }
+        let found_keys = found.project(&self.layout.key)?;
+        let fields = found_keys.columns().iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let converter = RowConverter::new(fields)?;
+        let wanted = converter.convert_columns(keys.columns())?;
+        let wanted: HashSet<&[u8]> = (0..keys.num_rows()).map(|row| wanted.row(row).data()).collect();
+        let have = converter.convert_columns(found_keys.columns())?;
+        let mask: BooleanArray = (0..found.num_rows()).map(|row| Some(wanted.contains(have.row(row).data()))).collect();
+        Ok(filter_record_batch(&found, &mask)?)
+    }
+
+    /// The sum of the runs as one batch.
+    pub fn to_batch(&self) -> Result<RecordBatch> {
+        Ok(concat_batches(&self.layout.schema, self.rows()?.iter())?)
+    }
+}
+
+/// Which rows of `base` (all of weight 1) remain when the negative rows of `rest` are taken out of it. `None` if a
+/// negative row has no counterpart there, or takes out more than there is.
+fn retract(base: &Run, rest: &Run) -> Result<Option<BooleanArray>> {
+    let comparators = row_comparators(&base.batch, &rest.batch)?;
+    let mut kept = vec![true; base.row_count()];
+    for row in (0..rest.row_count()).filter(|&row| rest.weight(row) < 0) {
+        if rest.weight(row) != -1 {
+            return Ok(None);
+        }
+        let mut candidates = base.rows_with_hash(rest.hashes[row]);
+        let found = candidates.find(|&b| kept[b] && rows_equal(&comparators, b as u32, row as u32));
+        let Some(found) = found else { return Ok(None) };
+        kept[found] = false;
+    }
+    Ok(Some(kept.into()))
+}
+
+/// Each row as often as its weight says; rows of negative weight are not there. A committed relation has none: they
+/// exist only in lookups over a part of the runs and are then met by their counterpart.
+fn expand(run: &Run) -> Result<RecordBatch> {
+    let Some(weights) = &run.weights else { return Ok(run.batch.clone()) };
+    if weights.iter().any(|&w| w > EXPANSION_MAX) {
+        return Err(Error::internal("a row occurs more often than a result can hold"));
+    }
+    Ok(take_record_batch(&run.batch, &repeat_by_weight(run.row_count(), |row| weights[row]))?)
+}
+
+/// Copies of one row that a scan will produce at most.
+const EXPANSION_MAX: i64 = 1 << 31;

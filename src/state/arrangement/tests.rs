@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+
+use super::*;
+
+fn layout(key: Vec<usize>) -> Layout {
+    let fields = vec![Field::new("k", DataType::Int64, true), Field::new("v", DataType::Int64, true)];
+    Layout::indexed(Arc::new(Schema::new(fields)), key)
+}
+
+fn delta(layout: &Layout, rows: &[(i64, i64, i64)]) -> Delta {
+    let k = Int64Array::from_iter_values(rows.iter().map(|r| r.1));
+    let v = Int64Array::from_iter_values(rows.iter().map(|r| r.2));
+    let batch = RecordBatch::try_new(layout.schema.clone(), vec![Arc::new(k), Arc::new(v)]).expect("two columns");
+    Delta::new(batch, rows.iter().map(|r| r.0).collect::<Vec<_>>())
+}
+
+fn sorted(batches: &[RecordBatch]) -> Vec<(i64, i64)> {
+    let mut rows = vec![];
+    for batch in batches {
+        let (k, v) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
+        rows.extend(k.values().iter().copied().zip(v.values().iter().copied()));
+    }
+    rows.sort_unstable();
+    rows
+}
+
+/// Random inserts and retractions against a plain multiset, read at every step.
+#[test]
+fn rows_equal_the_multiset_at_every_step() -> Result<()> {
+    for key in [vec![0], vec![]] {
+        let layout = layout(key);
+        let mut arrangement = Arrangement::new(layout.clone());
+        let mut model: Vec<(i64, i64)> = vec![];
+        let mut seed = 7u64;
+        let mut random = move |n: u64| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        };
+        for _ in 0..200 {
+            let mut rows = vec![];
+            for _ in 0..random(40) {
+                if model.is_empty() || random(3) > 0 {
+                    let row = (random(20) as i64, random(5) as i64);
+                    model.push(row);
+                    rows.push((1, row.0, row.1));
+                } else {
+                    let row = model.swap_remove(random(model.len() as u64) as usize);
+                    rows.push((-1, row.0, row.1));
+                }
+            }
+            arrangement.append(&delta(&layout, &rows))?;
+            model.sort_unstable();
+            let snapshot = arrangement.snapshot();
+            assert_eq!(sorted(&snapshot.rows()?), model);
+            let wanted = random(20) as i64;
+            if snapshot.key() == Some(&[0]) {
+                let keys = RecordBatch::try_from_iter([("k", Arc::new(Int64Array::from(vec![wanted])) as _)])?;
+                let expected: Vec<_> = model.iter().copied().filter(|row| row.0 == wanted).collect();
+                assert_eq!(sorted(&[snapshot.lookup(&keys)?]), expected);
+            }
+        }
+        assert!(arrangement.runs.len() < 12, "merging keeps the runs few");
+    }
+    Ok(())
+}
+
+/// A snapshot does not see what comes after it, merges included.
+#[test]
+fn a_snapshot_stands_still() -> Result<()> {
+    let layout = layout(vec![0]);
+    let mut arrangement = Arrangement::new(layout.clone());
+    arrangement.append(&delta(&layout, &[(1, 1, 10), (1, 2, 20)]))?;
+    let before = arrangement.snapshot();
+    arrangement.append(&delta(&layout, &[(-1, 1, 10), (1, 1, 11)]))?;
+    assert_eq!(sorted(&before.rows()?), vec![(1, 10), (2, 20)]);
+    assert_eq!(sorted(&arrangement.snapshot().rows()?), vec![(1, 11), (2, 20)]);
+    arrangement.reset(&before);
+    assert_eq!(sorted(&arrangement.snapshot().rows()?), vec![(1, 10), (2, 20)]);
+    Ok(())
+}
+
+/// Big runs are merged on the merger's thread; nothing is lost meanwhile.
+#[test]
+fn big_merges_happen_aside() -> Result<()> {
+    let layout = layout(vec![]);
+    let mut arrangement = Arrangement::new(layout.clone());
+    let mut expected = vec![];
+    for round in 0..12i64 {
+        let rows: Vec<_> = (0..10_000).map(|i| (1, round * 10_000 + i, i)).collect();
+        expected.extend(rows.iter().map(|r| (r.1, r.2)));
+        arrangement.append(&delta(&layout, &rows))?;
+        assert_eq!(arrangement.snapshot().row_count_max(), expected.len());
+    }
+    assert_eq!(sorted(&arrangement.snapshot().rows()?), expected);
+    Ok(())
+}
