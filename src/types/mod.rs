@@ -7,6 +7,17 @@ mod epoch;
 mod pg_type;
 mod record;
 
+pub mod text_input;
+pub mod text_output;
+
+pub mod canonical;
+pub mod datetime;
+pub mod datetime_input;
+mod interval_input;
+mod json_input;
+pub mod number;
+mod number_input;
+
 pub use delta::Delta;
 pub use epoch::{Epoch, Watermark};
 pub use pg_type::{PG_TYPE_KEY, PgType};
