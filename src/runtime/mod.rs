@@ -17,7 +17,7 @@ use crate::catalog::SourceDefinition;
 use crate::error::Result;
 use crate::plan::StreamPlan;
 use crate::state::{Store, World};
-use crate::types::{Delta, Epoch, Position, RelationId};
+use crate::types::{BadRecord, Delta, Epoch, Position, RelationId, RowError};
 use arrow::datatypes::SchemaRef;
 
 /// A handle on the running engine; clones share it.
@@ -127,6 +127,16 @@ impl Runtime {
     }
 
     pub fn source_statuses(&self) -> Vec<SourceStatus> {
+        unimplemented!()
+    }
+
+    /// Records that could not be decoded, as far as they are kept, oldest first: `hw_catalog.source_errors`.
+    pub fn source_errors(&self) -> Vec<(RelationId, BadRecord)> {
+        unimplemented!()
+    }
+
+    /// Rows for which an expression of a view fails, as far as they are kept: `hw_catalog.view_errors`.
+    pub fn view_errors(&self) -> Vec<(RelationId, RowError)> {
         unimplemented!()
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -16,7 +16,6 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::ReadPoint;
 use crate::error::{Error, Result};
-use crate::state::Snapshot;
 use crate::types::RelationId;
 
 /// Beyond this many keys a scan of everything is no worse than looking them up.
@@ -58,16 +57,26 @@ impl TableProvider for SnapshotTable {
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let snapshot = ReadPoint::of(state)?.snapshot(self.id, &self.name)?;
-        let batches = match lookup_keys(&self.schema, snapshot.key(), filters)? {
-            Some(keys) => vec![snapshot.lookup(&keys)?],
-            None => all_rows(&snapshot)?,
+        let keys = match snapshot.key() {
+            Some(key) => lookup_keys(&self.schema, key, filters)?,
+            None => None,
         };
+        let batches = match keys {
+            Some(keys) => vec![snapshot.lookup(&keys)?],
+            None => snapshot.rows()?.as_ref().clone(),
+        };
+        let batches = batches.into_iter().map(|batch| conform(batch, &self.schema)).collect::<Result<Vec<_>>>()?;
         Ok(MemorySourceConfig::try_new_exec(&[batches], self.schema.clone(), projection.cloned())?)
     }
 }
 
-fn all_rows(snapshot: &Snapshot) -> Result<Vec<RecordBatch>> {
-    Ok(snapshot.rows()?.as_ref().clone())
+/// The columns under the schema that the plan was made for; the metadata of a running view may say less.
+fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)?)
 }
 
 /// One row for each key that the filters allow, if they pin down every key column.
