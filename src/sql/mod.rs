@@ -9,6 +9,7 @@
 //! Only this room names the parser.
 
 pub mod bind;
+pub mod compat;
 pub mod lower;
 pub mod parser;
 mod statement;
