@@ -131,6 +131,39 @@ impl Session {
         unimplemented!()
     }
 
+    /// Where the client comes from, for `pg_stat_activity`.
+    pub fn set_client_address(&mut self, address: std::net::SocketAddr) {
+        let _ = address;
+    }
+
+    /// Becomes true when somebody asked for this session's end (57P01: `pg_terminate_backend`, shutdown).
+    pub fn terminated(&self) -> tokio::sync::watch::Receiver<bool> {
+        unimplemented!()
+    }
+
+    /// Columns of an open SQL cursor, which the protocol may describe and execute as a portal of this name.
+    pub fn describe_cursor(&self, name: &str) -> Option<Vec<FieldRef>> {
+        let _ = name;
+        unimplemented!()
+    }
+
+    /// Keeps a named statement of the protocol, so that EXECUTE and DEALLOCATE know it. 42P05 if the name is taken.
+    pub fn store_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
+        let _ = (name, prepared);
+        unimplemented!()
+    }
+
+    /// 26000 if there is none of this name.
+    pub fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
+        let _ = name;
+        unimplemented!()
+    }
+
+    /// The protocol's Close: no error if there is none.
+    pub fn close_statement(&mut self, name: &str) {
+        let _ = name;
+    }
+
     /// Display settings that the encoders need: time zone, DateStyle, IntervalStyle, bytea_output, extra_float_digits.
     pub fn time_zone(&self) -> chrono_tz::Tz {
         unimplemented!()
@@ -138,6 +171,22 @@ impl Session {
 }
 
 impl Shared {
+    /// Reads the catalog, starts the runtime and re-creates sources. XX001 if the catalog cannot be read.
+    pub fn open(config: &crate::config::Config, store: Arc<dyn crate::state::Store>) -> Result<Arc<Shared>> {
+        let _ = (config, store);
+        unimplemented!()
+    }
+
+    /// Ends what sessions are executing. The listener must have been closed before.
+    pub async fn shutdown(&self) {
+        unimplemented!()
+    }
+
+    /// The catalog as it is now.
+    pub fn catalog(&self) -> Arc<crate::catalog::Catalog> {
+        unimplemented!()
+    }
+
     /// Cancels the session with this key, if there is one. Never tells which.
     pub fn cancel(&self, pid: i32, secret: i32) {
         let _ = (pid, secret);
