@@ -75,13 +75,13 @@ fn formatted(array: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// The items of a list column, with the type that they have in Postgres.
-pub(super) fn item_type(array: &ArrayRef, pg_type: &PgType) -> PgType {
+pub fn item_type(array: &ArrayRef, pg_type: &PgType) -> PgType {
     let nested = matches!(array.as_list::<i32>().value_type(), DataType::List(_));
     match pg_type {
         PgType::Int2vector => PgType::Int2,
         PgType::Oidvector => PgType::Oid,
         // An array of arrays is one array type with more dimensions: the item is the same type again.
-        PgType::Array(_) if nested => pg_type.clone(),
+        PgType::Array(item) if nested && !matches!(**item, PgType::Array(_)) => pg_type.clone(),
         PgType::Array(item) => (**item).clone(),
         other => other.clone(),
     }

@@ -20,7 +20,7 @@ mod number_input;
 
 pub use delta::Delta;
 pub use epoch::{Epoch, Watermark};
-pub use pg_type::{PG_TYPE_KEY, PgType};
+pub use pg_type::{NUMERIC_DEFAULT, PG_TYPE_KEY, PgType};
 pub use record::{BadRecord, Position, Records, RowError};
 
 /// Names a relation (table, source, view) for as long as the data directory lives; never used again after a drop.

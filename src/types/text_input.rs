@@ -14,7 +14,7 @@ use datafusion::common::ScalarValue;
 pub use super::datetime_input::zone_named;
 pub use super::interval_input::{Interval, parse_interval};
 pub use super::json_input::normal_jsonb;
-pub use super::number_input::parse_decimal;
+pub use super::number_input::{from_digits as decimal_from_digits, parse_decimal};
 
 use super::PgType;
 use super::datetime_input::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
