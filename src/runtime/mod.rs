@@ -11,6 +11,8 @@
 //! Table writes are on disk before the epoch's results are published, and published before the writer hears of it.
 //! Only this room names timely.
 
+pub mod source;
+
 use std::sync::Arc;
 
 use crate::catalog::SourceDefinition;

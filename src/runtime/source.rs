@@ -1,0 +1,195 @@
+//! One thread for each pass over a source: fetch, decode, pace, and queue the rows for the sequencer.
+//!
+//! ```text
+//! connector ──chunk──▶ decoder ──rows──▶ pace ──▶ queue (bounded by rows and bytes) ──try_next──▶ sequencer
+//!     ▲                                              │ full: the thread waits, and with it the outside system
+//!     └── reopened at the last queued offsets after trouble, 100 ms … 10 s apart
+//! ```
+//!
+//! The way to use it: [`SourceTask::new`] from the source's definition, [`spawn`] with a `wake` that tells the sequencer
+//! to look, then [`SourceHandle::try_next`] until it is empty. `SourceBatch::next_offset` goes into the committed
+//! [`Position`] together with the batch's rows; a task that starts at that position goes on behind them, without a gap
+//! and without a repetition. Event times go to a [`SourceWatermark`] in the order of the events.
+//!
+//! A task with `until` reads what is past: it is neither paced nor does it follow, and it ends with
+//! [`SourceEvent::Finished`]. One without ends only if the source does.
+
+mod idle;
+mod pace;
+mod queue;
+mod thread;
+mod watermark;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::catalog::SourceDefinition;
+use crate::connectors::{Connector, Framing, Options, Reading, Replay, connect};
+use crate::error::{Error, Result};
+use crate::formats::{Decoder, decoder};
+use crate::types::{BadRecord, Position, RelationId};
+use queue::Queue;
+
+pub use watermark::SourceWatermark;
+
+/// One pass over a source, yet to be started.
+pub struct SourceTask {
+    pub id: RelationId,
+    connector: Arc<dyn Connector>,
+    /// `None` where the connector makes rows itself.
+    decoder: Option<Box<dyn Decoder>>,
+    columns: ReadColumns,
+    /// Where it starts, inclusive.
+    from: Position,
+    /// Where it ends, exclusive.
+    until: Option<Position>,
+    replay: Option<Replay>,
+    idle_timeout: Option<Duration>,
+}
+
+/// What is read is what was asked for, and the times that are needed besides.
+struct ReadColumns {
+    /// Columns of the source, ascending: what connector and decoder make.
+    read: Vec<usize>,
+    /// The asked-for columns' places in `read`.
+    output: Vec<usize>,
+    /// The watermark column's place in `read`.
+    event_time: Option<usize>,
+    /// The replay column's place in `read`.
+    replay_time: Option<usize>,
+}
+
+impl ReadColumns {
+    fn new(projection: &[usize], event_time: Option<usize>, replay_time: Option<usize>) -> ReadColumns {
+        let mut read: Vec<usize> = projection.iter().copied().chain(event_time).chain(replay_time).collect();
+        read.sort_unstable();
+        read.dedup();
+        let place = |column: usize| read.binary_search(&column).expect("every needed column is read");
+        ReadColumns {
+            output: projection.iter().map(|&column| place(column)).collect(),
+            event_time: event_time.map(place),
+            replay_time: replay_time.map(place),
+            read,
+        }
+    }
+}
+
+impl SourceTask {
+    /// `schema`: all columns of the source; `projection`: those that batches shall hold, in this order. Touches nothing
+    /// outside. Fails as [`connect`] and [`decoder`] do.
+    pub fn new(
+        id: RelationId,
+        schema: &SchemaRef,
+        definition: &SourceDefinition,
+        projection: &[usize],
+        from: Position,
+        until: Option<Position>,
+    ) -> Result<SourceTask> {
+        let options = Options::new(definition.options.clone());
+        let framing = Framing::of(&definition.encode, &definition.encode_options)?;
+        let connector = connect(&options, schema, framing)?;
+        let reading = Reading::parse(&options, schema)?;
+        // The past has happened: it is read as fast as it can be.
+        let replay = reading.replay.filter(|_| until.is_none());
+        let replay_time = match &replay {
+            Some(Replay::EventTime { column, .. }) => Some(*column),
+            _ => None,
+        };
+        let event_time = definition.watermark.as_ref().map(|watermark| watermark.column);
+        let columns = ReadColumns::new(projection, event_time, replay_time);
+        let makes_rows = connector.native_schema().is_some() || framing == Framing::Parquet;
+        let decoder = match makes_rows {
+            true => None,
+            false => Some(decoder(&definition.encode, &definition.encode_options, schema, &columns.read)?),
+        };
+        let idle_timeout = reading.idle_timeout;
+        Ok(SourceTask { id, connector: Arc::from(connector), decoder, columns, from, until, replay, idle_timeout })
+    }
+}
+
+/// Rows of one partition, in its order.
+#[derive(Debug)]
+pub struct SourceBatch {
+    /// The task's projection; may have no rows, where only the offset moved.
+    pub rows: RecordBatch,
+    pub bad_records: Vec<BadRecord>,
+    pub partition: String,
+    /// The partition's next offset once this batch is taken.
+    pub next_offset: u64,
+    /// The largest watermark-column value of the rows, in microseconds since 1970; NULLs do not count.
+    pub event_time_max_us: Option<i64>,
+}
+
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Partitions that were not named before, before any of their rows: see [`SourceWatermark::add_partition`].
+    Partitions(Vec<String>),
+    Batch(SourceBatch),
+    /// Nothing came from the partition for `watermark.idle.timeout`, or its file is done. Rows end this by themselves.
+    Idle {
+        partition: String,
+    },
+    /// The outside system is in trouble: told once for each trouble. The thread goes on trying.
+    Trouble(Error),
+    /// The trouble is over.
+    Recovered,
+    /// The end of the source or `until` was reached; nothing comes after this.
+    Finished,
+}
+
+/// Starts the thread. `wake` is called, from that thread, after something was queued: it must not block.
+/// `queue_row_count_max` bounds the rows that are read ahead (a single larger batch is let through).
+pub fn spawn(task: SourceTask, wake: Arc<dyn Fn() + Send + Sync>, queue_row_count_max: usize) -> Result<SourceHandle> {
+    let queue = Arc::new(Queue::new(queue_row_count_max));
+    let (id, its_queue) = (task.id, queue.clone());
+    let thread = std::thread::Builder::new()
+        .name(format!("source-{}", task.id.0))
+        .spawn(move || thread::run(task, &its_queue, wake.as_ref()))
+        .map_err(|e| Error::internal(format!("could not start a source thread: {e}")))?;
+    Ok(SourceHandle { id, queue, thread: Some(thread) })
+}
+
+/// The sequencer's end of a running task. Dropping it stops the thread, without waiting for it.
+pub struct SourceHandle {
+    pub id: RelationId,
+    queue: Arc<Queue>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A thread that is held up in an outside call for longer is left to end by itself.
+const STOP_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl SourceHandle {
+    /// The next event, if there is one now.
+    pub fn try_next(&self) -> Option<SourceEvent> {
+        self.queue.pop()
+    }
+
+    /// Rows that wait in the queue.
+    pub fn queued_row_count(&self) -> usize {
+        self.queue.row_count()
+    }
+
+    /// Stops the thread and waits for it, a tenth of a second at most. What is queued is dropped.
+    pub fn stop(mut self) {
+        self.queue.stop();
+        if let Some(thread) = self.thread.take()
+            && self.queue.wait_until_ended(STOP_TIMEOUT)
+        {
+            // Its panic was told as trouble; here there is nobody left to tell.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for SourceHandle {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Whole tasks over real files, a generator, and a connector that fails on purpose.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, Schema};
+use parking_lot::{Condvar, Mutex};
+
+use super::*;
+use crate::catalog::WatermarkDefinition;
+use crate::connectors::{Chunk, Payload, Polled, Reader};
+use crate::types::{PgType, Records};
+
+type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![PgType::Int8.field("id", true), PgType::Timestamp.field("ts", true)]))
+}
+
+fn definition(options: &[(&str, &str)], encode: &str, has_watermark: bool) -> SourceDefinition {
+    SourceDefinition {
+        options: options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        format: "PLAIN".into(),
+        encode: encode.into(),
+        encode_options: BTreeMap::new(),
+        watermark: has_watermark.then(|| WatermarkDefinition { column: 1, expression: "ts".into(), delay_us: 0 }),
+        start: Position::default(),
+    }
+}
+
+/// Wakes a test that waits.
+#[derive(Default)]
+struct Bell(Mutex<u64>, Condvar);
+
+struct Running {
+    handle: SourceHandle,
+    bell: Arc<Bell>,
+}
+
+fn start(task: SourceTask, queue_row_count_max: usize) -> Result<Running> {
+    let bell = Arc::new(Bell::default());
+    let rung = bell.clone();
+    let wake = move || {
+        *rung.0.lock() += 1;
+        rung.1.notify_all();
+    };
+    Ok(Running { handle: spawn(task, Arc::new(wake), queue_row_count_max)?, bell })
+}
+
+impl Running {
+    fn next(&self) -> SourceEvent {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut rings = self.bell.0.lock();
+            if let Some(event) = self.handle.try_next() {
+                return event;
+            }
+            assert!(!self.bell.1.wait_until(&mut rings, deadline).timed_out(), "no event for 20 s");
+        }
+    }
+
+    /// Ids of all rows until the source is finished, with bad records and other events as text.
+    fn drain(&self) -> (Vec<i64>, Vec<String>, Position) {
+        let (mut ids, mut others, mut position) = (vec![], vec![], Position::default());
+        loop {
+            match self.next() {
+                SourceEvent::Batch(batch) => {
+                    ids.extend(batch.rows.column(0).as_primitive::<Int64Type>().values());
+                    others.extend(batch.bad_records.iter().map(|bad| format!("bad {}", bad.position)));
+                    position.0.insert(batch.partition, batch.next_offset);
+                }
+                SourceEvent::Finished => return (ids, others, position),
+                SourceEvent::Partitions(names) => others.push(format!("partitions {}", names.join(" "))),
+                SourceEvent::Idle { partition } => others.push(format!("idle {partition}")),
+                SourceEvent::Trouble(error) => others.push(format!("trouble {error}")),
+                SourceEvent::Recovered => others.push("recovered".into()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_from_start_to_end() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("a.json").display().to_string();
+    std::fs::write(&path, "{\"id\":1,\"ts\":5}\nnonsense\n{\"id\":2,\"ts\":3}\n")?;
+    let definition = definition(&[("connector", "files"), ("path", &path)], "JSON", true);
+    let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], Position::default(), None)?;
+    let running = start(task, 1000)?;
+    let mut events = vec![];
+    loop {
+        match running.next() {
+            SourceEvent::Batch(batch) => {
+                assert_eq!((batch.rows.num_columns(), batch.event_time_max_us), (1, Some(5000)));
+                assert_eq!((batch.next_offset, batch.bad_records[0].position), (41, 16));
+                events.push("batch");
+            }
+            SourceEvent::Partitions(_) => events.push("partitions"),
+            SourceEvent::Idle { .. } => events.push("idle"),
+            SourceEvent::Finished => break,
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    assert_eq!(events, ["partitions", "batch", "idle"]);
+    running.handle.stop();
+    Ok(())
+}
+
+#[test]
+fn a_full_queue_holds_the_generator_back() -> Outcome {
+    let options = [("connector", "nexmark"), ("nexmark.table.type", "Bid"), ("nexmark.event.num", "500000")];
+    let bids: SchemaRef = Arc::new(Schema::new(vec![PgType::Int8.field("auction", true)]));
+    let task = SourceTask::new(
+        RelationId::FIRST,
+        &bids,
+        &definition(&options, "NATIVE", false),
+        &[0],
+        Position::default(),
+        None,
+    )?;
+    let running = start(task, 20_000)?;
+    assert!(matches!(running.next(), SourceEvent::Partitions(names) if names == ["0"]));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(running.handle.queued_row_count() <= 20_000);
+    let (ids, _, position) = running.drain();
+    assert_eq!((ids.len(), position.get("0")), (460_000, Some(500_000)));
+    Ok(())
+}
+
+#[test]
+fn stopping_is_quick_even_when_the_queue_is_full() -> Outcome {
+    for more in [("nexmark.event.rate", "1"), ("nexmark.seed", "1")] {
+        let options = [("connector", "nexmark"), ("nexmark.table.type", "Bid"), more];
+        let bids: SchemaRef = Arc::new(Schema::new(vec![PgType::Int8.field("auction", true)]));
+        let definition = definition(&options, "NATIVE", false);
+        let task = SourceTask::new(RelationId::FIRST, &bids, &definition, &[0], Position::default(), None)?;
+        let running = start(task, 10_000)?;
+        running.next();
+        let begin = Instant::now();
+        running.handle.stop();
+        assert!(begin.elapsed() < Duration::from_millis(150), "{:?}", begin.elapsed());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_paced_batch_is_cut_where_it_can_be_resumed() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("a.json").display().to_string();
+    let lines = "{\"id\":1,\"ts\":0}\n{\"id\":2,\"ts\":0}\nbad\n{\"id\":3,\"ts\":60000}\n{\"id\":4,\"ts\":3600000}\n";
+    std::fs::write(&path, lines)?;
+    let options =
+        [("connector", "files"), ("path", path.as_str()), ("replay.time_column", "ts"), ("replay.speed", "600")];
+    let definition = definition(&options, "JSON", false);
+    let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], Position::default(), None)?;
+    let running = start(task, 1000)?;
+    let (mut ids, mut position, begin) = (vec![], Position::default(), Instant::now());
+    while ids.len() < 3 {
+        if let SourceEvent::Batch(batch) = running.next() {
+            ids.extend(batch.rows.column(0).as_primitive::<Int64Type>().values().to_vec());
+            position.0.insert(batch.partition, batch.next_offset);
+        }
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(95), "a minute at 600 minutes a minute is 100 ms");
+    running.handle.stop();
+    assert_eq!((ids, position.get("a.json")), (vec![1, 2, 3], Some(lines.rfind("{").ok_or("a line")? as u64)));
+    // What is past is not paced.
+    let until = Position(BTreeMap::from([("a.json".to_string(), lines.len() as u64)]));
+    let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], position, Some(until))?;
+    assert_eq!(start(task, 1000)?.drain().0, [4]);
+    Ok(())
+}
+
+/// Ten records `{"id":n}`; each reader yields three and then fails, until `failures_left` is used up.
+#[derive(Debug)]
+struct Flaky {
+    failures_left: Arc<Mutex<u32>>,
+}
+
+struct FlakyReader {
+    next: u64,
+    count: u32,
+    failures_left: Arc<Mutex<u32>>,
+}
+
+impl Connector for Flaky {
+    fn start(&self) -> Result<Position> {
+        Ok(Position::default())
+    }
+
+    fn end(&self) -> Result<Option<Position>> {
+        Ok(None)
+    }
+
+    fn open(&self, from: &Position, _until: Option<&Position>, _projection: &[usize]) -> Result<Box<dyn Reader>> {
+        let next = from.get("p").unwrap_or(0);
+        Ok(Box::new(FlakyReader { next, count: 0, failures_left: self.failures_left.clone() }))
+    }
+}
+
+impl Reader for FlakyReader {
+    fn poll(&mut self, _timeout: Duration) -> Result<Polled> {
+        if self.next == 10 {
+            return Ok(Polled::Finished);
+        }
+        let mut failures_left = self.failures_left.lock();
+        if *failures_left > 0 && self.count == 3 {
+            *failures_left -= 1;
+            return Err(Error::internal("away"));
+        }
+        self.count += 1;
+        let mut records = Records::default();
+        records.push(format!("{{\"id\":{}}}", self.next).as_bytes(), self.next);
+        self.next += 1;
+        Ok(Polled::Chunk(Chunk {
+            partition: "p".into(),
+            payload: Payload::Records(records),
+            bad_records: vec![],
+            next_offset: self.next,
+        }))
+    }
+
+    fn partitions(&self) -> Vec<String> {
+        vec!["p".into()]
+    }
+}
+
+#[test]
+fn trouble_is_told_and_nothing_is_lost_or_doubled() -> Outcome {
+    let task = SourceTask {
+        id: RelationId::FIRST,
+        connector: Arc::new(Flaky { failures_left: Arc::new(Mutex::new(2)) }),
+        decoder: Some(decoder("JSON", &BTreeMap::new(), &schema(), &[0])?),
+        columns: ReadColumns::new(&[0], None, None),
+        from: Position::default(),
+        until: None,
+        replay: None,
+        idle_timeout: None,
+    };
+    let (ids, others, position) = start(task, 1000)?.drain();
+    assert_eq!(ids, (0..10).collect::<Vec<_>>());
+    assert_eq!(others, ["partitions p", "trouble away", "recovered", "trouble away", "recovered"]);
+    assert_eq!(position.get("p"), Some(10));
+    Ok(())
+}

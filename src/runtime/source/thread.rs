@@ -1,0 +1,240 @@
+//! What the source thread does: poll, decode, pace, queue; and on trouble wait, reopen, go on.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::max;
+use arrow::datatypes::TimestampMicrosecondType;
+
+use super::idle::IdleClock;
+use super::pace::Pace;
+use super::queue::Queue;
+use super::{SourceBatch, SourceEvent, SourceTask};
+use crate::connectors::{Chunk, Payload, Polled, Reader};
+use crate::error::{Error, Result};
+use crate::types::BadRecord;
+
+/// Bounds the time until a stop is seen.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Paced rows that are due within this time come together.
+const PACE_GRAIN: Duration = Duration::from_millis(5);
+
+/// Marks the queue as ended however the thread ends.
+struct EndOfThread<'q>(&'q Queue, &'q (dyn Fn() + Send + Sync));
+
+impl Drop for EndOfThread<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.push_now(SourceEvent::Trouble(Error::internal("the source thread has panicked")));
+            self.1();
+        }
+        self.0.end();
+    }
+}
+
+pub fn run(task: SourceTask, queue: &Queue, wake: &(dyn Fn() + Send + Sync)) {
+    let _end = EndOfThread(queue, wake);
+    let pace = task.replay.as_ref().map(Pace::new);
+    let idle = IdleClock::new(task.idle_timeout);
+    let mut run = Run { task, queue, wake, pace, idle, started: Instant::now() };
+    run.run();
+}
+
+struct Run<'q> {
+    /// `from` moves with what is queued.
+    task: SourceTask,
+    queue: &'q Queue,
+    wake: &'q (dyn Fn() + Send + Sync),
+    pace: Option<Pace>,
+    idle: IdleClock,
+    started: Instant,
+}
+
+/// Why a step cannot go on.
+enum Halt {
+    /// The queue was stopped.
+    Stopped,
+    Trouble(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Halt {
+        Halt::Trouble(error)
+    }
+}
+
+impl Run<'_> {
+    fn run(&mut self) {
+        let (mut backoff, mut told): (Duration, Option<Error>) = (BACKOFF_MIN, None);
+        let mut reader: Option<Box<dyn Reader>> = None;
+        while !self.queue.is_stopped() {
+            let polled = self.poll(&mut reader);
+            let error = match polled {
+                Ok(polled) => {
+                    backoff = BACKOFF_MIN;
+                    if told.take().is_some() && self.push(SourceEvent::Recovered).is_err() {
+                        return;
+                    }
+                    match self.handle(polled, reader.as_deref()) {
+                        Ok(true) => continue,
+                        Ok(false) | Err(Halt::Stopped) => return,
+                        Err(Halt::Trouble(error)) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            tracing::debug!("source {}: {error}", self.task.id.0);
+            let is_new = told.as_ref().is_none_or(|told| (told.code, &told.message) != (error.code, &error.message));
+            if is_new && self.push(SourceEvent::Trouble(error.clone())).is_err() {
+                return;
+            }
+            told = Some(error);
+            // A reader is not asked to survive its own trouble.
+            reader = None;
+            if !self.queue.sleep(backoff) {
+                return;
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Opens the reader if there is none.
+    fn poll(&mut self, reader: &mut Option<Box<dyn Reader>>) -> Result<Polled> {
+        let reader = match reader {
+            Some(reader) => reader,
+            None => {
+                let task = &self.task;
+                reader.insert(task.connector.open(&task.from, task.until.as_ref(), &task.columns.read)?)
+            }
+        };
+        let start = Instant::now();
+        let polled = reader.poll(POLL_TIMEOUT);
+        self.idle.wait(start.elapsed());
+        polled
+    }
+
+    /// `false` at the end.
+    fn handle(&mut self, polled: Polled, reader: Option<&dyn Reader>) -> Result<bool, Halt> {
+        let live = reader.map_or_else(Vec::new, Reader::partitions);
+        let strangers = self.idle.meet(&live);
+        if !strangers.is_empty() {
+            self.push(SourceEvent::Partitions(strangers))?;
+        }
+        let is_finished = matches!(polled, Polled::Finished);
+        if let Polled::Chunk(chunk) = polled {
+            self.idle.hear(&chunk.partition);
+            let batch = self.decode(chunk)?;
+            self.release(batch)?;
+        }
+        for partition in self.idle.idle(&live) {
+            self.push(SourceEvent::Idle { partition })?;
+        }
+        if is_finished {
+            self.push(SourceEvent::Finished)?;
+        }
+        Ok(!is_finished)
+    }
+
+    fn decode(&mut self, chunk: Chunk) -> Result<PartBatch> {
+        let Chunk { partition, payload, mut bad_records, next_offset } = chunk;
+        let is_paced = self.pace.is_some();
+        let (rows, mut positions) = match (payload, &mut self.task.decoder) {
+            (Payload::Records(records), Some(decoder)) => {
+                let decoded = decoder.decode(&partition, &records)?;
+                bad_records.extend(decoded.bad_records);
+                (decoded.batch, records.positions)
+            }
+            (Payload::Rows(rows), _) => {
+                // Consecutive offsets, the bad ones among them.
+                let count = if is_paced { (rows.num_rows() + bad_records.len()) as u64 } else { 0 };
+                (rows, (next_offset.saturating_sub(count)..next_offset).collect())
+            }
+            (Payload::Records(_), None) => return Err(Error::internal("records of a source that has no decoder")),
+        };
+        bad_records.sort_by_key(|bad| bad.position);
+        if is_paced && !bad_records.is_empty() {
+            let bad: BTreeSet<u64> = bad_records.iter().map(|bad| bad.position).collect();
+            positions.retain(|position| !bad.contains(position));
+        }
+        Ok(PartBatch { partition, rows, positions, bad_records, next_offset })
+    }
+
+    /// Queues a batch, whole or, where it is paced, part by part as its rows are due.
+    fn release(&mut self, mut batch: PartBatch) -> Result<(), Halt> {
+        if self.pace.is_some() {
+            while batch.rows.num_rows() > 0 {
+                let (due_count, wait) = self.due(&batch.rows);
+                if due_count == batch.rows.num_rows() {
+                    break;
+                }
+                if due_count > 0 {
+                    let part = batch.split(due_count);
+                    self.queue_batch(part)?;
+                }
+                if !self.queue.sleep(wait.max(PACE_GRAIN)) {
+                    return Err(Halt::Stopped);
+                }
+            }
+        }
+        self.queue_batch(batch)
+    }
+
+    fn due(&mut self, rows: &RecordBatch) -> (usize, Duration) {
+        let Some(pace) = &mut self.pace else { return (rows.num_rows(), Duration::ZERO) };
+        let times =
+            self.task.columns.replay_time.map(|place| rows.column(place).as_primitive::<TimestampMicrosecondType>());
+        let time_us = |row: usize| times.filter(|times| times.is_valid(row)).map(|times| times.value(row));
+        pace.take(rows.num_rows(), time_us, self.started.elapsed())
+    }
+
+    fn queue_batch(&mut self, batch: PartBatch) -> Result<(), Halt> {
+        let columns = &self.task.columns;
+        let times = columns.event_time.map(|place| batch.rows.column(place).as_primitive::<TimestampMicrosecondType>());
+        let event_time_max_us = times.and_then(max);
+        let rows = batch.rows.project(&columns.output).map_err(Error::from)?;
+        self.task.from.0.insert(batch.partition.clone(), batch.next_offset);
+        let PartBatch { partition, bad_records, next_offset, .. } = batch;
+        let batch = SourceBatch { rows, bad_records, partition, next_offset, event_time_max_us };
+        self.push(SourceEvent::Batch(batch))
+    }
+
+    fn push(&self, event: SourceEvent) -> Result<(), Halt> {
+        if !self.queue.push(event) {
+            return Err(Halt::Stopped);
+        }
+        (self.wake)();
+        Ok(())
+    }
+}
+
+/// A decoded chunk, or what is left of it.
+struct PartBatch {
+    partition: String,
+    rows: RecordBatch,
+    /// Of each row; needed only to split.
+    positions: Vec<u64>,
+    bad_records: Vec<BadRecord>,
+    next_offset: u64,
+}
+
+impl PartBatch {
+    /// Takes off the first rows, fewer than there are, with the bad records among them.
+    fn split(&mut self, row_count: usize) -> PartBatch {
+        let cut = self.positions[row_count];
+        let rest = self.bad_records.partition_point(|bad| bad.position < cut);
+        let later = self.bad_records.split_off(rest);
+        let part = PartBatch {
+            partition: self.partition.clone(),
+            rows: self.rows.slice(0, row_count),
+            positions: vec![],
+            bad_records: std::mem::replace(&mut self.bad_records, later),
+            next_offset: cut,
+        };
+        self.rows = self.rows.slice(row_count, self.rows.num_rows() - row_count);
+        self.positions.drain(..row_count);
+        part
+    }
+}
