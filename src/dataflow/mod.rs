@@ -1,1 +1,66 @@
-//! placeholder
+//! Building and stepping the operators of a view. No thread, no clock, no I/O: an epoch's deltas go in, an epoch's
+//! deltas come out, so every step can be driven by hand and replayed.
+//!
+//! 1. [`fragment::FragmentGraph`] cuts a stream plan at the places where rows must change worker.
+//! 2. [`fragment::Fragment`] holds the operators between two cuts and runs them in one synchronous step.
+//! 3. [`operators`] are plain structs: `step(inputs) -> outputs`, one file each, headed by its law.
+//! 4. [`partition`] says which worker a row belongs to.
+//!
+//! A row for which an expression fails leaves the stream and is reported in [`EpochContext::errors`].
+
+pub mod fragment;
+pub mod operators;
+pub mod partition;
+
+mod expression;
+mod key_index;
+mod row_store;
+
+use crate::error::Result;
+use crate::types::{Delta, Epoch, RowError};
+
+/// Incremental form of one relational operator.
+///
+/// # Contract
+/// - The sum of all outputs up to an epoch equals the operator applied to the sum of all inputs up to that epoch.
+/// - This holds for any way of cutting the inputs into steps, also if a retraction arrives before its insertion
+///   (backfill feeds a snapshot in pieces among newer deltas): then it holds once the insertion has come.
+/// - Data never makes it panic. `Err` means that a kernel broke an invariant; the view is then stopped.
+pub trait Operator: Send {
+    /// `inputs[i]` are the deltas of input `i` in this epoch, in arrival order, possibly none.
+    fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>>;
+
+    /// What it keeps between epochs.
+    fn state_size(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// What an operator may know of the world: which epoch it is, who it is, and where to report failing rows.
+#[derive(Debug)]
+pub struct EpochContext {
+    pub epoch: Epoch,
+    /// The operator's first step: relations that are never empty (a global aggregate) show their first row in it.
+    pub is_first: bool,
+    pub worker_index: usize,
+    pub errors: Vec<RowError>,
+}
+
+impl EpochContext {
+    pub fn new(epoch: Epoch, is_first: bool, worker_index: usize) -> EpochContext {
+        EpochContext { epoch, is_first, worker_index, errors: vec![] }
+    }
+}
+
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct StateSize {
+    pub row_count: u64,
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for StateSize {
+    fn add_assign(&mut self, other: StateSize) {
+        self.row_count += other.row_count;
+        self.bytes += other.bytes;
+    }
+}

@@ -1,0 +1,46 @@
+//! count: the sum of the weights.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+
+use super::{Accumulator, Evaluated};
+use crate::error::Result;
+
+#[derive(Default)]
+pub struct Count {
+    counts: Vec<i64>,
+}
+
+impl Accumulator for Count {
+    fn resize(&mut self, group_count: usize) {
+        self.counts.resize(group_count, 0);
+    }
+
+    fn update(&mut self, groups: &[u32], _: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()> {
+        match weights {
+            None => groups.iter().for_each(|&group| self.counts[group as usize] += 1),
+            Some(weights) => {
+                groups.iter().zip(weights).for_each(|(&group, weight)| self.counts[group as usize] += weight)
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, groups: &[u32]) -> Result<Evaluated> {
+        let values: Int64Array = groups.iter().map(|&group| self.counts[group as usize]).collect::<Vec<_>>().into();
+        Ok(Evaluated::from(Arc::new(values) as ArrayRef))
+    }
+
+    fn is_empty(&self, group: u32) -> bool {
+        self.counts[group as usize] == 0
+    }
+
+    fn clear(&mut self, group: u32) {
+        self.counts[group as usize] = 0;
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.counts.len() * size_of::<i64>()
+    }
+}

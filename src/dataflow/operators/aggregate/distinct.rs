@@ -1,0 +1,84 @@
+//! f(DISTINCT x): the inner aggregate sees a value when its weight in the group becomes positive, and its retraction
+//! when it stops being so.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::DataType;
+
+use super::{Accumulator, Evaluated};
+use crate::dataflow::key_index::KeyIndex;
+use crate::error::Result;
+
+pub struct Distinct {
+    inner: Box<dyn Accumulator>,
+    /// (group, value) to number.
+    values: KeyIndex,
+    /// By number: the value's weight in its group.
+    weights: Vec<i64>,
+    /// By group: values of non-zero weight.
+    value_counts: Vec<u32>,
+}
+
+impl Distinct {
+    pub fn new(argument: DataType, inner: Box<dyn Accumulator>) -> Result<Distinct> {
+        let values = KeyIndex::new(vec![DataType::UInt32, argument])?;
+        Ok(Distinct { inner, values, weights: vec![], value_counts: vec![] })
+    }
+}
+
+impl Accumulator for Distinct {
+    fn resize(&mut self, group_count: usize) {
+        self.value_counts.resize(group_count, 0);
+        self.inner.resize(group_count);
+    }
+
+    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()> {
+        let argument = argument.expect("a distinct aggregate has an argument");
+        let group_column: ArrayRef = Arc::new(UInt32Array::from(groups.to_vec()));
+        let numbers = self.values.intern(&[group_column, argument.clone()], groups.len())?;
+        self.weights.resize(self.values.capacity(), 0);
+        let (mut rows, mut row_groups, mut transitions) = (vec![], vec![], vec![]);
+        for (row, (&number, &group)) in numbers.iter().zip(groups).enumerate() {
+            let weight = &mut self.weights[number as usize];
+            let before = *weight;
+            *weight += weights.map_or(1, |w| w[row]);
+            let after = *weight;
+            match (before != 0, after != 0) {
+                (false, true) => self.value_counts[group as usize] += 1,
+                (true, false) => self.value_counts[group as usize] -= 1,
+                _ => {}
+            }
+            let transition = i64::from(after > 0) - i64::from(before > 0);
+            if transition != 0 {
+                rows.push(row as u32);
+                row_groups.push(group);
+                transitions.push(transition);
+            }
+        }
+        let mut gone = numbers;
+        gone.sort_unstable();
+        gone.dedup();
+        gone.retain(|&number| self.weights[number as usize] == 0);
+        self.values.remove(&gone);
+        let changed = take(argument, &UInt32Array::from(rows), None)?;
+        self.inner.update(&row_groups, Some(&changed), Some(&transitions))
+    }
+
+    fn evaluate(&self, groups: &[u32]) -> Result<Evaluated> {
+        self.inner.evaluate(groups)
+    }
+
+    fn is_empty(&self, group: u32) -> bool {
+        self.value_counts[group as usize] == 0 && self.inner.is_empty(group)
+    }
+
+    fn clear(&mut self, group: u32) {
+        self.inner.clear(group);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.inner.memory_bytes() + self.values.memory_bytes() + self.weights.len() * 8 + self.value_counts.len() * 4
+    }
+}

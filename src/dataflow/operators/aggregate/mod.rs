@@ -1,0 +1,328 @@
+//! Δγ(A): for the groups that ΔA touches, take back what was shown and show what is now; other groups cost nothing.
+//!
+//! Groups are numbered by a [`KeyIndex`]; each aggregate is a column of accumulators, one slot for each group number,
+//! updated in typed loops. A group is shown while the weights of its rows add up to more than zero; without keys there
+//! is one group, shown always. Without calls this is DISTINCT.
+
+mod count;
+mod distinct;
+mod extreme;
+mod sum;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_comparator};
+use arrow::compute::{SortOptions, and, concat, filter, is_not_null, prep_null_mask_filter, take};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatchOptions;
+
+use super::only;
+use crate::dataflow::expression::row_text;
+use crate::dataflow::key_index::KeyIndex;
+use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::error::{Error, Result};
+use crate::plan::{AggregateCall, AggregateKind};
+use crate::types::{Delta, RowError};
+
+/// One aggregate function over all groups.
+///
+/// # Contract
+/// - [`Accumulator::update`] sees only rows that count: the argument is not NULL, the filter is true.
+/// - The state is a function of the sum of all updates, whatever their order; weights may be negative before their
+///   counterparts come.
+trait Accumulator: Send {
+    /// Makes room for group numbers below `group_count`.
+    fn resize(&mut self, group_count: usize);
+
+    /// `groups[i]` is the group of row `i`, `weights` absent means +1.
+    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()>;
+
+    fn evaluate(&self, groups: &[u32]) -> Result<Evaluated>;
+
+    /// True if the group's state is that of a group that was never touched.
+    fn is_empty(&self, group: u32) -> bool;
+
+    /// Makes an empty group's state exactly new (floating point may leave a residue).
+    fn clear(&mut self, group: u32);
+
+    fn memory_bytes(&self) -> usize;
+}
+
+/// Results of some groups. Those that the result type cannot hold are named in `failed` and NULL in `values`.
+struct Evaluated {
+    values: ArrayRef,
+    failed: Vec<(usize, Error)>,
+}
+
+impl From<ArrayRef> for Evaluated {
+    fn from(values: ArrayRef) -> Evaluated {
+        Evaluated { values, failed: vec![] }
+    }
+}
+
+pub struct AggregateOperator {
+    keys: Vec<usize>,
+    calls: Vec<AggregateCall>,
+    index: KeyIndex,
+    accumulators: Vec<Box<dyn Accumulator>>,
+    /// By group: the sum of its rows' weights.
+    weights: Vec<i64>,
+    /// By group: the last step that touched it, to list each touched group once.
+    touched_at: Vec<u64>,
+    step: u64,
+    schema: SchemaRef,
+}
+
+impl AggregateOperator {
+    /// `schema`: the key columns, then one column for each call. 0A000 for a function over a type we cannot maintain.
+    pub fn new(
+        input: &SchemaRef,
+        keys: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+        append_only: bool,
+    ) -> Result<AggregateOperator> {
+        let index = KeyIndex::new(keys.iter().map(|&key| input.field(key).data_type().clone()).collect())?;
+        let accumulators = calls.iter().map(|call| accumulator(call, input, append_only)).collect::<Result<_>>()?;
+        Ok(AggregateOperator {
+            keys,
+            calls,
+            index,
+            accumulators,
+            weights: vec![],
+            touched_at: vec![],
+            step: 0,
+            schema,
+        })
+    }
+
+    fn is_global(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn is_shown(&self, group: u32) -> bool {
+        self.is_global() || self.weights[group as usize] > 0
+    }
+
+    /// Numbers the rows' groups and makes room for new ones.
+    fn group(&mut self, delta: &Delta) -> Result<Vec<u32>> {
+        let columns: Vec<_> = self.keys.iter().map(|&key| delta.column(key).clone()).collect();
+        let groups = self.index.intern(&columns, delta.row_count())?;
+        self.make_room();
+        Ok(groups)
+    }
+
+    fn make_room(&mut self) {
+        let group_count = self.index.capacity();
+        self.weights.resize(group_count, 0);
+        self.touched_at.resize(group_count, 0);
+        self.accumulators.iter_mut().for_each(|accumulator| accumulator.resize(group_count));
+    }
+
+    fn update(&mut self, delta: &Delta, groups: &[u32]) -> Result<()> {
+        let weights = delta.weights().map(|w| w.as_ref());
+        for (row, &group) in groups.iter().enumerate() {
+            self.weights[group as usize] += weights.map_or(1, |w| w[row]);
+        }
+        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
+            let argument = call.argument.map(|column| delta.column(column));
+            match counted_rows(call, delta)? {
+                None => accumulator.update(groups, argument, weights)?,
+                Some(mask) => {
+                    let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
+                    let groups: Vec<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
+                    let weights: Option<Vec<i64>> = weights.map(|w| rows.iter().map(|&r| w[r as usize]).collect());
+                    let argument = argument.map(|a| filter(a, &mask)).transpose()?;
+                    accumulator.update(&groups, argument.as_ref(), weights.as_deref())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of these groups as they are now; a group whose result does not fit its type is reported with `weight`
+    /// and has no row.
+    fn show(&self, groups: &[u32], weight: i64, context: &mut EpochContext) -> Result<Shown> {
+        let mut columns = self.index.columns(groups)?;
+        let mut has_row = vec![true; groups.len()];
+        let mut failed = vec![];
+        for accumulator in &self.accumulators {
+            let evaluated = accumulator.evaluate(groups)?;
+            columns.push(evaluated.values);
+            failed.extend(evaluated.failed);
+        }
+        if !failed.is_empty() {
+            let batch = RecordBatch::try_from_iter_with_nullable(
+                columns.iter().enumerate().map(|(index, column)| (index.to_string(), column.clone(), true)),
+            )?;
+            for (place, error) in failed {
+                has_row[place] = false;
+                context.errors.push(RowError { reason: error.to_string(), row: row_text(&batch, place), weight });
+            }
+        }
+        Ok(Shown { columns, has_row })
+    }
+
+    /// −old +new for the touched groups, without those whose row stays the same. `places` holds, for each touched
+    /// group, its place in `old` and in `new`, where it has one.
+    fn difference(&self, old: &Shown, new: &Shown, places: &[(Option<u32>, Option<u32>)]) -> Result<Option<Delta>> {
+        let compared = old.columns.iter().zip(&new.columns).skip(self.keys.len());
+        let comparators = compared.map(|(old, new)| make_comparator(old, new, SortOptions::default()));
+        let comparators = comparators.collect::<Result<Vec<_>, _>>()?;
+        let old_count = old.has_row.len() as u32;
+        let (mut rows, mut weights) = (vec![], vec![]);
+        for &(old_place, new_place) in places {
+            let old_place = old_place.filter(|&place| old.has_row[place as usize]);
+            let new_place = new_place.filter(|&place| new.has_row[place as usize]);
+            if let (Some(o), Some(n)) = (old_place, new_place)
+                && comparators.iter().all(|compare| compare(o as usize, n as usize).is_eq())
+            {
+                continue;
+            }
+            if let Some(place) = old_place {
+                rows.push(place);
+                weights.push(-1);
+            }
+            if let Some(place) = new_place {
+                rows.push(old_count + place);
+                weights.push(1);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let rows = UInt32Array::from(rows);
+        let columns = old.columns.iter().zip(&new.columns).map(|(old, new)| {
+            if old_count == 0 {
+                return Ok(take(new, &rows, None)?);
+            }
+            Ok(take(&concat(&[old.as_ref(), new.as_ref()])?, &rows, None)?)
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        let all_new = weights.iter().all(|&weight| weight == 1);
+        Ok(Some(if all_new { Delta::insert(batch) } else { Delta::new(batch, weights) }))
+    }
+
+    /// Groups without rows and without state give their numbers back.
+    fn forget(&mut self, touched: &[u32]) {
+        if self.is_global() {
+            return;
+        }
+        let is_dead = |group: &&u32| {
+            self.weights[**group as usize] == 0 && self.accumulators.iter().all(|a| a.is_empty(**group))
+        };
+        let dead: Vec<u32> = touched.iter().filter(is_dead).copied().collect();
+        for &group in &dead {
+            self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));
+        }
+        self.index.remove(&dead);
+    }
+}
+
+/// Rows of some groups, as columns.
+struct Shown {
+    columns: Vec<ArrayRef>,
+    has_row: Vec<bool>,
+}
+
+impl Operator for AggregateOperator {
+    fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
+        let deltas = only(inputs);
+        self.step += 1;
+        let mut touched: Vec<u32> = vec![];
+        let mut groups_of = Vec::with_capacity(deltas.len());
+        for delta in &deltas {
+            let groups = self.group(delta)?;
+            for &group in &groups {
+                if self.touched_at[group as usize] != self.step {
+                    self.touched_at[group as usize] = self.step;
+                    touched.push(group);
+                }
+            }
+            groups_of.push(groups);
+        }
+        // The one row of a global aggregate is shown by the first worker from the start.
+        let shows_first = self.is_global() && context.is_first && context.worker_index == 0;
+        if shows_first {
+            self.make_room();
+            touched = vec![0];
+        }
+        if touched.is_empty() {
+            return Ok(vec![]);
+        }
+
+        let is_old = |group: &u32| !shows_first && self.is_shown(*group);
+        let old_groups: Vec<u32> = touched.iter().copied().filter(is_old).collect();
+        let mut places: Vec<(Option<u32>, Option<u32>)> = vec![(None, None); touched.len()];
+        place_groups(&touched, is_old, &mut places, |place, number| place.0 = Some(number));
+        let old = self.show(&old_groups, -1, context)?;
+        for (delta, groups) in deltas.iter().zip(&groups_of) {
+            self.update(delta, groups)?;
+        }
+        let is_new = |group: &u32| self.is_shown(*group);
+        let new_groups: Vec<u32> = touched.iter().copied().filter(is_new).collect();
+        place_groups(&touched, is_new, &mut places, |place, number| place.1 = Some(number));
+        let new = self.show(&new_groups, 1, context)?;
+        let output = self.difference(&old, &new, &places)?;
+        self.forget(&touched);
+        Ok(output.into_iter().collect())
+    }
+
+    fn state_size(&self) -> StateSize {
+        let bytes = self.index.memory_bytes()
+            + self.weights.len() * 16
+            + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>();
+        StateSize { row_count: self.index.len() as u64, bytes: bytes as u64 }
+    }
+}
+
+/// Numbers the chosen groups in their order.
+fn place_groups(
+    touched: &[u32],
+    is_chosen: impl Fn(&u32) -> bool,
+    places: &mut [(Option<u32>, Option<u32>)],
+    set: impl Fn(&mut (Option<u32>, Option<u32>), u32),
+) {
+    let mut number = 0;
+    for (group, place) in touched.iter().zip(places) {
+        if is_chosen(group) {
+            set(place, number);
+            number += 1;
+        }
+    }
+}
+
+/// Rows that the call counts: its filter is true and its argument not NULL. `None`: all.
+fn counted_rows(call: &AggregateCall, delta: &Delta) -> Result<Option<BooleanArray>> {
+    let present = match call.argument {
+        Some(column) if delta.column(column).null_count() > 0 => Some(is_not_null(delta.column(column))?),
+        _ => None,
+    };
+    let chosen = call.filter.map(|column| {
+        let mask = delta.column(column).as_boolean();
+        if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() }
+    });
+    Ok(match (present, chosen) {
+        (Some(present), Some(chosen)) => Some(and(&present, &chosen)?),
+        (one, other) => one.or(other),
+    })
+}
+
+fn accumulator(call: &AggregateCall, input: &SchemaRef, append_only: bool) -> Result<Box<dyn Accumulator>> {
+    let argument = call.argument.map(|column| input.field(column).data_type().clone());
+    let Some(argument) = argument else {
+        return Ok(Box::new(count::Count::default()));
+    };
+    let inner: Box<dyn Accumulator> = match call.kind {
+        AggregateKind::Count => Box::new(count::Count::default()),
+        AggregateKind::Sum => sum::sum(&argument, &call.data_type)?,
+        AggregateKind::Avg => sum::average(&argument, &call.data_type)?,
+        // DISTINCT changes nothing here.
+        AggregateKind::Min => return extreme::extreme(&argument, extreme::Side::Least, append_only),
+        AggregateKind::Max => return extreme::extreme(&argument, extreme::Side::Greatest, append_only),
+    };
+    Ok(if call.distinct { Box::new(distinct::Distinct::new(argument, inner)?) } else { inner })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! The incremental operators, one file each, headed by its law over Z-sets (Budiu et al., *DBSP*, PVLDB 16(7), 2023).
+
+mod aggregate;
+mod filter;
+mod join;
+mod project;
+mod union;
+mod values;
+mod window;
+
+pub use aggregate::AggregateOperator;
+pub use filter::FilterOperator;
+pub use join::JoinOperator;
+pub use project::ProjectOperator;
+pub use union::UnionOperator;
+pub use values::ValuesOperator;
+pub use window::WindowOperator;
+
+use crate::types::Delta;
+
+/// The deltas of an operator with one input.
+fn only(inputs: Vec<Vec<Delta>>) -> Vec<Delta> {
+    inputs.into_iter().next().unwrap_or_default()
+}
