@@ -29,8 +29,14 @@ pub struct KeyIndex {
 enum Keys {
     /// No columns: there is one key.
     Unit,
-    Words { words: Vec<Words> },
-    Rows { converter: RowConverter, rows: Vec<Option<OwnedRow>>, bytes: usize },
+    Words {
+        words: Vec<Words>,
+    },
+    Rows {
+        converter: RowConverter,
+        rows: Vec<Option<OwnedRow>>,
+        bytes: usize,
+    },
 }
 
 /// Up to two columns as words; bit `i` of `nulls` says that column `i` is NULL (its word is then 0).
@@ -154,9 +160,9 @@ impl KeyIndex {
                 })
                 .collect(),
             Keys::Rows { converter, rows, .. } => {
-                let rows = numbers.iter().map(|&number| {
-                    rows[number as usize].as_ref().expect("a number in use has a key").row()
-                });
+                let rows = numbers
+                    .iter()
+                    .map(|&number| rows[number as usize].as_ref().expect("a number in use has a key").row());
                 Ok(converter.convert_rows(rows)?)
             }
         }

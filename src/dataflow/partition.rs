@@ -47,7 +47,9 @@ pub fn spread(delta: &Delta, worker_count: usize, first_worker: usize) -> Vec<(u
     }
     let share = row_count.div_ceil(worker_count);
     (0..worker_count)
-        .map(|index| (index, delta.slice((index * share).min(row_count), share.min(row_count.saturating_sub(index * share)))))
+        .map(|index| {
+            (index, delta.slice((index * share).min(row_count), share.min(row_count.saturating_sub(index * share))))
+        })
         .filter(|(_, part)| !part.is_empty())
         .collect()
 }

@@ -1,7 +1,6 @@
 //! A source as DataFusion sees it: no rows are kept, so a SELECT reads the outside system, from the source's start up to
 //! where the world has read it (or to its present end, if no view reads it).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -29,22 +28,8 @@ pub struct SourceTable {
 impl SourceTable {
     /// The connector of a definition, its options checked (22023).
     pub fn connect(definition: &SourceDefinition, schema: &SchemaRef) -> Result<Arc<dyn Connector>> {
-        let framing = framing(&definition.encode, &definition.encode_options);
+        let framing = Framing::of(&definition.encode, &definition.encode_options)?;
         Ok(Arc::from(connectors::connect(&Options::new(definition.options.clone()), schema, framing)?))
-    }
-}
-
-/// How the format cuts bytes into records. The format's own options were checked by its decoder.
-fn framing(encode: &str, options: &BTreeMap<String, String>) -> Framing {
-    match encode {
-        "CSV" => {
-            let header = options
-                .get("header")
-                .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "true" | "t" | "on" | "yes" | "1"));
-            Framing::QuotedLines { header }
-        }
-        "PARQUET" => Framing::Parquet,
-        _ => Framing::Lines,
     }
 }
 

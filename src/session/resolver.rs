@@ -28,10 +28,6 @@ impl<'a> Resolver<'a> {
         Resolver { shared, catalog, settings, user, path }
     }
 
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
-    }
-
     /// A user's relation; an unqualified name along the search path.
     pub fn find(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Object>> {
         match schema {

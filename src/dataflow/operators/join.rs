@@ -67,8 +67,7 @@ impl JoinOperator {
 
     /// Joins `delta` with the other side as it is, then adds it to its own.
     fn advance(&mut self, delta: &Delta, is_left: bool, output: &mut Vec<Delta>) -> Result<()> {
-        let (own, other) =
-            if is_left { (&mut self.left, &mut self.right) } else { (&mut self.right, &mut self.left) };
+        let (own, other) = if is_left { (&mut self.left, &mut self.right) } else { (&mut self.right, &mut self.left) };
         let delta = &without_null_keys(delta, &own.key_columns)?;
         if delta.is_empty() {
             return Ok(());
@@ -138,7 +137,14 @@ impl Operator for JoinOperator {
 
 impl Side {
     fn new(schema: SchemaRef, key_columns: Vec<usize>) -> Side {
-        Side { key_columns, rows: RowStore::new(schema), weights: vec![], next: vec![], heads: vec![], dead_row_count: 0 }
+        Side {
+            key_columns,
+            rows: RowStore::new(schema),
+            weights: vec![],
+            next: vec![],
+            heads: vec![],
+            dead_row_count: 0,
+        }
     }
 
     fn memory_bytes(&self) -> usize {

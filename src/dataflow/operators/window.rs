@@ -40,16 +40,16 @@ impl WindowOperator {
         let times = times.as_primitive::<Int64Type>();
         let per_row = self.size_us.div_euclid(self.slide_us) as usize + 1;
         let copies = if self.size_us == self.slide_us { 1 } else { per_row };
-        let (mut rows, mut starts) = (Vec::with_capacity(times.len() * copies), Vec::with_capacity(times.len() * copies));
+        let (mut rows, mut starts) =
+            (Vec::with_capacity(times.len() * copies), Vec::with_capacity(times.len() * copies));
         for row in 0..times.len() {
             if times.is_null(row) {
                 continue;
             }
             let time = times.value(row);
             // The last window that begins at or before the row's time; none if that is before the calendar.
-            let Some(mut start) = time
-                .checked_sub(self.offset_us)
-                .and_then(|t| time.checked_sub(t.rem_euclid(self.slide_us)))
+            let Some(mut start) =
+                time.checked_sub(self.offset_us).and_then(|t| time.checked_sub(t.rem_euclid(self.slide_us)))
             else {
                 continue;
             };

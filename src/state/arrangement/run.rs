@@ -1,9 +1,9 @@
 //! A run: some rows of a Z-set, consolidated, sorted by key hash.
 
+use arrow::array::{DynComparator, make_comparator};
 use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
-use arrow::array::{DynComparator, make_comparator};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -157,5 +157,8 @@ fn relabel(layout: &Layout, batch: &RecordBatch) -> Result<RecordBatch> {
 
 /// `row` repeated as its weight says, for all rows: indices for `take`.
 pub(super) fn repeat_by_weight(row_count: usize, weight: impl Fn(usize) -> i64) -> UInt64Array {
-    (0..row_count).flat_map(|row| std::iter::repeat_n(row as u64, weight(row).max(0) as usize)).collect::<Vec<_>>().into()
+    (0..row_count)
+        .flat_map(|row| std::iter::repeat_n(row as u64, weight(row).max(0) as usize))
+        .collect::<Vec<_>>()
+        .into()
 }

@@ -76,7 +76,8 @@ impl Snapshot {
             let all = Run::merge(&self.layout, &self.runs)?;
             return Ok(vec![expand(&all)?]);
         };
-        let rest: Vec<_> = self.runs.iter().enumerate().filter(|(i, _)| *i != base).map(|(_, run)| run.clone()).collect();
+        let rest: Vec<_> =
+            self.runs.iter().enumerate().filter(|(i, _)| *i != base).map(|(_, run)| run.clone()).collect();
         let (base, rest) = (&self.runs[base], Run::merge(&self.layout, &rest)?);
         match retract(base, &rest)? {
             Some(kept) => Ok(vec![filter_record_batch(&base.batch, &kept)?, expand(&rest)?]),
@@ -99,7 +100,11 @@ impl Snapshot {
             };
             if !rows.is_empty() {
                 candidates.push(Arc::new(Run {
-                    hashes: if self.layout.indexed { rows.iter().map(|&r| run.hashes[r as usize]).collect() } else { vec![] },
+                    hashes: if self.layout.indexed {
+                        rows.iter().map(|&r| run.hashes[r as usize]).collect()
+                    } else {
+                        vec![]
+                    },
                     weights: run.weights.as_ref().map(|w| rows.iter().map(|&r| w[r as usize]).collect()),
                     batch: take_record_batch(&run.batch, &UInt32Array::from(rows))?,
                 }));

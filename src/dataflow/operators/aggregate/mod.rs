@@ -82,16 +82,7 @@ impl AggregateOperator {
     ) -> Result<AggregateOperator> {
         let index = KeyIndex::new(keys.iter().map(|&key| input.field(key).data_type().clone()).collect())?;
         let accumulators = calls.iter().map(|call| accumulator(call, input, append_only)).collect::<Result<_>>()?;
-        Ok(AggregateOperator {
-            keys,
-            calls,
-            index,
-            accumulators,
-            weights: vec![],
-            touched_at: vec![],
-            step: 0,
-            schema,
-        })
+        Ok(AggregateOperator { keys, calls, index, accumulators, weights: vec![], touched_at: vec![], step: 0, schema })
     }
 
     fn is_global(&self) -> bool {
@@ -208,9 +199,8 @@ impl AggregateOperator {
         if self.is_global() {
             return;
         }
-        let is_dead = |group: &&u32| {
-            self.weights[**group as usize] == 0 && self.accumulators.iter().all(|a| a.is_empty(**group))
-        };
+        let is_dead =
+            |group: &&u32| self.weights[**group as usize] == 0 && self.accumulators.iter().all(|a| a.is_empty(**group));
         let dead: Vec<u32> = touched.iter().filter(is_dead).copied().collect();
         for &group in &dead {
             self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));

@@ -43,7 +43,10 @@ pub fn average(argument: &DataType, result: &DataType) -> Result<Box<dyn Accumul
 
 fn unsupported(function: &str, argument: &DataType) -> Error {
     let name = crate::types::PgType::of_arrow(argument).name();
-    Error::unsupported(format!("{function}({name}) in a maintained view"), "cast the argument to bigint, numeric or double precision")
+    Error::unsupported(
+        format!("{function}({name}) in a maintained view"),
+        "cast the argument to bigint, numeric or double precision",
+    )
 }
 
 /// A commutative group of totals, and how a total becomes a result.
