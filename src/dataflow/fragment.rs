@@ -72,6 +72,14 @@ impl FragmentGraph {
         })
     }
 
+    /// How the reader of a fragment's output wants it spread; `None` for the last fragment.
+    pub fn reader(&self, fragment: usize) -> Option<Partitioning> {
+        self.fragments.iter().flat_map(|spec| &spec.inputs).find_map(|input| match input {
+            FragmentInput::Exchange { fragment: read, partitioning } if *read == fragment => Some(partitioning.clone()),
+            _ => None,
+        })
+    }
+
     fn fragment(&mut self, plan: &StreamPlan, worker_count: usize) -> usize {
         let mut spec = FragmentSpec { inputs: vec![], nodes: vec![] };
         let root = self.node(plan, worker_count, &mut spec);
