@@ -1,1 +1,88 @@
-fn main() {}
+//! `highwater`: flags, logging, and a call into the server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use highwater::config::{Config, ConfigFile};
+use highwater::error::Result;
+use tracing_subscriber::EnvFilter;
+
+/// One allocator for us and for what we link.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A SQL streaming database: sources in, maintained views out, Postgres on the wire.
+#[derive(Parser)]
+#[command(name = "highwater", version, about)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server until it is interrupted
+    Serve(Flags),
+    /// Replay a month of flights into live views, and show them moving
+    Demo(Flags),
+}
+
+#[derive(Args)]
+struct Flags {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:4566]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Directory of all durable data, made if it does not exist [default: highwater-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Threads that maintain views [default: one for each core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Connections at a time [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// TOML file with the same settings (listen, data_dir, workers, max_connections, query_memory_bytes); flags win
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Flags {
+    fn file(&self) -> Result<ConfigFile> {
+        self.config.as_deref().map_or_else(|| Ok(ConfigFile::default()), ConfigFile::read)
+    }
+
+    fn overrides(self) -> ConfigFile {
+        let Flags { listen, data_dir, workers, max_connections, config: _ } = self;
+        ConfigFile { listen, data_dir, workers, max_connections, query_memory_bytes: None }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Serve(flags) => {
+            let file = flags.file()?;
+            highwater::server::serve(Config::resolve(flags.overrides(), file)?)
+        }
+        Command::Demo(flags) => {
+            let file = flags.file()?;
+            highwater::demo::run(flags.overrides(), file)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let filter = EnvFilter::try_from_env("HIGHWATER_LOG").unwrap_or_else(|_| EnvFilter::new("warn,highwater=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(program.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("highwater: {error}");
+            if let Some(hint) = &error.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -7,6 +7,7 @@
 
 pub mod explain;
 mod properties;
+mod window;
 
 use std::sync::Arc;
 

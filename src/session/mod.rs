@@ -2,32 +2,63 @@
 //!
 //! ```text
 //! text ──sql::parse──▶ Statement ──prepare──▶ Prepared ──execute(params)──▶ Outcome
+//!                                     │                      ├─ select, cursor, explain, show: rows of one world
+//!                            resolver: names over one        ├─ dml, copy: deltas, staged or written
+//!                            catalog                         ├─ ddl: the catalog and the runtime change
+//!                                                            └─ transaction, settings: the session changes
 //! ```
 //!
 //! The protocol (`pg`) drives a [`Session`] and turns [`Outcome`]s into messages; nothing here knows the wire.
 
+mod context;
+mod copy;
+mod cursor;
+mod ddl;
+mod dml;
+mod execute;
+mod explain;
+mod limits;
+mod prepare;
+mod resolver;
+mod select;
+mod settings;
+mod shared;
+mod show;
+mod transaction;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
-use datafusion::common::ScalarValue;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use crate::error::{Error, Result};
-use crate::types::PgType;
+pub use copy::CopyIn;
+pub use prepare::Prepared;
+pub use shared::Shared;
+pub use shared::registry::CancelHandle;
 
-/// What all sessions share: catalog, runtime, query engine, settings, the registry of running sessions.
-pub struct Shared {}
+use crate::catalog::functions;
+use crate::catalog::{DATABASE, USER};
+use crate::error::{Error, Result, SqlState};
+use context::SessionContext;
+use cursor::Cursor;
+use settings::Settings;
+use transaction::Transaction;
 
-/// Cancels whatever the session is executing (57014). Held by the registry under (pid, secret key).
-pub struct CancelHandle {}
-
-pub struct Session {}
-
-/// A statement that was parsed and bound once, with the types of its parameters and of its result.
-pub struct Prepared {
-    pub parameters: Vec<PgType>,
-    /// `None` if it returns no rows.
-    pub fields: Option<Vec<FieldRef>>,
+pub struct Session {
+    shared: Arc<Shared>,
+    context: Arc<SessionContext>,
+    transaction: Transaction,
+    cursors: HashMap<String, Cursor>,
+    /// SQL's PREPARE and the protocol's named statements share one namespace.
+    statements: HashMap<String, Arc<Prepared>>,
+    notices: Vec<Notice>,
+    /// Functions and options of this session, as of `state_version` of its settings.
+    state: SessionState,
+    state_version: u64,
+    reported: Vec<(String, String)>,
 }
 
 /// What a statement did.
@@ -42,12 +73,6 @@ pub enum Outcome {
     CopyOut { column_count: usize, binary: bool, lines: futures::stream::BoxStream<'static, Result<bytes::Bytes>> },
     /// The empty query.
     Empty,
-}
-
-/// A COPY … FROM STDIN under way.
-pub struct CopyIn {
-    pub column_count: usize,
-    pub binary: bool,
 }
 
 /// As ReadyForQuery says it.
@@ -66,80 +91,166 @@ pub struct Notice {
 }
 
 impl Session {
-    /// `parameters`: the start-up message's (user, database, application_name, options …). FATAL errors: 3D000, 28000.
+    /// `parameters`: the start-up message's (user, database, application_name, options …). FATAL errors: 3D000, 28000,
+    /// 53300, and those of SET.
     pub fn start(shared: Arc<Shared>, parameters: &[(String, String)]) -> Result<Session> {
-        let _ = (shared, parameters);
-        unimplemented!()
+        let parameter = |name: &str| parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let Some(user) = parameter("user").filter(|user| !user.is_empty()) else {
+            return Err(Error::new(SqlState("28000"), "no PostgreSQL user name specified in startup packet"));
+        };
+        if user != USER {
+            return Err(Error::new(SqlState::INVALID_AUTHORIZATION, format!("role \"{user}\" does not exist")));
+        }
+        let database = parameter("database").filter(|database| !database.is_empty()).unwrap_or(DATABASE);
+        if database != DATABASE {
+            return Err(Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{database}\" does not exist")));
+        }
+        let settings = Settings::start(parameters, user)?;
+        let entry = shared.registry.register(user, database, shared.config.connection_count_max)?;
+        entry.set_application_name(settings.application_name());
+        let context = Arc::new(SessionContext {
+            shared: shared.clone(),
+            settings: Mutex::new(settings),
+            entry,
+            user: user.to_string(),
+        });
+        let state = session_state(&shared, &context);
+        let state_version = context.settings.lock().version;
+        Ok(Session {
+            shared,
+            context,
+            transaction: Transaction::default(),
+            cursors: HashMap::new(),
+            statements: HashMap::new(),
+            notices: vec![],
+            state,
+            state_version,
+            reported: vec![],
+        })
     }
 
     /// Splits a simple query into statements, each with its byte range in `text`.
     pub fn parse(&self, text: &str) -> Result<Vec<crate::sql::Statement>> {
-        let _ = text;
-        unimplemented!()
+        crate::sql::parser::parse(text)
     }
 
-    /// Binds a statement. `parameter_types` are the client's hints (`None`: infer).
-    pub async fn prepare(
-        &mut self,
-        statement: crate::sql::Statement,
-        parameter_types: &[Option<PgType>],
-    ) -> Result<Prepared> {
-        let _ = (statement, parameter_types);
-        unimplemented!()
-    }
-
-    /// Runs a prepared statement. Errors put an open transaction into the failed state.
-    pub async fn execute(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
-        let _ = (prepared, parameters);
-        unimplemented!()
-    }
-
-    pub async fn copy_in(&mut self, copy: &mut CopyIn, data: &[u8]) -> Result<()> {
-        let _ = (copy, data);
-        unimplemented!()
-    }
-
-    /// Ends the copy; the tag is `COPY n`.
-    pub async fn copy_done(&mut self, copy: Box<CopyIn>) -> Result<String> {
-        let _ = copy;
-        unimplemented!()
-    }
-
-    /// The client gave up (CopyFail), or an error ended it.
-    pub fn copy_fail(&mut self, copy: Box<CopyIn>) {
-        let _ = copy;
+    /// Where the client comes from, for `pg_stat_activity`.
+    pub fn set_client_address(&mut self, address: std::net::SocketAddr) {
+        self.context.entry.set_client(address.ip().to_string(), address.port());
     }
 
     pub fn transaction_status(&self) -> TransactionStatus {
-        unimplemented!()
+        self.transaction.status()
     }
 
     /// Any error seen by the protocol itself (a bad parameter, a bad portal) fails an open transaction too.
-    pub fn fail_transaction(&mut self) {}
+    pub fn fail_transaction(&mut self) {
+        self.transaction.fail();
+    }
 
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        unimplemented!()
+        std::mem::take(&mut self.notices)
     }
 
     /// Settings to report: all of Postgres' thirteen at the start, later those that changed since the last call.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        unimplemented!()
+        let now = self.context.settings.lock().reported();
+        let changed = now.iter().filter(|pair| !self.reported.contains(pair)).cloned().collect();
+        self.reported = now;
+        changed
     }
 
     /// (pid, secret key) for BackendKeyData.
     pub fn backend_key(&self) -> (i32, i32) {
-        unimplemented!()
+        (self.context.entry.pid, self.context.entry.secret)
     }
 
-    /// Display settings that the encoders need: time zone, DateStyle, IntervalStyle, bytea_output, extra_float_digits.
+    /// Becomes true when somebody asked for this session's end (57P01: `pg_terminate_backend`, shutdown).
+    pub fn terminated(&self) -> watch::Receiver<bool> {
+        self.context.entry.terminate.subscribe()
+    }
+
+    /// The zone in which timestamps are shown.
     pub fn time_zone(&self) -> chrono_tz::Tz {
-        unimplemented!()
+        self.context.settings.lock().time_zone()
+    }
+
+    /// Columns of an open SQL cursor, which the protocol may describe and execute as a portal of this name.
+    pub fn describe_cursor(&self, name: &str) -> Option<Vec<FieldRef>> {
+        self.cursors.get(name).map(Cursor::fields)
+    }
+
+    /// Keeps a named statement of the protocol, so that EXECUTE and DEALLOCATE know it. 42P05 if the name is taken.
+    pub fn store_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
+        if self.statements.contains_key(name) {
+            return Err(Error::new(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        self.statements.insert(name.to_string(), prepared);
+        Ok(())
+    }
+
+    /// 26000 if there is none of this name.
+    pub fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
+        self.statements.get(name).cloned().ok_or_else(|| {
+            Error::new(SqlState::INVALID_SQL_STATEMENT_NAME, format!("prepared statement \"{name}\" does not exist"))
+        })
+    }
+
+    /// The protocol's Close: no error if there is none.
+    pub fn close_statement(&mut self, name: &str) {
+        self.statements.remove(name);
+    }
+
+    fn notice(&mut self, code: SqlState, message: impl Into<String>) {
+        self.notices.push(Notice { severity: "NOTICE", error: Error::new(code, message) });
+    }
+
+    fn warning(&mut self, code: SqlState, message: impl Into<String>) {
+        self.notices.push(Notice { severity: "WARNING", error: Error::new(code, message) });
+    }
+
+    /// The state that binding and planning use, with the settings in force.
+    fn refresh_state(&mut self) {
+        let settings = self.context.settings.lock();
+        if settings.version != self.state_version {
+            self.state_version = settings.version;
+            apply_settings(&mut self.state, &settings);
+            self.context.entry.set_application_name(settings.application_name());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.locks.unlock_all(self.context.entry.pid);
+        self.shared.registry.unregister(self.context.entry.pid);
     }
 }
 
 impl Shared {
     /// Cancels the session with this key, if there is one. Never tells which.
     pub fn cancel(&self, pid: i32, secret: i32) {
-        let _ = (pid, secret);
+        self.registry.cancel(pid, secret);
     }
+}
+
+/// The shared state with the functions that answer for this session.
+fn session_state(shared: &Arc<Shared>, context: &Arc<SessionContext>) -> SessionState {
+    let mut state = shared.base_state().clone();
+    for function in functions::all(context.clone()) {
+        // Only a registry that does not take functions refuses.
+        if let Err(error) = datafusion::execution::FunctionRegistry::register_udf(&mut state, function) {
+            tracing::error!(%error, "a session function could not be registered");
+        }
+    }
+    apply_settings(&mut state, &context.settings.lock());
+    state
+}
+
+fn apply_settings(state: &mut SessionState, settings: &Settings) {
+    let zone = settings.time_zone().name().to_string();
+    state.config_mut().options_mut().execution.time_zone = Some(zone);
 }

@@ -2,16 +2,26 @@
 //!
 //! 1. [`parser`] reads a [`Statement`]: Postgres' grammar, plus `CREATE SOURCE … WATERMARK FOR`, `EMIT`, windows.
 //! 2. [`bind`] turns a query into a DataFusion logical plan: names are looked up through a [`RelationResolver`],
-//!    `TUMBLE` and `HOP` become projections, Postgres spellings that DataFusion does not have are rewritten.
+//!    `TUMBLE` and `HOP` become window nodes, types and column names become Postgres'. The planning environment comes
+//!    from [`dialect_state`].
 //! 3. [`lower`] turns the optimised logical plan of a view into a [`crate::plan::StreamPlan`], or says by name what
 //!    cannot be maintained yet.
 //!
 //! Only this room names the parser.
 
 pub mod bind;
+mod checked;
+pub mod compat;
+mod convert;
+mod errors;
 pub mod lower;
 pub mod parser;
+mod state;
 mod statement;
+mod text;
+mod types;
+mod window;
 
 pub use bind::{BoundDml, RelationResolver, ResolvedRelation};
+pub use state::dialect_state;
 pub use statement::*;

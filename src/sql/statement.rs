@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use sqlparser::ast;
 
+use super::text::Text;
 use crate::types::PgType;
 
 /// One statement with its own text (no trailing semicolon).
@@ -13,17 +14,25 @@ use crate::types::PgType;
 pub struct Statement {
     pub kind: StatementKind,
     pub text: String,
-    /// Characters before this statement in the client's message, to make error positions right.
+    /// Characters before this statement in the client's message. Positions of errors count from the start of the
+    /// message already.
     pub offset: usize,
 }
 
 /// SELECT, VALUES, TABLE, WITH: bound by [`super::bind::bind_query`].
 #[derive(Clone, Debug)]
-pub struct Query(pub(super) Box<ast::Query>);
+pub struct Query {
+    pub(super) ast: Box<ast::Query>,
+    /// The whole message, which error positions refer to.
+    pub(super) source: Text,
+}
 
 /// INSERT, UPDATE, DELETE: bound by [`super::bind::bind_dml`].
 #[derive(Clone, Debug)]
-pub struct Dml(pub(super) Box<ast::Statement>);
+pub struct Dml {
+    pub(super) ast: Box<ast::Statement>,
+    pub(super) source: Text,
+}
 
 /// A possibly qualified name, folded to its final case.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,22 @@ mod epoch;
 mod pg_type;
 mod record;
 
+pub mod binary_input;
+pub mod binary_output;
+pub mod text_input;
+pub mod text_output;
+
+pub mod canonical;
+pub mod datetime;
+pub mod datetime_input;
+mod interval_input;
+mod json_input;
+pub mod number;
+mod number_input;
+
 pub use delta::Delta;
 pub use epoch::{Epoch, Watermark};
-pub use pg_type::{PG_TYPE_KEY, PgType};
+pub use pg_type::{NUMERIC_DEFAULT, PG_TYPE_KEY, PgType};
 pub use record::{BadRecord, Position, Records, RowError};
 
 /// Names a relation (table, source, view) for as long as the data directory lives; never used again after a drop.

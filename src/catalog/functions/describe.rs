@@ -1,0 +1,240 @@
+//! What things are, in words: types, definitions, comments, visibility.
+
+use std::sync::Arc;
+
+use super::Argument::{Any, Bool, Int, Text};
+use super::reg::{quote_identifier, regclass, regclass_name, regtype_name};
+use super::{Call, Definition, Returns, define, invalid};
+use crate::catalog::system::{
+    self, OWNER_OID, Value, index_oid, primary_key_name, relation_of_constraint, relation_of_index, type_row,
+};
+use crate::catalog::{Object, ObjectKind};
+use crate::error::{Error, Result, SqlState};
+use crate::types::{PgType, RelationId};
+
+pub(super) const DEFINITIONS: &[Definition] = &[
+    define("format_type", &[Int, Int], Returns::Text, format_type).lenient(),
+    define("pg_get_expr", &[Text, Int, Bool], Returns::Text, |call| Ok(call.text(0).into())).optional(1),
+    define("pg_get_indexdef", &[Int, Int, Bool], Returns::Text, get_indexdef).optional(2),
+    define("pg_get_constraintdef", &[Int, Bool], Returns::Text, get_constraintdef).optional(1),
+    define("pg_get_viewdef", &[Any, Any], Returns::Text, get_viewdef).optional(1),
+    define("pg_get_ruledef", &[Int, Bool], Returns::Text, |_| Ok(Value::Null)).optional(1),
+    define("pg_get_triggerdef", &[Int, Bool], Returns::Text, |_| Ok(Value::Null)).optional(1),
+    define("pg_get_partkeydef", &[Int], Returns::Text, |_| Ok(Value::Null)),
+    define("pg_get_statisticsobjdef", &[Int], Returns::Text, |_| Ok(Value::Null)),
+    define("pg_get_statisticsobjdef_columns", &[Int], Returns::Text, |_| Ok(Value::Null)),
+    define("pg_get_userbyid", &[Int], Returns::Name, get_userbyid),
+    define("pg_get_serial_sequence", &[Text, Text], Returns::Text, get_serial_sequence),
+    define("pg_get_functiondef", &[Int], Returns::Text, get_functiondef),
+    define("pg_get_function_result", &[Int], Returns::Text, |call| function(call, |f| regtype_name(f.returns))),
+    define("pg_get_function_arguments", &[Int], Returns::Text, |call| function(call, arguments)),
+    define("pg_get_function_identity_arguments", &[Int], Returns::Text, |call| function(call, arguments)),
+    define("obj_description", &[Int, Text], Returns::Text, |_| Ok(Value::Null)).optional(1),
+    define("col_description", &[Int, Int], Returns::Text, |_| Ok(Value::Null)),
+    define("shobj_description", &[Int, Text], Returns::Text, |_| Ok(Value::Null)),
+    define("pg_table_is_visible", &[Int], Returns::Bool, table_is_visible),
+    define("pg_type_is_visible", &[Int], Returns::Bool, type_is_visible),
+    define("pg_function_is_visible", &[Int], Returns::Bool, function_is_visible),
+    define("pg_operator_is_visible", &[Int], Returns::Bool, always),
+    define("pg_opclass_is_visible", &[Int], Returns::Bool, always),
+    define("pg_opfamily_is_visible", &[Int], Returns::Bool, always),
+    define("pg_collation_is_visible", &[Int], Returns::Bool, always),
+    define("pg_conversion_is_visible", &[Int], Returns::Bool, always),
+    define("pg_statistics_obj_is_visible", &[Int], Returns::Bool, always),
+    define("pg_ts_config_is_visible", &[Int], Returns::Bool, always),
+    define("pg_ts_dict_is_visible", &[Int], Returns::Bool, always),
+    define("pg_ts_parser_is_visible", &[Int], Returns::Bool, always),
+    define("pg_ts_template_is_visible", &[Int], Returns::Bool, always),
+    define("pg_relation_is_publishable", &[Any], Returns::Bool, |_| Ok(false.into())),
+    define("pg_relation_is_updatable", &[Int, Bool], Returns::Int4, relation_is_updatable),
+    define("pg_column_is_updatable", &[Int, Int, Bool], Returns::Bool, |call| {
+        Ok(object(call).is_some_and(|o| matches!(o.kind, ObjectKind::Table { .. })).into())
+    }),
+    define("pg_index_column_has_property", &[Int, Int, Text], Returns::Bool, index_column_has_property),
+    define("pg_partition_root", &[Any], Returns::Regclass, |_| Ok(Value::Null)),
+    define("pg_tablespace_location", &[Int], Returns::Text, |_| Ok("".into())),
+    define("pg_stat_get_numscans", &[Int], Returns::Int8, |_| Ok(0i64.into())),
+    define("hw_partition_ancestors", &[Any], Returns::OidArray, |_| Ok(Value::Ints(vec![]))),
+];
+
+/// What is there is found without its schema: every schema but the user's own is searched, or holds nothing.
+fn always(_: &Call<'_>) -> Result<Value> {
+    Ok(true.into())
+}
+
+fn object(call: &Call<'_>) -> Option<Arc<Object>> {
+    call.context.catalog().get(RelationId(call.oid(0)?)).cloned()
+}
+
+/// `format_type(oid, typmod)`: NULL for a NULL type, `???` for one that is not there, `-` for none.
+fn format_type(call: &Call<'_>) -> Result<Value> {
+    let Some(oid) = call.oid(0) else { return Ok(Value::Null) };
+    let modifier = call.int(1).filter(|m| *m >= 4);
+    if oid == 1042 && call.int(1).is_some() && modifier.is_none() {
+        return Ok("bpchar".into());
+    }
+    let name = regtype_name(oid);
+    if name == oid.to_string() {
+        return Ok("???".into());
+    }
+    let (base, suffix) = match name.strip_suffix("[]") {
+        Some(base) => (base.to_string(), "[]"),
+        None => (name, ""),
+    };
+    let Some(modifier) = modifier.map(|m| m - 4) else { return Ok(format!("{base}{suffix}").into()) };
+    let element = if suffix.is_empty() { oid } else { element_oid(oid) };
+    let with_modifier = match element {
+        1042 | 1043 => format!("{base}({modifier})"),
+        // The scale is eleven bits with a sign.
+        1700 => format!("{base}({},{})", modifier >> 16 & 0xffff, ((modifier & 0x7ff) ^ 1024) - 1024),
+        _ => base,
+    };
+    Ok(format!("{with_modifier}{suffix}").into())
+}
+
+fn element_oid(array: u32) -> u32 {
+    match PgType::from_oid(array) {
+        Some(PgType::Array(item)) => item.oid(),
+        _ => array,
+    }
+}
+
+/// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`.
+pub fn index_definition(object: &Object) -> String {
+    let columns: Vec<String> = key_columns(object).map(quote_identifier).collect();
+    format!(
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        quote_identifier(&primary_key_name(object)),
+        quote_identifier(&object.name.schema),
+        quote_identifier(&object.name.name),
+        columns.join(", ")
+    )
+}
+
+fn key_columns(object: &Object) -> impl Iterator<Item = &str> {
+    let key: &[usize] = match &object.kind {
+        ObjectKind::Table { primary_key } => primary_key,
+        _ => &[],
+    };
+    key.iter().filter_map(|i| object.columns.get(*i)).map(|c| c.name.as_str())
+}
+
+/// With a column number from 1, that column alone; with 0 or none, the whole definition.
+fn get_indexdef(call: &Call<'_>) -> Result<Value> {
+    let catalog = call.context.catalog();
+    let index = call.oid(0).and_then(relation_of_index).and_then(|id| catalog.get(id));
+    let Some(object) = index.filter(|o| key_columns(o).next().is_some()) else { return Ok(Value::Null) };
+    match call.int(1).and_then(|n| usize::try_from(n).ok()) {
+        None | Some(0) => Ok(index_definition(object).into()),
+        Some(number) => Ok(key_columns(object).nth(number - 1).map(quote_identifier).unwrap_or_default().into()),
+    }
+}
+
+fn get_constraintdef(call: &Call<'_>) -> Result<Value> {
+    let catalog = call.context.catalog();
+    let object = call.oid(0).and_then(relation_of_constraint).and_then(|id| catalog.get(id));
+    let Some(object) = object.filter(|o| key_columns(o).next().is_some()) else { return Ok(Value::Null) };
+    let columns: Vec<String> = key_columns(object).map(quote_identifier).collect();
+    Ok(format!("PRIMARY KEY ({})", columns.join(", ")).into())
+}
+
+/// Of a view or a materialized view, by OID or by name. The second argument asks for wrapping, which we do not do.
+fn get_viewdef(call: &Call<'_>) -> Result<Value> {
+    let catalog = call.context.catalog();
+    let oid = match call.text(0) {
+        Some(name) => name
+            .parse()
+            .ok()
+            .or_else(|| regclass(&catalog, name))
+            .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))?,
+        None => call.oid(0).unwrap_or(0),
+    };
+    let view = catalog
+        .get(RelationId(oid))
+        .filter(|o| matches!(o.kind, ObjectKind::View | ObjectKind::MaterializedView { .. }));
+    Ok(view.map(|o| format!(" {};", o.definition.trim().trim_end_matches(';'))).into())
+}
+
+fn get_userbyid(call: &Call<'_>) -> Result<Value> {
+    let oid = call.oid(0).unwrap_or(0);
+    Ok(if oid == OWNER_OID { call.context.user() } else { format!("unknown (OID={oid})") }.into())
+}
+
+/// There are no sequences; a column that is not there is still an error.
+fn get_serial_sequence(call: &Call<'_>) -> Result<Value> {
+    let (table, column) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
+    let catalog = call.context.catalog();
+    let Some(oid) = regclass(&catalog, table) else {
+        return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{table}\" does not exist")));
+    };
+    let found = catalog.get(RelationId(oid)).is_none_or(|o| o.columns.iter().any(|c| c.name == column));
+    if found {
+        return Ok(Value::Null);
+    }
+    let relation = regclass_name(&catalog, oid);
+    Err(Error::new(
+        SqlState::UNDEFINED_COLUMN,
+        format!("column \"{column}\" of relation \"{relation}\" does not exist"),
+    ))
+}
+
+fn function(call: &Call<'_>, describe: fn(&system::FunctionRow) -> String) -> Result<Value> {
+    let oid = call.oid(0).unwrap_or(0);
+    Ok(system::function_rows().iter().find(|f| f.oid == oid).map(describe).into())
+}
+
+fn arguments(function: &system::FunctionRow) -> String {
+    function.arguments.iter().map(|a| regtype_name(*a)).collect::<Vec<_>>().join(", ")
+}
+
+fn get_functiondef(call: &Call<'_>) -> Result<Value> {
+    function(call, |f| {
+        format!(
+            "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n",
+            quote_identifier(&f.name),
+            arguments(f),
+            regtype_name(f.returns),
+            f.name
+        )
+    })
+}
+
+/// In a schema of the search path, or in pg_catalog, and not hidden by a relation of the same name before it.
+fn table_is_visible(call: &Call<'_>) -> Result<Value> {
+    let Some(oid) = call.oid(0) else { return Ok(Value::Null) };
+    let catalog = call.context.catalog();
+    let object = catalog.get(RelationId(oid)).or_else(|| relation_of_index(oid).and_then(|id| catalog.get(id)));
+    if let Some(object) = object {
+        let path = call.context.search_path();
+        let index = oid == index_oid(object.id);
+        let name = if index { primary_key_name(object) } else { object.name.name.clone() };
+        let first = path.iter().find(|schema| catalog.find(Some(schema), &name).is_some());
+        let visible = path.contains(&object.name.schema) && (index || first == Some(&object.name.schema));
+        return Ok(visible.into());
+    }
+    Ok(system::names().find(|(.., o)| *o == oid).map(|(schema, ..)| schema == "pg_catalog").into())
+}
+
+fn type_is_visible(call: &Call<'_>) -> Result<Value> {
+    let oid = call.oid(0).unwrap_or(0);
+    let known = type_row(oid).is_some() || PgType::from_oid(oid).is_some();
+    Ok(known.then_some(true).into())
+}
+
+fn function_is_visible(call: &Call<'_>) -> Result<Value> {
+    function(call, |_| String::new()).map(|found| (found != Value::Null).then_some(true).into())
+}
+
+/// Bits of the events that a relation takes: UPDATE 4, INSERT 8, DELETE 16.
+fn relation_is_updatable(call: &Call<'_>) -> Result<Value> {
+    let is_table = object(call).is_some_and(|o| matches!(o.kind, ObjectKind::Table { .. }));
+    Ok(if is_table { 28 } else { 0 }.into())
+}
+
+fn index_column_has_property(call: &Call<'_>) -> Result<Value> {
+    Ok(match call.text(2).unwrap_or_default() {
+        "asc" | "nulls_last" | "orderable" | "returnable" | "search_array" | "search_nulls" => true.into(),
+        "desc" | "nulls_first" | "distance_orderable" => false.into(),
+        other => return Err(invalid(format!("unrecognized index property \"{other}\""))),
+    })
+}

@@ -1,0 +1,187 @@
+//! One arm for each kind of statement.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
+use super::limits::{Busy, Limits};
+use super::prepare::Plan;
+use super::{Outcome, Prepared, Session};
+use crate::error::{Error, Result, SqlState};
+use crate::sql::{Query, Statement, StatementKind};
+use crate::types::PgType;
+
+impl Session {
+    /// Runs a prepared statement. Errors put an open transaction into the failed state.
+    pub async fn execute(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let busy = Busy::start(&self.context.entry, &prepared.statement.text, self.transaction_status());
+        let result = self.execute_now(prepared, &parameters, busy).await;
+        if result.is_err() {
+            self.fail_transaction();
+        }
+        if !matches!(result, Ok(Outcome::Rows { .. } | Outcome::CopyIn(_) | Outcome::CopyOut { .. })) {
+            self.context.entry.end(self.transaction_status());
+        }
+        result
+    }
+
+    async fn execute_now(&mut self, prepared: &Prepared, parameters: &[ScalarValue], busy: Busy) -> Result<Outcome> {
+        let statement = &prepared.statement;
+        self.require_not_failed(&statement.kind)?;
+        let mut limits = Limits::start(&self.context.entry, self.context.settings.lock().statement_timeout());
+        match self.current_plan(prepared)? {
+            Plan::Query(bound) => match &statement.kind {
+                StatementKind::Declare { binary: true, .. } => Err(Error::unsupported(
+                    "DECLARE BINARY CURSOR",
+                    "declare it without BINARY, and ask for binary results in the extended protocol",
+                )),
+                StatementKind::Declare { name, hold, .. } => {
+                    limits.guard(self.declare(name, &bound, parameters, *hold)).await
+                }
+                _ => self.execute_query(&bound, parameters, limits, busy).await,
+            },
+            Plan::Dml(dml) => self.execute_dml(&dml, parameters, limits, busy).await,
+            Plan::Late => self.execute_late(statement, limits, busy).await,
+        }
+    }
+
+    async fn execute_late(&mut self, statement: &Arc<Statement>, mut limits: Limits, busy: Busy) -> Result<Outcome> {
+        match &statement.kind {
+            StatementKind::Query(_) | StatementKind::Dml(_) | StatementKind::Declare { .. } => {
+                Err(Error::internal("a statement that has to be bound was not"))
+            }
+            StatementKind::CreateTable(_)
+            | StatementKind::CreateSource(_)
+            | StatementKind::CreateView { .. }
+            | StatementKind::CreateMaterializedView(_)
+            | StatementKind::CreateSink { .. }
+            | StatementKind::CreateSchema { .. }
+            | StatementKind::Drop { .. } => {
+                self.notice_ddl();
+                let tag = self.execute_ddl(statement, &mut limits).await?;
+                Ok(Outcome::Done { tag: tag.to_string() })
+            }
+            StatementKind::Truncate { names } => limits.guard(self.truncate(names)).await,
+            StatementKind::Explain { statement, analyze, verbose } => {
+                let lines = limits.guard(self.explain(statement, *analyze, *verbose)).await?;
+                Ok(text_rows(super::explain::fields(), vec![lines.into_iter().map(Some).collect()], "EXPLAIN"))
+            }
+            StatementKind::Copy(copy) => self.copy(copy, limits, busy).await,
+            StatementKind::Show(show) => self.show(show),
+            StatementKind::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            StatementKind::Reset { name } => self.reset(name.as_deref()),
+            StatementKind::Begin { read_only } => Ok(self.begin(*read_only)),
+            StatementKind::Commit => self.commit().await,
+            StatementKind::Rollback => Ok(self.rollback()),
+            StatementKind::Savepoint { name } => self.savepoint(name.clone()),
+            StatementKind::ReleaseSavepoint { name } => self.release_savepoint(name),
+            StatementKind::RollbackToSavepoint { name } => self.rollback_to_savepoint(name),
+            StatementKind::Fetch { name, count, move_only: true } => limits.guard(self.move_cursor(name, *count)).await,
+            StatementKind::Fetch { name, count, .. } => self.fetch(name, *count, limits, busy),
+            StatementKind::Close { name } => self.close_cursor(name.as_deref()),
+            StatementKind::Prepare { name, types, statement } => {
+                let hints: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();
+                let prepared = self.prepare(statement.as_ref().clone(), &hints).await?;
+                self.store_statement(name, Arc::new(prepared))?;
+                Ok(done("PREPARE"))
+            }
+            StatementKind::Execute { name, arguments } => {
+                let prepared = self.statement(name)?;
+                let values = limits.guard(self.arguments(name, &prepared, arguments)).await?;
+                Box::pin(self.execute_now(&prepared, &values, busy)).await
+            }
+            StatementKind::Deallocate { name: Some(name) } => {
+                self.statement(name)?;
+                self.statements.remove(name);
+                Ok(done("DEALLOCATE"))
+            }
+            StatementKind::Deallocate { name: None } => {
+                self.statements.clear();
+                Ok(done("DEALLOCATE ALL"))
+            }
+            StatementKind::Discard => self.discard(),
+            StatementKind::Listen { tag } => Ok(done(tag)),
+            StatementKind::Flush => Ok(done("FLUSH")),
+            StatementKind::Empty => Ok(Outcome::Empty),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome> {
+        if local && !self.transaction.is_open() {
+            let message = "SET LOCAL can only be used in transaction blocks";
+            self.warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message);
+        } else {
+            // The settings of one transaction end with it, however they are set.
+            let local = local || name.to_ascii_lowercase().starts_with("transaction_");
+            self.context.settings.lock().set(name, value, local)?;
+        }
+        Ok(done("SET"))
+    }
+
+    fn reset(&mut self, name: Option<&str>) -> Result<Outcome> {
+        let mut settings = self.context.settings.lock();
+        match name {
+            Some(name) => settings.set(name, None, false)?,
+            None => settings.reset_all(),
+        }
+        drop(settings);
+        Ok(done("RESET"))
+    }
+
+    fn discard(&mut self) -> Result<Outcome> {
+        if self.transaction.is_open() {
+            return Err(Error::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "DISCARD ALL cannot run inside a transaction block",
+            ));
+        }
+        self.context.settings.lock().reset_all();
+        self.cursors.clear();
+        self.statements.clear();
+        self.shared.locks.unlock_all(self.context.entry.pid);
+        Ok(done("DISCARD ALL"))
+    }
+
+    /// The values of EXECUTE's arguments, in the types of the statement's parameters.
+    async fn arguments(&self, name: &str, prepared: &Prepared, arguments: &[Query]) -> Result<Vec<ScalarValue>> {
+        if arguments.len() != prepared.parameters.len() {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                format!("wrong number of parameters for prepared statement \"{name}\""),
+            )
+            .with_detail(format!(
+                "Expected {} parameters but got {}.",
+                prepared.parameters.len(),
+                arguments.len()
+            )));
+        }
+        let read = self.read_point()?;
+        let mut values = vec![];
+        for (argument, pg_type) in arguments.iter().zip(&prepared.parameters) {
+            let bound = self.bind_query(argument, &[])?;
+            let batches = self.collect(&read, bound.plan).await?;
+            let Some(row) = batches.iter().find(|batch| batch.num_rows() > 0) else {
+                return Err(Error::internal("an argument of EXECUTE has no value"));
+            };
+            let value = ScalarValue::try_from_array(row.column(0), 0)?;
+            values.push(if value.is_null() { ScalarValue::try_from(&pg_type.arrow())? } else { value });
+        }
+        Ok(values)
+    }
+}
+
+pub(super) fn done(tag: &str) -> Outcome {
+    Outcome::Done { tag: tag.to_string() }
+}
+
+/// A small answer of texts, by column.
+pub(super) fn text_rows(fields: Vec<FieldRef>, columns: Vec<Vec<Option<String>>>, tag: &'static str) -> Outcome {
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    let columns = columns.into_iter().map(|values| Arc::new(StringArray::from(values)) as _).collect();
+    let batch = RecordBatch::try_new(schema.clone(), columns).map_err(Into::into);
+    let rows = RecordBatchStreamAdapter::new(schema.clone(), futures::stream::iter([batch]));
+    Outcome::Rows { schema, stream: Box::pin(rows), tag, counted: false }
+}

@@ -1,0 +1,175 @@
+//! Names to relations, over one catalog: what binding asks.
+
+use std::sync::Arc;
+
+use datafusion::datasource::{TableProvider, provider_as_source};
+
+use super::settings::Settings;
+use super::shared::builds::still_building;
+use super::shared::{Shared, SystemReader};
+use crate::catalog::{Catalog, DATABASE, Object, ObjectKind, QualifiedName, SourceDefinition};
+use crate::error::{Error, Result, SqlState};
+use crate::plan::{Properties, TimeColumn};
+use crate::serve::{SnapshotTable, SourceTable, SystemTable};
+use crate::sql::bind::{DmlTarget, RelationProperties};
+use crate::sql::{Name, RelationResolver, ResolvedRelation};
+
+pub struct Resolver<'a> {
+    shared: &'a Shared,
+    catalog: Arc<Catalog>,
+    settings: Settings,
+    user: &'a str,
+    path: Vec<String>,
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(shared: &'a Shared, catalog: Arc<Catalog>, settings: Settings, user: &'a str) -> Resolver<'a> {
+        let path = settings.search_path();
+        Resolver { shared, catalog, settings, user, path }
+    }
+
+    /// A user's relation; an unqualified name along the search path.
+    pub fn find(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Object>> {
+        match schema {
+            Some(schema) => self.catalog.find(Some(schema), name),
+            None => self.path.iter().find_map(|schema| self.catalog.find(Some(schema), name)),
+        }
+    }
+
+    /// 42P01 if there is no such relation.
+    pub fn require(&self, name: &Name) -> Result<&Arc<Object>> {
+        self.find(name.schema.as_deref(), &name.name).ok_or_else(|| undefined(name, "relation"))
+    }
+
+    /// Where a new relation of this name goes. 3F000 if its schema does not exist.
+    pub fn creation_name(&self, name: &Name) -> Result<QualifiedName> {
+        let schema = match &name.schema {
+            Some(schema) if matches!(schema.as_str(), "pg_catalog" | "information_schema" | "hw_catalog") => {
+                return Err(Error::new(
+                    SqlState("42501"),
+                    format!("permission denied to create \"{schema}.{}\"", name.name),
+                )
+                .with_detail("system catalog modifications are currently disallowed"));
+            }
+            Some(schema) => schema.clone(),
+            None => match self.path.iter().find(|schema| self.catalog.has_schema(schema)) {
+                Some(schema) => schema.clone(),
+                None => {
+                    return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in"));
+                }
+            },
+        };
+        if !self.catalog.has_schema(&schema) {
+            return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist")));
+        }
+        Ok(QualifiedName { schema, name: name.name.clone() })
+    }
+
+    /// What a DML statement changes. 42P01, or 42809 if rows do not go there.
+    pub fn dml_target(&self, name: &Name) -> Result<DmlTarget> {
+        let object = self.require(name)?;
+        match &object.kind {
+            ObjectKind::Table { primary_key } => {
+                Ok(DmlTarget { id: object.id, columns: object.columns.clone(), primary_key: primary_key.clone() })
+            }
+            ObjectKind::Source(_) => Err(wrong_kind(object, "its rows come from the outside system")),
+            ObjectKind::Sink => Err(wrong_kind(object, "change the tables that its query reads")),
+            ObjectKind::View | ObjectKind::MaterializedView { .. } => {
+                Err(wrong_kind(object, "change the tables that it reads; it follows at once"))
+            }
+        }
+    }
+
+    fn user_relation(&self, object: &Arc<Object>) -> Result<ResolvedRelation> {
+        let (id, name, schema) = (object.id, object.name.to_string(), object.schema());
+        let snapshot = || Arc::new(SnapshotTable { id, name: name.clone(), schema: schema.clone() });
+        let (provider, properties): (Arc<dyn TableProvider>, _) = match &object.kind {
+            ObjectKind::Table { primary_key } => {
+                let key = (!primary_key.is_empty()).then(|| primary_key.clone());
+                (snapshot(), RelationProperties { key, ..RelationProperties::default() })
+            }
+            ObjectKind::MaterializedView { key } => {
+                let known = self.shared.builds.properties(id);
+                let known = known.unwrap_or_else(|| Properties { key: key.clone(), ..Properties::default() });
+                let Properties { append_only, key, time } = known;
+                (snapshot(), RelationProperties { append_only, key, time })
+            }
+            ObjectKind::Source(definition) => {
+                let table = SourceTable {
+                    id,
+                    name: name.clone(),
+                    schema: schema.clone(),
+                    definition: Arc::new(definition.clone()),
+                };
+                (Arc::new(table), source_properties(definition))
+            }
+            ObjectKind::View => {
+                let columns = object.columns.iter().map(|c| c.name.clone()).collect();
+                return Ok(ResolvedRelation::View { columns, query: self.shared.view_query(object)? });
+            }
+            ObjectKind::Sink => {
+                return Err(wrong_kind(object, "a sink keeps no rows; select from what its query reads"));
+            }
+        };
+        Ok(ResolvedRelation::Rows { id: Some(id), source: provider_as_source(provider), properties })
+    }
+
+    fn system_relation(&self, schema: &str, name: &str) -> Option<ResolvedRelation> {
+        let arrow = SystemReader::schema_of(schema, name)?;
+        let table = SystemTable { schema_name: schema.to_string(), name: name.to_string(), schema: arrow };
+        Some(ResolvedRelation::Rows {
+            id: None,
+            source: provider_as_source(Arc::new(table)),
+            properties: RelationProperties::default(),
+        })
+    }
+}
+
+impl RelationResolver for Resolver<'_> {
+    fn resolve(&self, schema: Option<&str>, name: &str) -> Result<Option<ResolvedRelation>> {
+        if let Some(object) = self.find(schema, name) {
+            return self.user_relation(object).map(Some);
+        }
+        let reserved = |schema: &str| {
+            let name = QualifiedName { schema: schema.to_string(), name: name.to_string() };
+            self.shared.builds.is_reserved(&name)
+        };
+        let is_reserved = match schema {
+            Some(schema) => reserved(schema),
+            None => self.path.iter().any(|schema| reserved(schema)),
+        };
+        if is_reserved {
+            return Err(still_building(name));
+        }
+        Ok(self.system_relation(schema.unwrap_or("pg_catalog"), name))
+    }
+
+    fn session_value(&self, name: &str) -> Option<String> {
+        match name {
+            "current_user" | "session_user" | "user" | "current_role" => Some(self.user.to_string()),
+            "current_database" | "current_catalog" => Some(DATABASE.to_string()),
+            "current_schema" => self.path.iter().find(|schema| self.catalog.has_schema(schema)).cloned(),
+            setting => self.settings.get(setting),
+        }
+    }
+}
+
+fn source_properties(definition: &SourceDefinition) -> RelationProperties {
+    let time = definition.watermark.as_ref().map(|w| TimeColumn { column: w.column, delay_us: w.delay_us });
+    RelationProperties { append_only: true, key: None, time }
+}
+
+/// 42809.
+pub fn wrong_kind(object: &Object, hint: &str) -> Error {
+    let message = format!("\"{}\" is a {}, not a table", object.name.name, object.kind_name());
+    Error::new(SqlState::WRONG_OBJECT_TYPE, message).with_hint(hint)
+}
+
+/// 42P01, as Postgres names each kind.
+pub fn undefined(name: &Name, kind: &str) -> Error {
+    let shown = match &name.schema {
+        Some(schema) => format!("{schema}.{}", name.name),
+        None => name.name.clone(),
+    };
+    Error::new(SqlState::UNDEFINED_TABLE, format!("{kind} \"{shown}\" does not exist"))
+}

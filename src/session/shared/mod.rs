@@ -1,0 +1,184 @@
+//! What all sessions share.
+//!
+//! ```text
+//!            ┌─ catalog: an immutable value, swapped when a statement changes it ── persistence (Store)
+//! Shared ────┼─ runtime: tables, sources, maintained views
+//!            ├─ engine: threads and memory for queries
+//!            ├─ builds: views that cannot be read yet
+//!            └─ registry: who is connected
+//! ```
+
+pub mod builds;
+mod persistence;
+mod recovery;
+pub mod registry;
+mod system;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::SessionState;
+use parking_lot::{Mutex, RwLock};
+
+pub use system::SystemReader;
+
+use crate::catalog::functions::{AdvisoryLocks, aggregates};
+use crate::catalog::{Catalog, Object, ObjectKind};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::runtime::{Runtime, SourceSpec, TableSpec};
+use crate::serve::QueryEngine;
+use crate::sql::{Query, StatementKind};
+use crate::state::Store;
+use crate::types::RelationId;
+use builds::Builds;
+use registry::Registry;
+
+/// What all sessions share: catalog, runtime, query engine, the registry of running sessions.
+pub struct Shared {
+    pub(in crate::session) config: Config,
+    pub(in crate::session) runtime: Runtime,
+    pub(in crate::session) engine: QueryEngine,
+    pub(in crate::session) builds: Arc<Builds>,
+    pub(in crate::session) registry: Registry,
+    pub(in crate::session) locks: AdvisoryLocks,
+    /// Held while the catalog changes; never while a view is built.
+    pub(in crate::session) ddl: tokio::sync::Mutex<()>,
+    pub(in crate::session) started_us: i64,
+    store: Arc<dyn Store>,
+    catalog: RwLock<Arc<Catalog>>,
+    /// Functions and options of every session, before its own are added.
+    base_state: SessionState,
+    /// Parsed definitions of plain views, valid for as long as the object is the same.
+    view_queries: Mutex<HashMap<RelationId, (Arc<Object>, Query)>>,
+}
+
+/// Partitions of a query: more threads for one make the others wait.
+const QUERY_PARTITION_COUNT: usize = 2;
+const BATCH_ROW_COUNT: usize = 8192;
+
+impl Shared {
+    /// Reads the catalog, starts the runtime and re-creates sources; materialized views follow in the background, so
+    /// that the server answers at once. XX001 if the catalog cannot be read.
+    pub fn open(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Shared>> {
+        let catalog = persistence::load(store.as_ref())?;
+        let tables = catalog.objects().filter_map(|object| table_spec(object)).collect();
+        let runtime = Runtime::start(config.worker_count, store.clone(), tables)?;
+        let thread_count = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
+        let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max)?;
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            runtime,
+            base_state: base_state(&engine),
+            engine,
+            builds: Arc::default(),
+            registry: Registry::default(),
+            locks: AdvisoryLocks::default(),
+            ddl: tokio::sync::Mutex::new(()),
+            started_us: registry::now_us(),
+            store,
+            catalog: RwLock::new(Arc::new(catalog)),
+            view_queries: Mutex::default(),
+        });
+        recovery::start(&shared)?;
+        Ok(shared)
+    }
+
+    /// Ends what sessions are executing. The listener must have been closed before.
+    pub async fn shutdown(&self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        self.registry.terminate_all();
+        // A change of the catalog under way is short; let it become durable.
+        let _ = tokio::time::timeout(PATIENCE, self.ddl.lock()).await;
+    }
+
+    /// The catalog as it is now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().clone()
+    }
+
+    /// Makes a changed catalog durable, then current. Call it with the `ddl` lock held.
+    pub(in crate::session) async fn publish(&self, after: Catalog) -> Result<()> {
+        let (before, after, store) = (self.catalog(), Arc::new(after), self.store.clone());
+        let saved = after.clone();
+        tokio::task::spawn_blocking(move || persistence::save(store.as_ref(), &before, &saved))
+            .await
+            .map_err(|e| Error::internal(format!("saving the catalog failed: {e}")))??;
+        self.view_queries.lock().retain(|id, (object, _)| after.get(*id).is_some_and(|now| Arc::ptr_eq(now, object)));
+        *self.catalog.write() = after;
+        Ok(())
+    }
+
+    pub(in crate::session) fn base_state(&self) -> &SessionState {
+        &self.base_state
+    }
+
+    /// The parsed definition of a view.
+    pub(in crate::session) fn view_query(&self, object: &Arc<Object>) -> Result<Query> {
+        let mut queries = self.view_queries.lock();
+        if let Some((known, query)) = queries.get(&object.id)
+            && Arc::ptr_eq(known, object)
+        {
+            return Ok(query.clone());
+        }
+        let query = parse_definition(object)?;
+        queries.insert(object.id, (object.clone(), query.clone()));
+        Ok(query)
+    }
+
+    /// Runs a change to its end even if the client goes away in the middle of it.
+    pub(in crate::session) async fn uninterrupted<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.engine.handle().spawn(change);
+        task.await.map_err(|e| Error::internal(format!("a change ended abnormally: {e}")))?
+    }
+}
+
+/// The SELECT of a stored view. XX000 if it is none, which the CREATE made sure of.
+fn parse_definition(object: &Object) -> Result<Query> {
+    let statements = crate::sql::parser::parse(&object.definition)?;
+    match statements.into_iter().map(|s| s.kind).next() {
+        Some(StatementKind::Query(query)) => Ok(query),
+        _ => Err(Error::internal(format!("the definition of \"{}\" is no query", object.name))),
+    }
+}
+
+/// Functions and options that do not depend on the session.
+fn base_state(engine: &QueryEngine) -> SessionState {
+    let mut builder = crate::sql::dialect_state();
+    let config = builder.config().take().unwrap_or_default();
+    let config = config
+        .with_target_partitions(QUERY_PARTITION_COUNT)
+        .with_batch_size(BATCH_ROW_COUNT)
+        .with_create_default_catalog_and_schema(false);
+    let mut state = builder.with_config(config).with_runtime_env(engine.environment().clone()).build();
+    for function in aggregates() {
+        if let Err(error) = datafusion::execution::FunctionRegistry::register_udaf(&mut state, function) {
+            tracing::error!(%error, "an aggregate function could not be registered");
+        }
+    }
+    state
+}
+
+pub(in crate::session) fn table_spec(object: &Object) -> Option<TableSpec> {
+    let ObjectKind::Table { primary_key } = &object.kind else { return None };
+    Some(TableSpec {
+        id: object.id,
+        name: object.name.to_string(),
+        schema: object.schema(),
+        primary_key: primary_key.clone(),
+    })
+}
+
+pub(in crate::session) fn source_spec(object: &Object) -> Option<SourceSpec> {
+    let ObjectKind::Source(definition) = &object.kind else { return None };
+    Some(SourceSpec {
+        id: object.id,
+        name: object.name.to_string(),
+        schema: object.schema(),
+        definition: definition.clone(),
+    })
+}

@@ -1,0 +1,111 @@
+//! The catalog on disk: `c/o/<id>` an object, `c/s/<schema>` a schema's OID, `c/next` the next id. One batch for each
+//! statement, durable before the statement answers.
+
+use crate::catalog::{Catalog, Object};
+use crate::error::{Error, Result, SqlState};
+use crate::state::{Store, StoreBatch};
+use crate::types::RelationId;
+
+const OBJECTS: &[u8] = b"c/o/";
+const SCHEMAS: &[u8] = b"c/s/";
+const NEXT: &[u8] = b"c/next";
+
+/// The catalog as it was last committed. XX001 if it cannot be read.
+pub fn load(store: &dyn Store) -> Result<Catalog> {
+    let (mut objects, mut schemas) = (vec![], vec![]);
+    store.scan(OBJECTS, &mut |_, record| {
+        objects.push(Object::from_record(record)?);
+        Ok(())
+    })?;
+    store.scan(SCHEMAS, &mut |key, record| {
+        let name = String::from_utf8(key[SCHEMAS.len()..].to_vec()).map_err(|_| corrupted("a schema's name"))?;
+        schemas.push((name, number(record)?));
+        Ok(())
+    })?;
+    let next = match store.get(NEXT)? {
+        Some(record) => RelationId(number(&record)?),
+        None => RelationId::FIRST,
+    };
+    Catalog::restore(objects, schemas, next)
+}
+
+/// Writes what differs between two versions of the catalog.
+pub fn save(store: &dyn Store, before: &Catalog, after: &Catalog) -> Result<()> {
+    let mut batch = StoreBatch::default();
+    for object in before.objects().filter(|o| after.get(o.id).is_none()) {
+        batch.delete(object_key(object.id));
+    }
+    for object in after.objects() {
+        let same = before.get(object.id).is_some_and(|old| std::sync::Arc::ptr_eq(old, object));
+        if !same {
+            batch.put(object_key(object.id), object.to_record());
+        }
+    }
+    for (name, _) in before.schemas().filter(|(name, _)| !after.has_schema(name)) {
+        batch.delete(schema_key(name));
+    }
+    for (name, oid) in after.schemas().filter(|(name, _)| !before.has_schema(name)) {
+        batch.put(schema_key(name), oid.to_be_bytes());
+    }
+    if before.next_id() != after.next_id() {
+        batch.put(NEXT, after.next_id().0.to_be_bytes());
+    }
+    if batch.is_empty() { Ok(()) } else { store.commit(batch) }
+}
+
+fn object_key(id: RelationId) -> Vec<u8> {
+    [OBJECTS, &id.0.to_be_bytes()].concat()
+}
+
+fn schema_key(name: &str) -> Vec<u8> {
+    [SCHEMAS, name.as_bytes()].concat()
+}
+
+fn number(record: &[u8]) -> Result<u32> {
+    Ok(u32::from_be_bytes(record.try_into().map_err(|_| corrupted("a number"))?))
+}
+
+fn corrupted(what: &str) -> Error {
+    Error::new(SqlState::DATA_CORRUPTED, format!("unreadable catalog record: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Column, ObjectKind, QualifiedName};
+    use crate::state::store::MemoryStore;
+    use crate::types::PgType;
+
+    fn table(catalog: &mut Catalog, name: &str) -> Object {
+        Object {
+            id: catalog.allocate_id(),
+            name: QualifiedName { schema: "public".into(), name: name.into() },
+            kind: ObjectKind::Table { primary_key: vec![0] },
+            columns: vec![Column { name: "id".into(), pg_type: PgType::Int4, nullable: false, default: None }],
+            definition: format!("CREATE TABLE {name} (id int PRIMARY KEY)"),
+            depends_on: vec![],
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() -> Result<()> {
+        let store = MemoryStore::default();
+        let empty = load(&store)?;
+        let mut one = empty.clone();
+        one.create_schema("sales")?;
+        let (a, b) = (table(&mut one, "a"), table(&mut one, "b"));
+        let a = one.insert(a)?;
+        one.insert(b)?;
+        save(&store, &empty, &one)?;
+        let mut two = load(&store)?;
+        assert!(two.has_schema("sales") && two.find(None, "a").is_some() && two.next_id() == one.next_id());
+        let before = two.clone();
+        two.remove(a.id);
+        two.drop_schema("sales")?;
+        save(&store, &before, &two)?;
+        let three = load(&store)?;
+        assert!(!three.has_schema("sales") && three.find(None, "a").is_none() && three.find(None, "b").is_some());
+        assert_eq!(three.next_id(), one.next_id(), "an id is never used again");
+        Ok(())
+    }
+}

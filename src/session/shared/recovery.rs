@@ -1,0 +1,78 @@
+//! What a start re-creates: sources at once, then materialized views and sinks in the order of their ids, each as soon as
+//! what it reads is there. A view that no longer plans is shown as failed and stops nobody else.
+
+use std::sync::Arc;
+
+use super::builds::Build;
+use super::{Shared, source_spec};
+use crate::catalog::{Object, ObjectKind};
+use crate::error::{Error, Result};
+use crate::runtime::ViewSpec;
+use crate::session::ddl::plan_stored_view;
+use crate::types::RelationId;
+
+pub fn start(shared: &Arc<Shared>) -> Result<()> {
+    let catalog = shared.catalog();
+    let sources: Vec<_> = catalog.objects().filter_map(|object| source_spec(object)).collect();
+    let runtime = shared.runtime.clone();
+    shared.engine.block_on(async move {
+        for source in sources {
+            let name = source.name.clone();
+            if let Err(error) = runtime.create_source(source).await {
+                // Views over it fail with a reason of their own; the server must still start.
+                tracing::error!(source = name, %error, "a source could not be re-created");
+            }
+        }
+    })?;
+    let views: Vec<Arc<Object>> = catalog
+        .objects()
+        .filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. } | ObjectKind::Sink))
+        .cloned()
+        .collect();
+    for view in &views {
+        shared.builds.start_rebuild(view.id);
+    }
+    let shared = shared.clone();
+    shared.engine.handle().clone().spawn(async move {
+        for view in views {
+            rebuild(&shared, view);
+        }
+    });
+    Ok(())
+}
+
+/// Plans now, since later views want to know this one's properties; runs when what it reads is ready.
+fn rebuild(shared: &Arc<Shared>, view: Arc<Object>) {
+    let plan = match plan_stored_view(shared, &view) {
+        Ok(plan) => plan,
+        Err(error) => return fail(shared, &view, error),
+    };
+    shared.builds.set_properties(view.id, plan.properties.clone());
+    let (inputs, shared) = (plan.relations().into_keys().collect::<Vec<RelationId>>(), shared.clone());
+    let spec =
+        ViewSpec { id: view.id, name: view.name.to_string(), plan, discard: matches!(view.kind, ObjectKind::Sink) };
+    shared.engine.handle().clone().spawn(async move {
+        let outcome = async {
+            for input in inputs {
+                let name = shared.catalog().get(input).map_or_else(String::new, |o| o.name.to_string());
+                shared.builds.wait(input, &name, None).await?;
+            }
+            shared.runtime.create_view(spec).await
+        };
+        match outcome.await {
+            // Dropped meanwhile: then the runtime must not keep it.
+            Ok(()) if shared.catalog().get(view.id).is_none() => {
+                if let Err(error) = shared.runtime.drop_relations(vec![view.id]).await {
+                    tracing::warn!(view = %view.name, %error, "a view that was dropped while it was rebuilt stays");
+                }
+            }
+            Ok(()) => shared.builds.finish_rebuild(view.id, Build::Ready),
+            Err(error) => fail(&shared, &view, error),
+        }
+    });
+}
+
+fn fail(shared: &Shared, view: &Object, error: Error) {
+    tracing::error!(view = %view.name, %error, "a view could not be re-created");
+    shared.builds.finish_rebuild(view.id, Build::Failed(error));
+}

@@ -1,0 +1,229 @@
+//! System relations for one statement: `pg_catalog` and `information_schema` from the catalog, `hw_catalog` from what the
+//! runtime tells of itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::datatypes::{Schema, SchemaRef};
+
+use super::Shared;
+use super::builds::Build;
+use crate::catalog::{Catalog, DATABASE, Object, ObjectKind, system};
+use crate::error::{Error, Result, SqlState};
+use crate::runtime::ViewStatus;
+use crate::serve::SystemRelations;
+use crate::types::{PgType, RelationId};
+
+pub struct SystemReader {
+    pub shared: Arc<Shared>,
+    pub catalog: Arc<Catalog>,
+    pub user: String,
+    /// Name, value, description.
+    pub settings: Vec<(String, String, String)>,
+}
+
+type Columns = &'static [(&'static str, PgType)];
+
+/// The relations of `hw_catalog`.
+const RELATIONS: &[(&str, Columns)] = &[
+    (
+        "sources",
+        &[
+            ("id", PgType::Oid),
+            ("schema", PgType::Text),
+            ("name", PgType::Text),
+            ("connector", PgType::Text),
+            ("state", PgType::Text),
+            ("error", PgType::Text),
+            ("row_count", PgType::Int8),
+            ("bad_record_count", PgType::Int8),
+            ("position", PgType::Jsonb),
+            ("watermark", PgType::Timestamptz),
+            ("watermark_partition", PgType::Text),
+        ],
+    ),
+    (
+        "views",
+        &[
+            ("id", PgType::Oid),
+            ("schema", PgType::Text),
+            ("name", PgType::Text),
+            ("kind", PgType::Text),
+            ("state", PgType::Text),
+            ("error", PgType::Text),
+            ("input_row_count", PgType::Int8),
+            ("output_row_count", PgType::Int8),
+            ("state_row_count", PgType::Int8),
+            ("state_bytes", PgType::Int8),
+            ("row_error_count", PgType::Int8),
+        ],
+    ),
+    (
+        "source_errors",
+        &[
+            ("source", PgType::Text),
+            ("partition", PgType::Text),
+            ("position", PgType::Int8),
+            ("reason", PgType::Text),
+            ("payload", PgType::Text),
+        ],
+    ),
+    (
+        "view_errors",
+        &[("view", PgType::Text), ("reason", PgType::Text), ("row", PgType::Text), ("weight", PgType::Int8)],
+    ),
+    ("epoch", &[("epoch", PgType::Int8)]),
+];
+
+impl SystemReader {
+    /// Columns of a system relation; `None` if there is no such relation.
+    pub fn schema_of(schema: &str, name: &str) -> Option<SchemaRef> {
+        if schema != "hw_catalog" {
+            return system::schema_of(schema, name);
+        }
+        let (_, columns) = RELATIONS.iter().find(|(relation, _)| *relation == name)?;
+        let fields: Vec<_> = columns.iter().map(|(name, pg_type)| pg_type.field(name, true)).collect();
+        Some(Arc::new(Schema::new(fields)))
+    }
+
+    fn columns(&self, name: &str) -> Result<Vec<ArrayRef>> {
+        match name {
+            "sources" => self.sources(),
+            "views" => Ok(self.views()),
+            "source_errors" => Ok(self.source_errors()),
+            "view_errors" => Ok(self.view_errors()),
+            "epoch" => Ok(vec![count([self.shared.runtime.world().epoch.0])]),
+            other => Err(Error::internal(format!("system relation \"{other}\" has columns and no rows"))),
+        }
+    }
+
+    fn sources(&self) -> Result<Vec<ArrayRef>> {
+        let statuses = self.shared.runtime.source_statuses();
+        let rows: Vec<_> =
+            statuses.iter().filter_map(|status| Some((self.catalog.get(status.id)?.as_ref(), status))).collect();
+        let connector = |object: &Object| match &object.kind {
+            ObjectKind::Source(definition) => definition.options.get("connector").cloned(),
+            _ => None,
+        };
+        let positions: Vec<String> = rows
+            .iter()
+            .map(|(_, s)| serde_json::to_string(&s.position).map_err(|e| Error::internal(e.to_string())))
+            .collect::<Result<_>>()?;
+        let watermarks: TimestampMicrosecondArray = rows.iter().map(|(_, s)| s.watermark_us).collect();
+        Ok(vec![
+            Arc::new(rows.iter().map(|(o, _)| Some(o.id.0)).collect::<UInt32Array>()),
+            text(rows.iter().map(|(o, _)| Some(o.name.schema.as_str()))),
+            text(rows.iter().map(|(o, _)| Some(o.name.name.as_str()))),
+            text(rows.iter().map(|(o, _)| connector(o))),
+            text(rows.iter().map(|(_, s)| Some(s.state))),
+            text(rows.iter().map(|(_, s)| s.error.as_deref())),
+            count(rows.iter().map(|(_, s)| s.row_count)),
+            count(rows.iter().map(|(_, s)| s.bad_record_count)),
+            text(positions.iter().map(Some)),
+            Arc::new(watermarks.with_timezone("UTC")),
+            text(rows.iter().map(|(_, s)| s.watermark_partition.as_deref())),
+        ])
+    }
+
+    fn views(&self) -> Vec<ArrayRef> {
+        let statuses: HashMap<RelationId, ViewStatus> =
+            self.shared.runtime.view_statuses().into_iter().map(|status| (status.id, status)).collect();
+        let maintained = |o: &&Arc<Object>| matches!(o.kind, ObjectKind::MaterializedView { .. } | ObjectKind::Sink);
+        let rows: Vec<(&Arc<Object>, ViewStatus)> = self
+            .catalog
+            .objects()
+            .filter(maintained)
+            .map(|object| {
+                let status = statuses.get(&object.id).cloned().unwrap_or_else(|| unknown_status(object.id));
+                let status = match self.shared.builds.state(object.id) {
+                    Some(Build::Failed(error)) => {
+                        ViewStatus { state: "failed", error: Some(error.to_string()), ..status }
+                    }
+                    Some(Build::Running) => ViewStatus { state: "backfilling", ..status },
+                    _ => status,
+                };
+                (object, status)
+            })
+            .collect();
+        vec![
+            Arc::new(rows.iter().map(|(o, _)| Some(o.id.0)).collect::<UInt32Array>()),
+            text(rows.iter().map(|(o, _)| Some(o.name.schema.as_str()))),
+            text(rows.iter().map(|(o, _)| Some(o.name.name.as_str()))),
+            text(rows.iter().map(|(o, _)| Some(o.kind_name()))),
+            text(rows.iter().map(|(_, s)| Some(s.state))),
+            text(rows.iter().map(|(_, s)| s.error.as_deref())),
+            count(rows.iter().map(|(_, s)| s.input_row_count)),
+            count(rows.iter().map(|(_, s)| s.output_row_count)),
+            count(rows.iter().map(|(_, s)| s.state_row_count)),
+            count(rows.iter().map(|(_, s)| s.state_bytes)),
+            count(rows.iter().map(|(_, s)| s.row_error_count)),
+        ]
+    }
+
+    fn name_of(&self, id: RelationId) -> Option<String> {
+        self.catalog.get(id).map(|object| object.name.to_string())
+    }
+
+    fn source_errors(&self) -> Vec<ArrayRef> {
+        let errors = self.shared.runtime.source_errors();
+        vec![
+            text(errors.iter().map(|(id, _)| self.name_of(*id))),
+            text(errors.iter().map(|(_, e)| Some(e.partition.as_str()))),
+            count(errors.iter().map(|(_, e)| e.position)),
+            text(errors.iter().map(|(_, e)| Some(e.reason.as_str()))),
+            text(errors.iter().map(|(_, e)| Some(e.payload.as_str()))),
+        ]
+    }
+
+    fn view_errors(&self) -> Vec<ArrayRef> {
+        let errors = self.shared.runtime.view_errors();
+        vec![
+            text(errors.iter().map(|(id, _)| self.name_of(*id))),
+            text(errors.iter().map(|(_, e)| Some(e.reason.as_str()))),
+            text(errors.iter().map(|(_, e)| Some(e.row.as_str()))),
+            Arc::new(errors.iter().map(|(_, e)| Some(e.weight)).collect::<Int64Array>()),
+        ]
+    }
+}
+
+impl SystemRelations for SystemReader {
+    fn rows(&self, schema: &str, name: &str) -> Result<RecordBatch> {
+        let undefined =
+            || Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{schema}.{name}\" does not exist"));
+        if schema == "hw_catalog" {
+            let columns = SystemReader::schema_of(schema, name).ok_or_else(undefined)?;
+            return Ok(RecordBatch::try_new(columns, self.columns(name)?)?);
+        }
+        let activity = if name == "pg_stat_activity" { self.shared.registry.activities() } else { vec![] };
+        let context = system::SystemContext {
+            catalog: &self.catalog,
+            database: DATABASE,
+            user: &self.user,
+            settings: &self.settings,
+            activity: &activity,
+        };
+        system::table(schema, name, &context).ok_or_else(undefined)
+    }
+}
+
+fn unknown_status(id: RelationId) -> ViewStatus {
+    ViewStatus {
+        id,
+        state: "backfilling",
+        error: None,
+        input_row_count: 0,
+        output_row_count: 0,
+        state_row_count: 0,
+        state_bytes: 0,
+        row_error_count: 0,
+    }
+}
+
+fn text<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn count(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+    Arc::new(values.into_iter().map(|v| Some(i64::try_from(v).unwrap_or(i64::MAX))).collect::<Int64Array>())
+}

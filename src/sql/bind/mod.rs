@@ -1,0 +1,231 @@
+//! Binding: a parsed query and the relations it names become a DataFusion logical plan.
+//!
+//! 1. [`names`]: every select list gets the column names that Postgres would give it.
+//! 2. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
+//! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions.
+//! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
+
+mod names;
+mod postgres;
+mod provider;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{Column, ParamValues, ScalarValue};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, TableSource};
+use sqlparser::ast;
+
+use provider::Provider;
+pub(super) use provider::name_of;
+
+use super::text::Text;
+use super::{Dml, Name, Query, errors};
+use crate::error::{Error, Result, SqlState};
+use crate::types::{PgType, RelationId};
+
+/// Looks up the relations that a query names. The session implements it over one catalog and one world.
+pub trait RelationResolver: Send + Sync {
+    /// `None`: there is no such relation. `schema` is `None` for an unqualified name (then user relations come before
+    /// those of `pg_catalog`).
+    fn resolve(&self, schema: Option<&str>, name: &str) -> Result<Option<ResolvedRelation>>;
+
+    /// Value of a setting for `current_setting`, and of `current_user`, `current_database` … by lower-case name.
+    fn session_value(&self, name: &str) -> Option<String>;
+}
+
+#[derive(Clone)]
+pub enum ResolvedRelation {
+    /// Something with rows. `id` is `None` for system relations, which cannot be maintained from.
+    Rows { id: Option<RelationId>, source: Arc<dyn TableSource>, properties: RelationProperties },
+    /// A plain view: its query is bound in place.
+    View { columns: Vec<String>, query: Query },
+}
+
+/// What a scan of the relation can promise to a stream plan.
+#[derive(Clone, Debug, Default)]
+pub struct RelationProperties {
+    pub append_only: bool,
+    pub key: Option<Vec<usize>>,
+    /// Watermarked column and its delay.
+    pub time: Option<crate::plan::TimeColumn>,
+}
+
+/// A bound query.
+pub struct Bound {
+    pub plan: LogicalPlan,
+    /// Relations it reads, each once, views expanded.
+    pub relations: Vec<RelationId>,
+    /// Names read directly (a view counts, what is inside it does not): the new object's dependencies.
+    pub depends_on: Vec<Name>,
+    /// Types of `$1` …, inferred where `hints` had none; an undetermined one is text.
+    pub parameters: Vec<PgType>,
+}
+
+/// Binds a query. `state` holds functions and options; `hints` the client's parameter types.
+pub fn bind_query(
+    state: &SessionState,
+    resolver: &dyn RelationResolver,
+    query: &Query,
+    hints: &[Option<PgType>],
+) -> Result<Bound> {
+    let mut ast = query.ast.clone();
+    names::name_columns(&mut ast);
+    bind_ast(state, resolver, ast, &query.source, hints, Shape::Result)
+}
+
+/// What becomes of the bound plan's columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A client or a view sees them: names without suffix, types that a Postgres type carries.
+    Result,
+    /// Left as planned.
+    Inner,
+}
+
+/// Binds a query whose columns are named already. Binds twice where parameter types were inferred, so that everything
+/// above a parameter knows its type.
+pub(super) fn bind_ast(
+    state: &SessionState,
+    resolver: &dyn RelationResolver,
+    ast: Box<ast::Query>,
+    source: &Text,
+    hints: &[Option<PgType>],
+    shape: Shape,
+) -> Result<Bound> {
+    let provider = Provider::new(state, resolver);
+    let plan = provider.plan(ast.clone(), hints).map_err(|e| errors::explain(e, source))?;
+    let parameters = parameter_types(&plan, hints)?;
+    let given = hints.iter().flatten().count();
+    let (provider, plan) = if given < parameters.len() {
+        let all: Vec<Option<PgType>> = parameters.iter().cloned().map(Some).collect();
+        let provider = Provider::new(state, resolver);
+        let plan = provider.plan(ast, &all).map_err(|e| errors::explain(e, source))?;
+        (provider, plan)
+    } else {
+        (provider, plan)
+    };
+    let plan = postgres::as_postgres(plan).map_err(|e| errors::explain(e, source))?;
+    let plan = match shape {
+        Shape::Result => result_columns(plan).map_err(|e| errors::explain(e, source))?,
+        Shape::Inner => plan,
+    };
+    let (relations, depends_on) = provider.reads(&plan)?;
+    Ok(Bound { plan, relations, depends_on, parameters })
+}
+
+/// Puts values in for `$1` …; there must be one for each parameter, of its type.
+pub fn with_parameters(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    if values.is_empty() {
+        return Ok(plan);
+    }
+    Ok(plan.with_param_values(ParamValues::from(values))?)
+}
+
+/// Types of `$1` … `$n`: the client's where it gave one, else what the plan says, else text.
+fn parameter_types(plan: &LogicalPlan, hints: &[Option<PgType>]) -> Result<Vec<PgType>> {
+    let mut inferred: Vec<Option<PgType>> = vec![];
+    for (name, field) in plan.get_parameter_fields()? {
+        let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+        let Some(number) = number.filter(|n| (1..=PARAMETER_COUNT_MAX).contains(n)) else {
+            return Err(Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {name}")));
+        };
+        if inferred.len() < number {
+            inferred.resize(number, None);
+        }
+        inferred[number - 1] = field.map(|field| PgType::of(&field)).filter(|t| *t != PgType::Unknown);
+    }
+    inferred.resize(inferred.len().max(hints.len()), None);
+    let hint = |index: usize| hints.get(index).cloned().flatten();
+    Ok(inferred.into_iter().enumerate().map(|(index, t)| hint(index).or(t).unwrap_or(PgType::Text)).collect())
+}
+
+/// The protocol counts parameters in 16 bits.
+const PARAMETER_COUNT_MAX: usize = 65_535;
+
+/// A projection on top that gives columns their public names and the Arrow types that carry Postgres types.
+fn result_columns(plan: LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
+    let schema = plan.schema().clone();
+    let mut seen: Vec<&str> = vec![];
+    let mut plain = true;
+    let mut exprs = vec![];
+    for (index, (qualifier, field)) in schema.iter().enumerate() {
+        let name = names::public(field.name());
+        let target = match PgType::of(field) {
+            PgType::Unknown => PgType::Text,
+            // Row numbers and the like: Postgres counts in bigint.
+            PgType::Numeric(_) if *field.data_type() == DataType::UInt64 => PgType::Int8,
+            other => other,
+        };
+        let column = Expr::Column(Column::from((qualifier, field)));
+        let cast = *field.data_type() != target.arrow() && !field.data_type().is_nested();
+        let column = if cast { column.cast_to(&target.arrow(), &schema)? } else { column };
+        plain &= !cast && name == field.name() && !seen.contains(&name);
+        seen.push(name);
+        // Equal names differ in their qualifier.
+        exprs.push(column.alias_qualified(Some(format!("c{index}")), name));
+    }
+    if plain {
+        return Ok(plan);
+    }
+    let projection = Projection::try_new(exprs, Arc::new(plan))?;
+    Ok(LogicalPlan::Projection(projection))
+}
+
+/// A bound INSERT, UPDATE or DELETE: a query whose rows say what to change.
+pub struct BoundDml {
+    pub table: Name,
+    pub table_id: RelationId,
+    pub action: DmlAction,
+    pub bound: Bound,
+    /// RETURNING: expressions over the table's columns (the new row; for DELETE the old one).
+    pub returning: Option<LogicalPlan>,
+}
+
+pub enum DmlAction {
+    /// The query yields full new rows in the table's column order, defaults filled in, types cast.
+    Insert { on_conflict: OnConflict },
+    /// The query yields the old row's columns, then the new row's columns.
+    Update,
+    /// The query yields the old row's columns.
+    Delete,
+}
+
+pub enum OnConflict {
+    Error,
+    /// `columns`: the conflict target (must be the primary key), empty for any.
+    DoNothing,
+    /// `DO UPDATE SET …`: `update` is a plan over a relation `excluded_and_old` whose columns are the old row's, then the
+    /// proposed row's; it yields the new row, and leaves out rows its WHERE refuses.
+    DoUpdate {
+        assignments: DoUpdate,
+    },
+}
+
+/// Physical form of DO UPDATE, to be evaluated by the session over (old columns ‖ excluded columns) batches.
+pub struct DoUpdate {
+    /// One for each table column.
+    pub new_row: Vec<Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
+    pub condition: Option<Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
+    /// old ‖ excluded.
+    pub input_schema: SchemaRef,
+}
+
+pub fn bind_dml(
+    state: &SessionState,
+    resolver: &dyn RelationResolver,
+    dml: &Dml,
+    table: &dyn Fn(&Name) -> Result<DmlTarget>,
+    hints: &[Option<PgType>],
+) -> Result<BoundDml> {
+    let _ = (state, resolver, dml, table, hints);
+    unimplemented!()
+}
+
+/// What binding a DML statement needs to know of its table. The lookup fails with 42P01, or 42809 for a view or source.
+pub struct DmlTarget {
+    pub id: RelationId,
+    pub columns: Vec<crate::catalog::Column>,
+    pub primary_key: Vec<usize>,
+}

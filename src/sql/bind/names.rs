@@ -1,0 +1,181 @@
+//! Column names as Postgres gives them: `SELECT count(*), a + 1, x::date` is called `count`, `?column?`, `x`.
+//!
+//! The planner wants the columns of a select list to differ in name, where Postgres does not mind; a repeated name gets
+//! an invisible suffix, taken off again at the top of the plan ([`public`]).
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{self, Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut};
+
+use crate::sql::parser::fold;
+
+/// Begins the suffix of a repeated name. No client can type it.
+const SUFFIX: char = '\u{1}';
+
+/// The name that a client sees.
+pub(super) fn public(name: &str) -> &str {
+    name.split(SUFFIX).next().unwrap_or(name)
+}
+
+/// Names every column of every select list in the query.
+pub(super) fn name_columns(query: &mut Query) {
+    let _ = query.visit(&mut Namer);
+}
+
+struct Namer;
+
+impl VisitorMut for Namer {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_body(&mut query.body);
+        ControlFlow::Continue(())
+    }
+}
+
+fn name_body(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => name_select(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            name_body(left);
+            name_body(right);
+        }
+        // A nested query is visited on its own.
+        _ => {}
+    }
+}
+
+fn name_select(select: &mut Select) {
+    let mut taken: Vec<(String, Option<String>)> = vec![];
+    let has_wildcard = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    for item in &mut select.projection {
+        let (name, qualified) = match item {
+            SelectItem::UnnamedExpr(expr) => (column_name(expr), plain_column(expr)),
+            SelectItem::ExprWithAlias { alias, .. } => (fold(alias), None),
+            _ => continue,
+        };
+        // The same column of different relations does not clash; a bare column may be one of the wildcard's.
+        let clashes = taken.iter().any(|(other, other_qualified)| {
+            *other == name && (qualified.is_none() || other_qualified.is_none() || qualified == *other_qualified)
+        }) || (has_wildcard && qualified.is_some());
+        let is_bare = qualified.is_some();
+        let unique = if clashes { format!("{name}{SUFFIX}{}", taken.len()) } else { name.clone() };
+        taken.push((name, qualified));
+        if is_bare && !clashes {
+            continue;
+        }
+        let alias = Ident::with_quote('"', unique);
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let expr = std::mem::replace(expr, Expr::value(ast::Value::Null));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
+            SelectItem::ExprWithAlias { alias: old, .. } if clashes => *old = alias,
+            _ => {}
+        }
+    }
+}
+
+/// The column's full spelling, if the expression is nothing but a column.
+fn plain_column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(fold(ident)),
+        Expr::CompoundIdentifier(idents) => Some(idents.iter().map(fold).collect::<Vec<_>>().join(".")),
+        _ => None,
+    }
+}
+
+/// Postgres' `FigureColname`.
+pub(super) fn column_name(expr: &Expr) -> String {
+    figure(expr).map_or_else(|| "?column?".to_string(), |(name, _)| name)
+}
+
+/// A name, and whether it is a strong one (a column or function, which wins over a type's name).
+fn figure(expr: &Expr) -> Option<(String, bool)> {
+    let strong = |name: &str| Some((name.to_string(), true));
+    let weak = |name: &str| Some((name.to_string(), false));
+    match expr {
+        Expr::Identifier(ident) => Some((fold(ident), true)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (fold(ident), true)),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                ast::AccessExpr::Dot(Expr::Identifier(ident)) => Some((fold(ident), true)),
+                _ => None,
+            });
+            field.or_else(|| figure(root))
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
+        Expr::Function(call) => call.name.0.last().and_then(|part| part.as_ident()).map(|ident| (fold(ident), true)),
+        Expr::Cast { expr, data_type, .. } => match figure(expr) {
+            Some((name, true)) => Some((name, true)),
+            _ => Some((type_name(data_type), false)),
+        },
+        Expr::TypedString(typed) => Some((type_name(&typed.data_type), false)),
+        Expr::Interval(_) => weak("interval"),
+        Expr::Value(value) => match value.value {
+            ast::Value::Boolean(_) => weak("bool"),
+            _ => None,
+        },
+        Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
+            Some((name, true)) => Some((name, true)),
+            _ => weak("case"),
+        },
+        Expr::Exists { .. } => strong("exists"),
+        Expr::Subquery(query) => subquery_name(&query.body),
+        Expr::Array(_) => strong("array"),
+        Expr::Tuple(_) => strong("row"),
+        Expr::Extract { .. } => strong("extract"),
+        Expr::Position { .. } => strong("position"),
+        Expr::Substring { .. } => strong("substring"),
+        Expr::Overlay { .. } => strong("overlay"),
+        Expr::Ceil { .. } => strong("ceil"),
+        Expr::Floor { .. } => strong("floor"),
+        Expr::AtTimeZone { .. } => strong("timezone"),
+        Expr::Trim { trim_where, .. } => strong(match trim_where {
+            Some(ast::TrimWhereField::Leading) => "ltrim",
+            Some(ast::TrimWhereField::Trailing) => "rtrim",
+            _ => "btrim",
+        }),
+        _ => None,
+    }
+}
+
+fn subquery_name(body: &SetExpr) -> Option<(String, bool)> {
+    match body {
+        SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::UnnamedExpr(expr) => figure(expr),
+            SelectItem::ExprWithAlias { alias, .. } => Some((public(&fold(alias)).to_string(), true)),
+            _ => None,
+        },
+        SetExpr::Query(query) => subquery_name(&query.body),
+        SetExpr::SetOperation { left, .. } => subquery_name(left),
+        _ => None,
+    }
+}
+
+/// As the catalog calls the type: `SELECT '1'::int` is a column `int4`.
+fn type_name(data_type: &ast::DataType) -> String {
+    use crate::types::PgType;
+    match crate::sql::types::pg_type(data_type) {
+        Err(_) => data_type.to_string().to_ascii_lowercase(),
+        Ok(pg_type) => match pg_type {
+            PgType::Bool => "bool".into(),
+            PgType::Int2 => "int2".into(),
+            PgType::Int4 => "int4".into(),
+            PgType::Int8 => "int8".into(),
+            PgType::Float4 => "float4".into(),
+            PgType::Float8 => "float8".into(),
+            PgType::Numeric(_) => "numeric".into(),
+            PgType::Varchar(_) => "varchar".into(),
+            PgType::Bpchar(_) => "bpchar".into(),
+            PgType::Time => "time".into(),
+            PgType::Timestamp => "timestamp".into(),
+            PgType::Timestamptz => "timestamptz".into(),
+            PgType::Array(item) => PgType::name(&item),
+            other => other.name(),
+        },
+    }
+}

@@ -1,0 +1,113 @@
+//! Types as Postgres has them, where the planner's differ: `1` is an `integer`, `1.5::int` is rounded, and casts know
+//! `uuid`, `jsonb` and `varchar(3)`.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, Values};
+
+use crate::sql::convert;
+use crate::types::PgType;
+
+/// Rewrites every expression of a freshly planned query.
+pub(super) fn as_postgres(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    // The work table of a recursive query has the types that it was planned with.
+    let recursive = plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_))))?;
+    Ok(plan.transform_up_with_subqueries(|node| rewrite_node(node, !recursive))?.data)
+}
+
+/// Rewrites one expression over `schema`.
+pub(super) fn expression(expr: Expr, schema: &DFSchema) -> PlanResult<Expr> {
+    Ok(rewrite_expr(expr, schema, true)?.data)
+}
+
+fn rewrite_node(plan: LogicalPlan, narrow: bool) -> PlanResult<Transformed<LogicalPlan>> {
+    match plan {
+        // LIMIT counts in bigint.
+        LogicalPlan::Limit(_) => Ok(Transformed::no(plan)),
+        LogicalPlan::Values(Values { values, schema }) => {
+            let empty = DFSchema::empty();
+            let rewrite = |expr| rewrite_expr(expr, &empty, narrow).map(|t| t.data);
+            let values = values
+                .into_iter()
+                .map(|row| row.into_iter().map(rewrite).collect::<PlanResult<Vec<_>>>())
+                .collect::<PlanResult<Vec<_>>>()?;
+            let rebuilt = LogicalPlanBuilder::values(values)?.build()?;
+            let same_names = rebuilt.schema().fields().iter().zip(schema.fields()).all(|(a, b)| a.name() == b.name());
+            debug_assert!(same_names, "columns of VALUES are column1, column2 …");
+            Ok(Transformed::yes(rebuilt))
+        }
+        LogicalPlan::Union(union) => {
+            // The inputs' types may have changed; the union's follow.
+            Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)))
+        }
+        plan => {
+            let mut schema = merge_schema(&plan.inputs());
+            if let LogicalPlan::TableScan(scan) = &plan {
+                schema.merge(&scan.projected_schema);
+            }
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let rewritten = rewrite_expr(expr, &schema, narrow)?;
+                Ok(if rewritten.transformed { rewritten.update_data(|expr| name.restore(expr)) } else { rewritten })
+            })?
+            .transform_data(|plan| plan.recompute_schema().map(Transformed::yes))
+        }
+    }
+}
+
+fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Transformed<Expr>> {
+    expr.transform_up(|expr| {
+        match expr {
+            Expr::Literal(ScalarValue::Int64(Some(value)), metadata) if narrow => match i32::try_from(value) {
+                Ok(value) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata))),
+                Err(_) => Ok(Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))),
+            },
+            Expr::Cast(cast) => {
+                let Ok(source) = cast.expr.to_field(schema).map(|(_, field)| field) else {
+                    return Ok(Transformed::no(Expr::Cast(cast)));
+                };
+                let target = PgType::of(&cast.field);
+                let from = PgType::of(&source);
+                // Timestamps of other units and the like are not ours.
+                let is_ours = *cast.field.data_type() == target.arrow();
+                let unplanned = matches!(*cast.expr, Expr::Placeholder(_));
+                if !is_ours || unplanned || !convert::is_special(&from, source.data_type(), &target) {
+                    return Ok(Transformed::no(Expr::Cast(cast)));
+                }
+                Ok(Transformed::yes(convert::explicit(*cast.expr, target)))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    })
+}
+
+/// True if the expression holds a subquery.
+pub(super) fn has_subquery(expr: &Expr) -> PlanResult<bool> {
+    let mut found = false;
+    expr.apply(|expr| {
+        found |=
+            matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_));
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// The type of an expression as Postgres would name it; NULL and bare strings are unknown.
+pub(super) fn expression_type(expr: &Expr, schema: &DFSchema) -> PlanResult<PgType> {
+    let inner = match expr {
+        Expr::Alias(alias) => alias.expr.as_ref(),
+        other => other,
+    };
+    if let Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, None) = inner {
+        return Ok(PgType::Unknown);
+    }
+    let (_, field) = expr.to_field(schema)?;
+    if *field.data_type() == DataType::UInt64 {
+        return Ok(PgType::Int8);
+    }
+    Ok(PgType::of(&field))
+}

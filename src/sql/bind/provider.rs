@@ -1,0 +1,274 @@
+//! What the planner asks for while it plans: relations by name, functions, types.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, Result as PlanResult, TableReference};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, TableType, WindowUDF,
+};
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use sqlparser::ast;
+
+use super::{RelationResolver, ResolvedRelation, names};
+use crate::error::{Error, Result, SqlState};
+use crate::sql::types::PgTypePlanner;
+use crate::sql::{Name, Query};
+use crate::types::{PgType, RelationId};
+
+pub(super) struct Provider<'a> {
+    state: &'a SessionState,
+    resolver: &'a dyn RelationResolver,
+    /// Views that are being bound, outermost first.
+    views: RefCell<Vec<Name>>,
+    /// Relations with rows that were asked for, by the name that their scans carry.
+    scanned: RefCell<BTreeMap<String, Option<RelationId>>>,
+    /// Names that the query itself reads, in order of appearance, with whether they are views.
+    direct: RefCell<Vec<(Name, bool)>>,
+}
+
+/// How many views may stand on top of each other.
+const VIEW_DEPTH_MAX: usize = 32;
+
+impl<'a> Provider<'a> {
+    pub fn new(state: &'a SessionState, resolver: &'a dyn RelationResolver) -> Provider<'a> {
+        Provider { state, resolver, views: Default::default(), scanned: Default::default(), direct: Default::default() }
+    }
+
+    /// Plans a query; `hints` are the types of `$1` ….
+    pub fn plan(&self, query: Box<ast::Query>, hints: &[Option<PgType>]) -> PlanResult<LogicalPlan> {
+        let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
+        let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
+        SqlToRel::new(self).sql_statement_to_plan_with_context(ast::Statement::Query(query), &mut context)
+    }
+
+    /// An expression over the columns of `schema`.
+    pub fn expression(
+        &self,
+        expr: ast::Expr,
+        schema: &datafusion::common::DFSchema,
+        hints: &[Option<PgType>],
+    ) -> PlanResult<Expr> {
+        let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
+        let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
+        SqlToRel::new(self).sql_to_expr(expr, schema, &mut context)
+    }
+
+    /// Ids of the relations that the plan scans, and the names that the query reads directly. A name that only looked
+    /// like a relation because a WITH query of that name exists is left out.
+    pub fn reads(&self, plan: &LogicalPlan) -> Result<(Vec<RelationId>, Vec<Name>)> {
+        let mut scans: Vec<String> = vec![];
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                scans.push(scan.table_name.to_string());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        let scanned = self.scanned.borrow();
+        let mut relations: Vec<RelationId> =
+            scans.iter().filter_map(|name| scanned.get(name).copied().flatten()).collect();
+        relations.sort_unstable();
+        relations.dedup();
+        let is_read = |(name, is_view): &&(Name, bool)| *is_view || scans.contains(&reference(name).to_string());
+        let depends_on = self.direct.borrow().iter().filter(is_read).map(|(name, _)| name.clone()).collect();
+        Ok((relations, depends_on))
+    }
+
+    fn relation(&self, name: Name) -> Result<Arc<dyn TableSource>> {
+        let resolved = self.resolver.resolve(name.schema.as_deref(), &name.name)?;
+        let at_top = self.views.borrow().is_empty();
+        let note = |is_view: bool| {
+            let mut direct = self.direct.borrow_mut();
+            if at_top && !direct.iter().any(|(other, _)| *other == name) {
+                direct.push((name.clone(), is_view));
+            }
+        };
+        match resolved {
+            None => {
+                let shown = match &name.schema {
+                    Some(schema) => format!("{schema}.{}", name.name),
+                    None => name.name.clone(),
+                };
+                Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist")))
+            }
+            Some(ResolvedRelation::Rows { id, source, .. }) => {
+                note(false);
+                self.scanned.borrow_mut().insert(reference(&name).to_string(), id);
+                Ok(source)
+            }
+            Some(ResolvedRelation::View { columns, query }) => {
+                note(true);
+                self.view(name, &columns, &query)
+            }
+        }
+    }
+
+    /// Binds a view's query, its columns renamed.
+    fn view(&self, name: Name, columns: &[String], query: &Query) -> Result<Arc<dyn TableSource>> {
+        if self.views.borrow().contains(&name) {
+            let message = format!("infinite recursion detected in view \"{}\"", name.name);
+            return Err(Error::new(SqlState("42P17"), message));
+        }
+        if self.views.borrow().len() == VIEW_DEPTH_MAX {
+            let message = format!("more than {VIEW_DEPTH_MAX} views stand on top of each other");
+            return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        }
+        self.views.borrow_mut().push(name);
+        let planned = self.view_plan(columns, query);
+        self.views.borrow_mut().pop();
+        let plan = planned.map_err(|error| {
+            // A position inside the view's text means nothing in the query's.
+            Error { position: None, ..crate::sql::errors::explain(error, &query.source) }
+        })?;
+        Ok(Arc::new(ViewSource { schema: Arc::new(plan.schema().as_arrow().clone()), plan }))
+    }
+
+    fn view_plan(&self, columns: &[String], query: &Query) -> PlanResult<LogicalPlan> {
+        let mut ast = query.ast.clone();
+        names::name_columns(&mut ast);
+        let plan = self.plan(ast, &[])?;
+        let schema = plan.schema().clone();
+        let named = schema.iter().enumerate().map(|(index, (qualifier, field))| {
+            let name = columns.get(index).map_or_else(|| names::public(field.name()), String::as_str);
+            Expr::Column(Column::from((qualifier, field))).alias(name)
+        });
+        LogicalPlanBuilder::from(plan).project(named)?.build()
+    }
+}
+
+/// As the planner's scans carry the name.
+fn reference(name: &Name) -> TableReference {
+    match &name.schema {
+        Some(schema) => TableReference::partial(schema.as_str(), name.name.as_str()),
+        None => TableReference::bare(name.name.as_str()),
+    }
+}
+
+/// The name that a scan carries.
+pub(in crate::sql) fn name_of(reference: &TableReference) -> Name {
+    Name { schema: reference.schema().map(str::to_string), name: reference.table().to_string() }
+}
+
+impl ContextProvider for Provider<'_> {
+    fn get_table_source(&self, name: TableReference) -> PlanResult<Arc<dyn TableSource>> {
+        if let TableReference::Full { catalog, .. } = &name
+            && catalog.as_ref() != crate::catalog::DATABASE
+        {
+            let message = format!("cross-database references are not implemented: \"{name}\"");
+            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).into());
+        }
+        let full = matches!(name, TableReference::Full { .. });
+        let source = self.relation(name_of(&name))?;
+        if full {
+            // Scans of `dev.public.t` carry all three parts.
+            let id = self.scanned.borrow().get(&reference(&name_of(&name)).to_string()).copied();
+            if let Some(id) = id {
+                self.scanned.borrow_mut().insert(name.to_string(), id);
+            }
+        }
+        Ok(source)
+    }
+
+    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> PlanResult<Arc<dyn TableSource>> {
+        let folded = name.to_ascii_lowercase();
+        match self.state.table_functions().get(&folded) {
+            Some(function) => {
+                #[allow(deprecated)]
+                let provider = function.create_table_provider(&args)?;
+                Ok(provider_as_source(provider))
+            }
+            None => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {folded} does not exist"))
+                .with_hint("it would have to return rows to stand in FROM")
+                .into()),
+        }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> PlanResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        self.state.relation_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(PgTypePlanner))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn get_variable_field(&self, _: &[String]) -> Option<FieldRef> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}
+
+/// A view's plan, which the planner puts in the place of a scan.
+struct ViewSource {
+    schema: SchemaRef,
+    plan: LogicalPlan,
+}
+
+impl TableSource for ViewSource {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.plan))
+    }
+}

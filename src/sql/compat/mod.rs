@@ -1,0 +1,162 @@
+//! Postgres spellings that DataFusion lacks, rewritten into ones that mean the same.
+//!
+//! [`rewrite`] runs on every parsed statement, before binding. It changes the tree only where the new form has the
+//! old form's meaning; what it does not know it leaves, and binding says what is wrong with it.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`casts`] | `'t'::regclass`, `x::oid`, `::pg_catalog.text`, `'{1,2}'::int[]` |
+//! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
+//! | [`subqueries`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
+//! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
+//! | [`names`] | output columns named as Postgres names them, and unique |
+//!
+//! The functions whose names begin with `hw_` are those of [`crate::catalog::functions`].
+
+mod build;
+mod calls;
+mod casts;
+#[cfg(test)]
+mod clients_test;
+mod knowledge;
+mod names;
+mod subqueries;
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    Expr, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
+};
+
+pub use names::client_name;
+
+/// Rewrites one statement in place.
+pub fn rewrite(statement: &mut Statement) {
+    let _: ControlFlow<()> = statement.visit(&mut Rewriter);
+    if let Statement::Query(query) = statement {
+        print_references(&mut query.body);
+    }
+}
+
+/// Rewrites a query that stands by itself, as [`rewrite`] does.
+pub fn rewrite_query(query: &mut Query) {
+    let _: ControlFlow<()> = query.visit(&mut Rewriter);
+    print_references(&mut query.body);
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let scope = knowledge::Scope::of(select);
+        names::name_items(select);
+        knowledge::simplify(select, &scope);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        knowledge::drop_empty_subquery(expr);
+        subqueries::rewrite_array_before(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        calls::rewrite_expr(expr);
+        casts::rewrite_expr(expr);
+        subqueries::rewrite_expr(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        calls::rewrite_table_factor(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        // information_schema and pg_catalog keep their names; only the database before them goes.
+        if relation.0.len() == 3 {
+            relation.0.remove(0);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A `reg…` value in the answer itself is read by people: it goes out as the name it stands for.
+fn print_references(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                    casts::print_reference(expr);
+                }
+            }
+        }
+        SetExpr::Query(query) => print_references(&mut query.body),
+        SetExpr::SetOperation { left, right, .. } => {
+            print_references(left);
+            print_references(right);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlparser::dialect::PostgreSqlDialect;
+    use sqlparser::parser::Parser;
+
+    fn rewritten(sql: &str) -> String {
+        let mut statement =
+            Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("the test's SQL is well formed").remove(0);
+        rewrite(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn spellings_change_and_meanings_do_not() {
+        let cases = [
+            (
+                "SELECT a FROM t WHERE a OPERATOR(pg_catalog.~) 'x' COLLATE pg_catalog.default",
+                "SELECT a FROM t WHERE a ~ 'x'",
+            ),
+            ("SELECT pg_catalog.version()", "SELECT version() AS version"),
+            ("SELECT 'users'::regclass::oid", "SELECT CAST(hw_regclass('users') AS INT UNSIGNED) AS oid"),
+            ("SELECT c.oid::pg_catalog.regclass FROM c", "SELECT hw_regclass_text(c.oid) AS oid FROM c"),
+            ("SELECT a FROM t WHERE b::text = '1'", "SELECT a FROM t WHERE b::TEXT = '1'"),
+            ("SELECT a FROM t WHERE a = ANY('{1,2}')", "SELECT a FROM t WHERE a IN ('1', '2')"),
+            (
+                "SELECT a FROM t WHERE a <> ALL ('{x,\"y z\",NULL}')",
+                "SELECT a FROM t WHERE a NOT IN ('x', 'y z', NULL)",
+            ),
+            (
+                "SELECT (SELECT b FROM u WHERE u.a = t.a) AS b FROM t",
+                "SELECT (SELECT hw_single_value(b) FROM u WHERE u.a = t.a) AS b FROM t",
+            ),
+            (
+                "SELECT (SELECT b FROM u ORDER BY c DESC LIMIT 1) AS b FROM t",
+                "SELECT (SELECT first_value(b ORDER BY c DESC) FROM u) AS b FROM t",
+            ),
+            ("SELECT (SELECT max(b) FROM u) AS b FROM t", "SELECT (SELECT max(b) AS max FROM u) AS b FROM t"),
+            (
+                "SELECT count(*), 1, 2 FROM t",
+                "SELECT count(*) AS count, 1 AS \"?column?\", 2 AS \"?column?\u{1}2\" FROM t",
+            ),
+            ("SELECT x FROM generate_series(1, 3) x", "SELECT x FROM generate_series(1, 3) x (x)"),
+            ("SELECT generate_series(1, 3)", "SELECT UNNEST(generate_series(1, 3)) AS generate_series"),
+            ("SELECT meta = '{}' AS e FROM t", "SELECT meta = '{}' AS e FROM t"),
+            ("SELECT a FROM t WHERE flag = 'f'", "SELECT a FROM t WHERE flag = 'f'"),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(rewritten(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn client_names_lose_their_mark() {
+        assert_eq!(client_name("?column?\u{1}2"), "?column?");
+        assert_eq!(client_name("plain"), "plain");
+    }
+}

@@ -1,0 +1,172 @@
+//! Conversions with Postgres' rules and words: text input (`invalid input syntax for type integer: "x"`), rounding and
+//! range checks of numbers, lengths of `varchar(n)`, well-formed `uuid` and `json`.
+//!
+//! What Arrow's cast does as Postgres would stays a plain cast, which the optimiser understands.
+
+mod text;
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef};
+use datafusion::common::{Result as PlanResult, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::error::{Error, Result, SqlState};
+use crate::types::PgType;
+
+/// True if a plain cast would not do what Postgres does.
+pub(super) fn is_special(from: &PgType, from_arrow: &DataType, to: &PgType) -> bool {
+    if *from_arrow == DataType::Null {
+        return false;
+    }
+    let from_text = is_text(from);
+    match to {
+        PgType::Varchar(Some(_))
+        | PgType::Bpchar(Some(_))
+        | PgType::Uuid
+        | PgType::Json
+        | PgType::Jsonb
+        | PgType::Name => from != to,
+        PgType::Int2 | PgType::Int4 | PgType::Int8 => {
+            from_text
+                || matches!(from, PgType::Float4 | PgType::Float8 | PgType::Numeric(_))
+                || matches!((from, to), (PgType::Int8, PgType::Int4 | PgType::Int2) | (PgType::Int4, PgType::Int2))
+        }
+        PgType::Bool
+        | PgType::Float4
+        | PgType::Float8
+        | PgType::Numeric(_)
+        | PgType::Date
+        | PgType::Time
+        | PgType::Timestamp
+        | PgType::Timestamptz
+        | PgType::Interval
+        | PgType::Bytea
+        | PgType::Oid
+        | PgType::Array(_)
+        | PgType::Record(_) => from_text,
+        _ => false,
+    }
+}
+
+pub(super) fn is_text(pg_type: &PgType) -> bool {
+    matches!(
+        pg_type,
+        PgType::Text | PgType::Varchar(_) | PgType::Bpchar(_) | PgType::Name | PgType::Char | PgType::Unknown
+    )
+}
+
+/// `expr::target`: strings that are too long are cut.
+pub(super) fn explicit(expr: Expr, target: PgType) -> Expr {
+    ScalarUDF::new_from_impl(Convert::new(target, false)).call(vec![expr])
+}
+
+/// The value of `expr` as a column of type `target` stores it: strings that are too long are an error (22001).
+pub(super) fn assignment(expr: Expr, target: PgType) -> Expr {
+    ScalarUDF::new_from_impl(Convert::new(target, true)).call(vec![expr])
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Convert {
+    target: PgType,
+    /// Lengths are checked instead of cut to.
+    strict: bool,
+    signature: Signature,
+}
+
+impl Convert {
+    fn new(target: PgType, strict: bool) -> Convert {
+        Convert { target, strict, signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for Convert {
+    fn name(&self) -> &str {
+        "convert"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> PlanResult<String> {
+        let arg = args.first().map(|arg| arg.schema_name().to_string()).unwrap_or_default();
+        let how = if self.strict { "assign" } else { "cast" };
+        Ok(format!("{how}({arg} as {})", self.target.name()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> PlanResult<DataType> {
+        Ok(self.target.arrow())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> PlanResult<FieldRef> {
+        Ok(self.target.field(self.name(), args.arg_fields.iter().any(|field| field.is_nullable())))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        match &args.args[0] {
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(convert(array, &self.target, self.strict)?)),
+            ColumnarValue::Scalar(scalar) => {
+                let converted = convert(&scalar.to_array()?, &self.target, self.strict)?;
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&converted, 0)?))
+            }
+        }
+    }
+}
+
+/// The array as the target type; the first value that does not fit is an error.
+pub(super) fn convert(array: &ArrayRef, target: &PgType, strict: bool) -> Result<ArrayRef> {
+    match array.data_type() {
+        DataType::Utf8 => text::from_text(array.as_string::<i32>(), target, strict),
+        DataType::LargeUtf8 | DataType::Utf8View => {
+            let plain = plain_cast(array, &DataType::Utf8)?;
+            text::from_text(plain.as_string::<i32>(), target, strict)
+        }
+        _ if is_text(target) || matches!(target, PgType::Uuid | PgType::Json | PgType::Jsonb) => {
+            let printed = plain_cast(array, &DataType::Utf8)?;
+            text::from_text(printed.as_string::<i32>(), target, strict)
+        }
+        _ => number(array, target),
+    }
+}
+
+fn plain_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    Ok(cast_with_options(array, to, &CastOptions { safe: false, ..Default::default() })?)
+}
+
+/// Numbers to integers: numeric rounds half away from zero, floats half to even; out of range is 22003.
+fn number(array: &ArrayRef, target: &PgType) -> Result<ArrayRef> {
+    let rounded: ArrayRef = match array.data_type() {
+        DataType::Float32 | DataType::Float64 => {
+            let floats = plain_cast(array, &DataType::Float64)?;
+            let floats = floats.as_primitive::<datafusion::arrow::datatypes::Float64Type>();
+            Arc::new(floats.iter().map(|v| v.map(f64::round_ties_even)).collect::<Float64Array>())
+        }
+        DataType::Decimal128(precision, scale) if *scale > 0 => {
+            let unit = 10i128.pow(*scale as u32);
+            let decimals = array.as_primitive::<Decimal128Type>();
+            let rounded = decimals.unary::<_, Decimal128Type>(|v| {
+                let (whole, rest) = (v / unit, (v % unit).abs());
+                (whole + if rest * 2 >= unit { v.signum() } else { 0 }) * unit
+            });
+            Arc::new(rounded.with_precision_and_scale(*precision, *scale)?)
+        }
+        _ => array.clone(),
+    };
+    let cast = cast_with_options(&rounded, &target.arrow(), &CastOptions { safe: true, ..Default::default() })?;
+    if cast.null_count() > array.null_count() {
+        let message = format!("{} out of range", target.name());
+        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message));
+    }
+    Ok(cast)
+}
+
+/// Strings, each through `f`.
+fn map_text(strings: &StringArray, mut f: impl FnMut(&str) -> Result<String>) -> Result<ArrayRef> {
+    let mapped = strings.iter().map(|text| text.map(&mut f).transpose()).collect::<Result<StringArray>>()?;
+    Ok(Arc::new(mapped))
+}

@@ -1,0 +1,291 @@
+//! A view's logical plan to its stream plan.
+//!
+//! ```text
+//! bound plan ──[`refuse`]──▶ analyse, optimise (an explicit list of rules) ──[`Lowering`]──▶ StreamPlan
+//! ```
+//! A lowered operator has the columns of its logical node, in order. Expressions that operators take as column indices
+//! (join keys, group keys, arguments) are projected into columns first.
+
+mod aggregate;
+mod join;
+mod refuse;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::concat;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Values};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
+use super::window::WindowNode;
+use crate::catalog::QualifiedName;
+use crate::error::{Error, Result, SqlState};
+use crate::plan::{Properties, StreamNode, StreamPlan, TimeColumn, Window};
+
+/// Optimises with an explicit list of rules (those that fold `now()` or evaluate scalar subqueries once would be wrong
+/// here) and lowers. 0A000 names the construct that cannot be maintained yet.
+pub fn lower(state: &SessionState, resolver: &dyn RelationResolver, bound: &Bound) -> Result<StreamPlan> {
+    refuse::duplicate_columns(&bound.plan)?;
+    refuse::constructs(&bound.plan)?;
+    let analyzed = state.analyzer().execute_and_check(bound.plan.clone(), state.config_options(), |_, _| {})?;
+    let optimized = Optimizer::with_rules(rules()).optimize(analyzed, state, |_, _| {})?;
+    let plan = Lowering { state, resolver }.node(&optimized)?;
+    with_schema(plan, bound.plan.schema().inner().clone())
+}
+
+/// Rules that hold for every epoch alike.
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    use datafusion::optimizer as rule;
+    vec![
+        Arc::new(rule::optimize_unions::OptimizeUnions::new()),
+        Arc::new(rule::simplify_expressions::SimplifyExpressions::new()),
+        Arc::new(rule::replace_distinct_aggregate::ReplaceDistinctWithAggregate::new()),
+        Arc::new(rule::extract_equijoin_predicate::ExtractEquijoinPredicate::new()),
+        Arc::new(rule::eliminate_duplicated_expr::EliminateDuplicatedExpr::new()),
+        Arc::new(rule::eliminate_cross_join::EliminateCrossJoin::new()),
+        Arc::new(rule::eliminate_outer_join::EliminateOuterJoin::new()),
+        Arc::new(rule::push_down_filter::PushDownFilter::new()),
+        Arc::new(rule::optimize_projections::OptimizeProjections::new()),
+    ]
+}
+
+/// The plan with the promised names and types; a projection where they differ.
+fn with_schema(plan: StreamPlan, schema: SchemaRef) -> Result<StreamPlan> {
+    let differs = |(have, want): (&Arc<_>, &Arc<_>)| -> bool {
+        let (have, want): (&datafusion::arrow::datatypes::Field, &datafusion::arrow::datatypes::Field) = (have, want);
+        have.name() != want.name() || have.data_type() != want.data_type()
+    };
+    if plan.schema.fields().len() != schema.fields().len() {
+        return Err(Error::internal("a lowered plan lost columns on its way"));
+    }
+    if !plan.schema.fields().iter().zip(schema.fields()).any(differs) {
+        return Ok(StreamPlan { schema, ..plan });
+    }
+    let exprs = plan
+        .schema
+        .fields()
+        .iter()
+        .zip(schema.fields())
+        .enumerate()
+        .map(|(index, (have, want))| {
+            let column: Arc<dyn PhysicalExpr> =
+                Arc::new(datafusion::physical_expr::expressions::Column::new(have.name(), index));
+            if have.data_type() == want.data_type() {
+                return Ok(column);
+            }
+            let cast = datafusion::physical_expr::expressions::cast(column, &plan.schema, want.data_type().clone())?;
+            Ok(cast)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(project(plan, exprs, schema))
+}
+
+/// A projection; nothing where it would only repeat its input.
+fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> StreamPlan {
+    let sources: Vec<Option<usize>> = exprs.iter().map(|expr| column_index(expr)).collect();
+    let same = sources.len() == input.schema.fields().len()
+        && sources.iter().enumerate().all(|(index, source)| *source == Some(index))
+        && schema.fields().iter().zip(input.schema.fields()).all(|(a, b)| a.name() == b.name());
+    if same {
+        return StreamPlan { schema, ..input };
+    }
+    let properties = input.properties.project(&sources);
+    StreamPlan { node: StreamNode::Project { input: Box::new(input), exprs }, schema, properties }
+}
+
+/// Which column of the input the expression copies.
+fn column_index(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    let any: &dyn Any = expr.as_ref();
+    any.downcast_ref::<datafusion::physical_expr::expressions::Column>().map(|column| column.index())
+}
+
+struct Lowering<'a> {
+    state: &'a SessionState,
+    resolver: &'a dyn RelationResolver,
+}
+
+impl Lowering<'_> {
+    fn node(&self, plan: &LogicalPlan) -> Result<StreamPlan> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Projection(projection) => {
+                let input = self.node(&projection.input)?;
+                let exprs = self.physical_all(&projection.expr, projection.input.schema())?;
+                Ok(project(input, exprs, projection.schema.inner().clone()))
+            }
+            LogicalPlan::Filter(filter) => {
+                let input = self.node(&filter.input)?;
+                let predicate = self.physical(&filter.predicate, filter.input.schema())?;
+                Ok(filtered(input, predicate))
+            }
+            // The columns are the same; qualifiers are not of a stream plan.
+            LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            // A maintained relation has no order.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(Distinct::All(input)) => Ok(aggregate::distinct(self.node(input)?)),
+            LogicalPlan::Union(union) => {
+                let inputs = union
+                    .inputs
+                    .iter()
+                    .map(|input| with_schema(self.node(input)?, union.schema.inner().clone()))
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(union_all(inputs, union.schema.inner().clone()))
+            }
+            LogicalPlan::Extension(extension) => {
+                let node: &dyn Any = extension.node.as_any();
+                match node.downcast_ref::<WindowNode>() {
+                    Some(node) => self.window(node),
+                    None => Err(refuse::node(plan)),
+                }
+            }
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::EmptyRelation(empty) => {
+                let options = RecordBatchOptions::new().with_row_count(Some(usize::from(empty.produce_one_row)));
+                let schema = empty.schema.inner().clone();
+                let batch = match empty.produce_one_row {
+                    true => RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?,
+                    false => RecordBatch::new_empty(schema),
+                };
+                Ok(constant(batch))
+            }
+            other => Err(refuse::node(other)),
+        }
+    }
+
+    fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(self.state.create_physical_expr(expr.clone().unalias(), schema)?)
+    }
+
+    fn physical_all(&self, exprs: &[Expr], schema: &DFSchema) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        exprs.iter().map(|expr| self.physical(expr, schema)).collect()
+    }
+
+    /// Reads only the needed columns; filters that the source took come back as an operator.
+    fn scan(&self, scan: &TableScan) -> Result<StreamPlan> {
+        let name = name_of(&scan.table_name);
+        let resolved = self.resolver.resolve(name.schema.as_deref(), &name.name)?;
+        let (relation, properties) = match resolved {
+            Some(ResolvedRelation::Rows { id: Some(id), properties, .. }) => (id, properties),
+            Some(ResolvedRelation::Rows { id: None, .. }) => {
+                return Err(Error::unsupported(
+                    format!("a maintained view over the system relation \"{}\"", name.name),
+                    "query it when needed, or create a plain view",
+                ));
+            }
+            _ => {
+                let message = format!("relation \"{}\" does not exist", name.name);
+                return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
+            }
+        };
+        let source = scan.source.schema();
+        let wanted: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..source.fields().len()).collect());
+        let all = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
+        let mut columns = wanted.clone();
+        for filter in &scan.filters {
+            for column in filter.column_refs() {
+                columns.push(all.index_of_column(&Column::new_unqualified(&column.name))?);
+            }
+        }
+        columns.sort_unstable();
+        columns.dedup();
+
+        let schema = Arc::new(source.project(&columns)?);
+        let scanned = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &schema)?;
+        let outputs: Vec<Option<usize>> = columns.iter().copied().map(Some).collect();
+        let known = Properties { append_only: properties.append_only, key: properties.key, time: properties.time };
+        let shown = match &name.schema {
+            Some(schema) => QualifiedName { schema: schema.clone(), name: name.name }.to_string(),
+            None => name.name,
+        };
+        let mut plan = StreamPlan {
+            node: StreamNode::Scan { relation, name: shown, columns: columns.clone() },
+            schema,
+            properties: known.project(&outputs),
+        };
+        for filter in &scan.filters {
+            plan = filtered(plan, self.physical(filter, &scanned)?);
+        }
+        if columns == wanted {
+            return Ok(plan);
+        }
+        let kept: Vec<Expr> = wanted
+            .iter()
+            .map(|&column| Expr::Column(Column::from((Some(&scan.table_name), source.field(column)))))
+            .collect();
+        let exprs = self.physical_all(&kept, &scanned)?;
+        Ok(project(plan, exprs, Arc::new(source.project(&wanted)?)))
+    }
+
+    fn window(&self, node: &WindowNode) -> Result<StreamPlan> {
+        let input = self.node(&node.input)?;
+        let time_column = node.time_index()?;
+        let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner().clone();
+        let mut properties = input.properties.clone();
+        if let (Window::Hop { .. }, Some(key)) = (node.window, &mut properties.key) {
+            // A row comes out once for each window.
+            key.push(input.schema.fields().len());
+        }
+        let window = node.window;
+        Ok(StreamPlan { node: StreamNode::Window { input: Box::new(input), time_column, window }, schema, properties })
+    }
+
+    fn values(&self, values: &Values) -> Result<StreamPlan> {
+        let empty = DFSchema::empty();
+        let one_row = RecordBatch::try_new_with_options(
+            Arc::new(Schema::empty()),
+            vec![],
+            &RecordBatchOptions::new().with_row_count(Some(1)),
+        )?;
+        let mut columns: Vec<Vec<ArrayRef>> = vec![vec![]; values.schema.fields().len()];
+        for row in &values.values {
+            for (column, expr) in columns.iter_mut().zip(row) {
+                column.push(self.physical(expr, &empty)?.evaluate(&one_row)?.into_array(1)?);
+            }
+        }
+        let arrays = columns
+            .iter()
+            .map(|cells| Ok(concat(&cells.iter().map(|cell| cell.as_ref()).collect::<Vec<_>>())?))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(constant(RecordBatch::try_new(values.schema.inner().clone(), arrays)?))
+    }
+}
+
+fn filtered(input: StreamPlan, predicate: Arc<dyn PhysicalExpr>) -> StreamPlan {
+    let (schema, properties) = (input.schema.clone(), input.properties.clone());
+    StreamPlan { node: StreamNode::Filter { input: Box::new(input), predicate }, schema, properties }
+}
+
+fn constant(batch: RecordBatch) -> StreamPlan {
+    let key = if batch.num_rows() <= 1 { Some(vec![]) } else { None };
+    let properties = Properties { append_only: true, key, time: None };
+    StreamPlan { schema: batch.schema(), node: StreamNode::Values { batch }, properties }
+}
+
+/// Append-only if all inputs are; a time column only if it is the same everywhere, with the longest delay.
+fn union_all(inputs: Vec<StreamPlan>, schema: SchemaRef) -> StreamPlan {
+    let time = inputs.iter().map(|input| input.properties.time).reduce(|a, b| match (a, b) {
+        (Some(a), Some(b)) if a.column == b.column => {
+            Some(TimeColumn { column: a.column, delay_us: a.delay_us.max(b.delay_us) })
+        }
+        _ => None,
+    });
+    let properties = Properties {
+        append_only: inputs.iter().all(|input| input.properties.append_only),
+        key: None,
+        time: time.flatten(),
+    };
+    StreamPlan { node: StreamNode::Union { inputs }, schema, properties }
+}
+
+/// Schemas of two inputs next to each other.
+fn side_by_side(schema: &DFSchemaRef) -> SchemaRef {
+    schema.inner().clone()
+}

@@ -1,0 +1,115 @@
+//! What cannot be maintained yet, by name and with a way around.
+
+use datafusion::common::JoinType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
+
+use crate::error::{Error, Result, SqlState};
+
+/// A maintained relation's columns have different names: 42701.
+pub(super) fn duplicate_columns(plan: &LogicalPlan) -> Result<()> {
+    let fields = plan.schema().fields();
+    let repeated = fields.iter().enumerate().find(|(at, f)| fields[..*at].iter().any(|other| other.name() == f.name()));
+    match repeated {
+        None => Ok(()),
+        Some((_, field)) => {
+            let message = format!("column \"{}\" specified more than once", field.name());
+            Err(Error::new(SqlState::DUPLICATE_COLUMN, message).with_hint("name the columns with AS"))
+        }
+    }
+}
+
+/// Everything that no rule of the optimiser turns into something else.
+pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|root| {
+            root.apply(|inner| {
+                refused = refused.take().or_else(|| expression(inner).err());
+                Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })?;
+        if refused.is_none() {
+            refused = match node {
+                LogicalPlan::Window(_)
+                | LogicalPlan::Limit(_)
+                | LogicalPlan::RecursiveQuery(_)
+                | LogicalPlan::Unnest(_)
+                | LogicalPlan::Distinct(Distinct::On(_)) => Some(self::node(node)),
+                LogicalPlan::Sort(sort) if sort.fetch.is_some() => Some(self::node(node)),
+                _ => None,
+            };
+        }
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    refused.map_or(Ok(()), Err)
+}
+
+fn expression(expr: &Expr) -> Result<()> {
+    let refuse = |what: String, hint: &str| Err(Error::unsupported(what, hint));
+    const JOIN: &str = "write it as a subquery in FROM and join with it";
+    match expr {
+        Expr::ScalarSubquery(_) => refuse("a scalar subquery in a maintained view".into(), JOIN),
+        Expr::InSubquery(_) => refuse("IN (SELECT …) in a maintained view".into(), JOIN),
+        Expr::Exists(_) => refuse("EXISTS (SELECT …) in a maintained view".into(), JOIN),
+        Expr::SetComparison(_) => refuse("ANY or ALL (SELECT …) in a maintained view".into(), JOIN),
+        Expr::OuterReferenceColumn(..) => refuse("LATERAL in a maintained view".into(), JOIN),
+        Expr::WindowFunction(window) => refuse(
+            format!("window function {}() OVER (…) in a maintained view", window.fun.name()),
+            "query it when needed from a view that holds the rows",
+        ),
+        Expr::AggregateFunction(call) if !matches!(call.func.name(), "count" | "sum" | "avg" | "min" | "max") => {
+            Err(aggregate(call.func.name()))
+        }
+        Expr::Unnest(_) => refuse("unnest in a maintained view".into(), "query it when needed"),
+        Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => refuse(
+            format!("function {}() in a maintained view", call.func.name()),
+            "its result changes without a change of its input; use it in the query that reads the view",
+        ),
+        Expr::Placeholder(placeholder) => {
+            Err(Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {}", placeholder.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn aggregate(name: &str) -> Error {
+    Error::unsupported(
+        format!("aggregate {name}() in a maintained view"),
+        "maintained aggregates: count, sum, avg, min, max",
+    )
+}
+
+pub(super) fn join(join_type: JoinType) -> Error {
+    let (what, hint) = match join_type {
+        JoinType::Left | JoinType::Right => (
+            "an outer join in a maintained view",
+            "take an inner join; rows without a match can be queried from the tables when needed",
+        ),
+        JoinType::Full => ("a full join in a maintained view", "take an inner join"),
+        _ => ("a semi or anti join in a maintained view", "join with SELECT DISTINCT of the other side"),
+    };
+    Error::unsupported(what, hint)
+}
+
+/// A relational operator without an incremental form yet.
+pub(super) fn node(plan: &LogicalPlan) -> Error {
+    let (what, hint) = match plan {
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            ("LIMIT in a maintained view", "maintain all rows, and limit in the query that reads the view")
+        }
+        LogicalPlan::Window(_) => ("a window function in a maintained view", "query it when needed"),
+        LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE in a maintained view", "query it when needed"),
+        LogicalPlan::Unnest(_) => ("unnest in a maintained view", "query it when needed"),
+        LogicalPlan::Distinct(Distinct::On(_)) => {
+            ("DISTINCT ON in a maintained view", "take GROUP BY with min or max, or query it when needed")
+        }
+        LogicalPlan::Subquery(_) => ("LATERAL in a maintained view", "write a plain join"),
+        other => {
+            let name = other.display().to_string();
+            let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
+            return Error::unsupported(format!("{name} in a maintained view"), "query it when needed");
+        }
+    };
+    Error::unsupported(what, hint)
+}

@@ -1,0 +1,34 @@
+//! The planning environment: functions, rules and options that make DataFusion plan as Postgres would.
+
+use std::sync::Arc;
+
+use datafusion::common::config::Dialect;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::SessionConfig;
+
+use super::checked::CheckedArithmetic;
+use super::window::WindowPlanner;
+use super::window::adhoc::AdhocPlanner;
+
+/// A builder that others add their functions and runtime to. Strings are `Utf8`, numbers with a point are `numeric`,
+/// time is in UTC unless the session says otherwise.
+pub fn dialect_state() -> SessionStateBuilder {
+    let mut config = SessionConfig::new().with_information_schema(false);
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.optimizer.expand_views_at_output = true;
+    options.execution.time_zone = Some("UTC".to_string());
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_analyzer_rules(vec![
+            Arc::new(datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction::new()),
+            Arc::new(datafusion::optimizer::analyzer::type_coercion::TypeCoercion::new()),
+            Arc::new(CheckedArithmetic),
+        ])
+        .with_relation_planners(vec![Arc::new(WindowPlanner)])
+        .with_query_planner(Arc::new(AdhocPlanner))
+}
