@@ -30,6 +30,7 @@
 //! | 1 | `catalog`, `plan`, `state` |
 //! | 0 | `types`, `error`, `config` |
 
+pub mod demo;
 pub mod server;
 
 pub mod pg;

@@ -33,11 +33,11 @@ impl Postgres {
             .args(["-A", "trust", "-U", "root", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(&data))?;
         let options = format!("-p {port} -k '' -h 127.0.0.1 -c fsync=off -c timezone=UTC");
-        run(postgres.command("pg_ctl").args(["-w", "-o", &options, "-l"]).arg(postgres.dir.path().join("log")).args([
-            "-D".as_ref(),
-            data.as_os_str(),
-            "start".as_ref(),
-        ]))?;
+        run(postgres
+            .command("pg_ctl")
+            .args(["-w", "-o", &options, "-l"])
+            .arg(postgres.dir.path().join("log"))
+            .args(["-D".as_ref(), data.as_os_str(), "start".as_ref()]))?;
         Ok(Some(postgres))
     }
 

@@ -23,7 +23,9 @@ pub async fn one(client: &Client, sql: &str) -> TestResult<String> {
     let mut rows = rows(client, sql).await?;
     match (rows.len(), rows.pop().unwrap_or_default().as_slice()) {
         (1, [value]) => Ok(value.clone().unwrap_or_else(|| "NULL".to_string())),
-        (count, columns) => Err(format!("{count} rows of {} columns instead of one value: {sql}", columns.len()).into()),
+        (count, columns) => {
+            Err(format!("{count} rows of {} columns instead of one value: {sql}", columns.len()).into())
+        }
     }
 }
 
