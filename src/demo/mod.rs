@@ -54,7 +54,15 @@ pub struct Options {
 
 /// Runs the demo until Ctrl-C, `--exit-after` or `--once` ends it. 22023 for a flag that makes no sense, 58030 if the
 /// directory cannot be written, and whatever starting a server can say.
-pub async fn run(options: Options) -> Result<()> {
+pub fn run(options: Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::internal(format!("could not start threads: {e}")))?;
+    runtime.block_on(demonstrate(options))
+}
+
+async fn demonstrate(options: Options) -> Result<()> {
     let speed = if options.once { 0.0 } else { options.speed };
     if !(speed.is_finite() && speed >= 0.0) {
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid speed {speed}"))
@@ -78,8 +86,8 @@ pub async fn run(options: Options) -> Result<()> {
     };
     let server = Server::start(Config::resolve(flags, ConfigFile::default())?).await?;
     let result = show(server.address(), &directory, speed, exit_after, options.once).await;
-    server.stop().await;
-    result
+    // What the demo itself ran into matters more than how the server ended.
+    result.and(server.stop().await)
 }
 
 /// Creates everything, then shows it moving until something says stop.
