@@ -7,6 +7,8 @@ mod epoch;
 mod pg_type;
 mod record;
 
+pub mod binary_input;
+pub mod binary_output;
 pub mod text_input;
 pub mod text_output;
 

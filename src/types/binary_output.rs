@@ -13,18 +13,18 @@ use arrow::datatypes::{
 };
 use bytes::{BufMut, BytesMut};
 
+use super::PgType;
+use super::canonical::{canonical, item_type};
+use super::number::DecimalDigits;
 use crate::error::{Error, Result, SqlState};
-use crate::types::PgType;
-use crate::types::canonical::{canonical, item_type};
-use crate::types::number::DecimalDigits;
 
 /// Postgres' day 0, 2000-01-01, in days since 1970-01-01.
-pub(crate) const EPOCH_DAYS: i32 = 10_957;
+pub const EPOCH_DAYS: i32 = 10_957;
 /// The same instant in microseconds.
-pub(crate) const EPOCH_US: i64 = 946_684_800_000_000;
+pub const EPOCH_US: i64 = 946_684_800_000_000;
 
 /// One column of one batch, ready to be written in binary.
-pub(super) struct BinaryColumn {
+pub struct BinaryColumn {
     nulls: Option<NullBuffer>,
     values: Values,
 }
@@ -183,7 +183,8 @@ fn put_sized(out: &mut BytesMut, column: &BinaryColumn, row: usize) {
     let at = out.len();
     out.put_i32(0);
     column.put(row, out);
-    super::patch_length(out, at, out.len() - at - 4);
+    let length = (out.len() - at - 4) as i32;
+    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 impl ArrayColumn {

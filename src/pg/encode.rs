@@ -3,16 +3,13 @@
 //! A [`RowEncoder`] is made once per batch: it casts and downcasts each column; then rows are written one after another
 //! into one buffer, without an allocation per value.
 
-mod binary;
-
 use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::PgType;
+use crate::types::binary_output::BinaryColumn;
 use crate::types::text_output::{TextColumn, TextStyle};
-use binary::BinaryColumn;
-pub(super) use binary::{EPOCH_DAYS, EPOCH_US};
 
 /// How a value is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
