@@ -128,7 +128,11 @@ where
             self.outbox.error("ERROR", &error);
             match kind {
                 b'Q' | b'F' => self.end_statement().await?,
-                _ => self.is_skipping = true,
+                _ => {
+                    self.is_skipping = true;
+                    // Drivers that send Flush instead of Sync wait for the error before they send Sync.
+                    self.flush_watched().await?;
+                }
             }
         }
     }

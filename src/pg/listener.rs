@@ -64,7 +64,7 @@ pub async fn serve(
     accept(listener, shared, connection_count_max, shutdown).await
 }
 
-async fn accept<H: Host>(
+pub(super) async fn accept<H: Host>(
     listener: TcpListener,
     host: H,
     connection_count_max: usize,

@@ -6,25 +6,20 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, SqlState};
 
-fn read(text: &str, type_name: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("invalid input syntax for type {type_name}"))
-            .with_detail(error.to_string())
-    })
+fn invalid(error: serde_json::Error) -> Error {
+    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+        .with_detail(error.to_string())
 }
 
 /// 22P02 if the text is no JSON.
 pub(super) fn check_json(text: &str) -> Result<()> {
     // IgnoredAny: no tree is built.
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(|error| {
-        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
-            .with_detail(error.to_string())
-    })
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(invalid)
 }
 
 /// The text of a jsonb value in its normal form.
 pub fn normal_jsonb(text: &str) -> Result<String> {
-    let value = read(text, "json")?;
+    let value: Value = serde_json::from_str(text).map_err(invalid)?;
     let mut out = String::with_capacity(text.len());
     put(&value, &mut out);
     Ok(out)

@@ -45,11 +45,6 @@ pub(super) fn parse_oid(text: &str) -> Result<u32> {
     Ok(parse_integer(text, "oid", i32::MIN as i64, u32::MAX as i64)? as u32)
 }
 
-fn check_float_syntax(text: &str, type_name: &str) -> Result<(), Error> {
-    // Rust also reads "infin" never, but "inf" in any case, as Postgres does; it reads no hexadecimal.
-    if text.is_empty() { Err(invalid_syntax(type_name, text)) } else { Ok(()) }
-}
-
 fn float_out_of_range(text: &str, type_name: &str) -> Error {
     Error::new(
         SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
@@ -64,7 +59,6 @@ fn has_nonzero_digit(text: &str) -> bool {
 
 pub(super) fn parse_float8(text: &str) -> Result<f64> {
     let number = trimmed(text);
-    check_float_syntax(number, "double precision")?;
     let value: f64 = number.parse().map_err(|_| invalid_syntax("double precision", text))?;
     let is_word = number.bytes().any(|b| b == b'n' || b == b'N');
     if (value.is_infinite() && !is_word) || (value == 0.0 && has_nonzero_digit(number)) {
@@ -75,7 +69,6 @@ pub(super) fn parse_float8(text: &str) -> Result<f64> {
 
 pub(super) fn parse_float4(text: &str) -> Result<f32> {
     let number = trimmed(text);
-    check_float_syntax(number, "real")?;
     let value: f32 = number.parse().map_err(|_| invalid_syntax("real", text))?;
     let is_word = number.bytes().any(|b| b == b'n' || b == b'N');
     if (value.is_infinite() && !is_word) || (value == 0.0 && has_nonzero_digit(number)) {

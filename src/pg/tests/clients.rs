@@ -48,3 +48,36 @@ async fn copies() -> Result<(), tokio_postgres::Error> {
     assert_eq!(pieces.into_iter().collect::<Result<Vec<_>, _>>()?.concat(), b"0\n1\n2\n");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_accept_loop_serves_cancels_and_stops() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = super::super::listener::bind("127.0.0.1:0".parse()?).await?;
+    let address = listener.local_addr()?;
+    let taken = super::super::listener::bind(address).await.expect_err("the port is taken");
+    assert!(taken.message.starts_with(&format!("could not listen on {address}: address already in use")));
+    let (shutdown, raised) = watch::channel(false);
+    let host = DoubleHost::default();
+    let accepting = tokio::spawn(super::super::listener::accept(listener, host.clone(), 10, raised));
+    if let Ok(seconds) = std::env::var("HW_PROTOCOL_DOUBLE_SECONDS") {
+        println!("listening on {address}");
+        tokio::time::sleep(Duration::from_secs(seconds.parse()?)).await;
+    }
+    let config = format!("host=127.0.0.1 port={} user=root dbname=dev", address.port());
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
+    let connection = tokio::spawn(connection);
+    assert_eq!(client.query("rows 2", &[]).await?.len(), 2);
+    client.cancel_token().cancel_query(NoTls).await?;
+    tokio::time::timeout(ANSWER_DURATION_MAX, async {
+        while host.0.cancelled.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await?;
+    shutdown.send_replace(true);
+    let mut remaining = accepting.await?;
+    assert!(remaining.wait(ANSWER_DURATION_MAX).await);
+    let error = connection.await?.expect_err("the server said goodbye");
+    assert_eq!(error.code().map(|c| c.code()), Some("57P01"));
+    assert!(tokio_postgres::connect(&config, NoTls).await.is_err());
+    Ok(())
+}

@@ -122,6 +122,10 @@ async fn flush_shows_answers_without_ending_the_pipeline() {
     assert_eq!(wire.answer().await.as_deref(), Some("t"));
     assert_eq!(wire.answer().await.as_deref(), Some("T n:23:0"));
     assert_eq!(wire.ask(&[bind("", ""), execute("", 0), sync()]).await, ["2", "D 0", "C SELECT 1", "Z I"]);
+    // An error is told at once: asyncpg waits for it before it sends Sync.
+    wire.send(&[parse("", "syntax"), describe('S', ""), frame(b'H', b"")].concat()).await;
+    assert_eq!(wire.answer().await.as_deref(), Some("E ERROR 42601 syntax error at or near \"syntax\""));
+    assert_eq!(wire.ask(&[sync()]).await, ["Z I"]);
 }
 
 #[tokio::test]
