@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, FieldRef};
 use async_trait::async_trait;
-use datafusion::common::{Result as DfResult, ScalarValue, plan_err};
+use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use parking_lot::Mutex;
 
@@ -114,28 +114,39 @@ fn unlock(call: &Call<'_>, shared: bool) -> Result<Value> {
     Ok(call.context.locks().unlock(key, call.context.pid(), shared).into())
 }
 
-/// `pg_advisory_lock`, which waits.
-pub(super) fn waiting(context: Arc<dyn FunctionContext>) -> ScalarUDF {
-    let aliases = vec!["pg_advisory_xact_lock".to_string()];
-    let signature = Signature::user_defined(Volatility::Volatile);
-    AsyncScalarUDF::new(Arc::new(Waiting { signature, aliases, context })).into_scalar_udf()
+/// `pg_advisory_lock` and its kin, which wait.
+pub(super) fn waiting(context: Arc<dyn FunctionContext>) -> impl Iterator<Item = Arc<ScalarUDF>> {
+    const WAITING: &[(&str, bool)] = &[
+        ("pg_advisory_lock", false),
+        ("pg_advisory_xact_lock", false),
+        ("pg_advisory_lock_shared", true),
+        ("pg_advisory_xact_lock_shared", true),
+    ];
+    WAITING.iter().map(move |(name, shared)| {
+        let one = TypeSignature::Exact(vec![DataType::Int64]);
+        let two = TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]);
+        let signature = Signature::one_of(vec![one, two], Volatility::Volatile);
+        let waiting = Waiting { name, shared: *shared, signature, context: context.clone() };
+        Arc::new(AsyncScalarUDF::new(Arc::new(waiting)).into_scalar_udf())
+    })
 }
 
 struct Waiting {
+    name: &'static str,
+    shared: bool,
     signature: Signature,
-    aliases: Vec<String>,
     context: Arc<dyn FunctionContext>,
 }
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pg_advisory_lock")
+        f.write_str(self.name)
     }
 }
 
 impl PartialEq for Waiting {
     fn eq(&self, other: &Waiting) -> bool {
-        Arc::ptr_eq(&self.context, &other.context)
+        self.name == other.name && Arc::ptr_eq(&self.context, &other.context)
     }
 }
 
@@ -143,17 +154,13 @@ impl Eq for Waiting {}
 
 impl Hash for Waiting {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.context).cast::<()>().hash(state);
+        (self.name, Arc::as_ptr(&self.context).cast::<()>()).hash(state);
     }
 }
 
 impl ScalarUDFImpl for Waiting {
     fn name(&self) -> &str {
-        "pg_advisory_lock"
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -165,14 +172,7 @@ impl ScalarUDFImpl for Waiting {
     }
 
     fn return_field_from_args(&self, _: ReturnFieldArgs) -> DfResult<FieldRef> {
-        Ok(PgType::Void.field("pg_advisory_lock", true))
-    }
-
-    fn coerce_types(&self, given: &[DataType]) -> DfResult<Vec<DataType>> {
-        match given.len() {
-            1 | 2 => Ok(vec![DataType::Int64; given.len()]),
-            _ => plan_err!("no function matches the given name and argument types: pg_advisory_lock"),
-        }
+        Ok(PgType::Void.field(self.name, true))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -196,7 +196,7 @@ impl AsyncScalarUDFImpl for Waiting {
             }
             let Some(first) = numbers.first().filter(|_| numbers.len() == arrays.len()) else { continue };
             let key = key(*first, numbers.get(1).copied());
-            while !self.context.locks().try_lock(key, self.context.pid(), false) {
+            while !self.context.locks().try_lock(key, self.context.pid(), self.shared) {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }

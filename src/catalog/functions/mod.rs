@@ -262,8 +262,9 @@ pub fn all(context: Arc<dyn FunctionContext>) -> Vec<Arc<ScalarUDF>> {
         definitions().map(|d| Arc::new(ScalarUDF::new_from_impl(CatalogFunction::new(d, context.clone())))).collect();
     functions.push(Arc::new(ScalarUDF::new_from_impl(expand::ExpandArray::default())));
     functions.push(Arc::new(ScalarUDF::new_from_impl(expand::ArrayOrEmpty::default())));
+    functions.push(Arc::new(ScalarUDF::new_from_impl(aggregate::One::default())));
     functions.extend(sleep::functions());
-    functions.push(Arc::new(locks::waiting(context)));
+    functions.extend(locks::waiting(context));
     functions
 }
 
@@ -414,7 +415,7 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 }
 
-/// 22004 in Postgres is rare; what a kernel cannot answer it answers with NULL, and what it must refuse, with an error.
+/// 22023: an argument that a function must refuse.
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(crate::error::SqlState::INVALID_PARAMETER_VALUE, message)
 }

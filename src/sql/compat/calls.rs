@@ -192,7 +192,8 @@ fn empty_arrays(function: &mut Function) {
 /// True for what a table function's argument may be: a value that is known without looking at a row.
 fn is_literal(expr: &Expr) -> bool {
     match expr {
-        Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => true,
+        Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
+        Expr::TypedString(_) | Expr::Interval(_) => true,
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => is_literal(expr),
         Expr::Cast { expr, .. } | Expr::Nested(expr) => is_literal(expr),
         _ => false,
@@ -211,7 +212,10 @@ pub(super) fn rewrite_table_factor(factor: &mut TableFactor) {
             if name.0.len() > 1 {
                 *name = ObjectName::from(vec![Ident::new(function.as_str())]);
             }
-            name_column(alias, &function);
+            // Others, the window functions among them, have columns of their own.
+            if function == "generate_series" {
+                name_column(alias, &function);
+            }
         }
         TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } if array_exprs.len() == 1 => {
             if alias.columns.is_empty() {

@@ -247,3 +247,221 @@ async fn captured_statements_are_answered() -> Result<()> {
     assert!(failures.is_empty(), "{} statements failed", failures.len());
     Ok(())
 }
+
+/// One answer after the other, so that a failure shows them all.
+async fn check(client: &Client, cases: &[(&str, String, &[&str])]) -> Result<()> {
+    let mut wrong = vec![];
+    for (what, sql, expected) in cases {
+        let rows = match client.rows(sql).await {
+            Ok(rows) => rows,
+            Err(error) => vec![format!("{} {error}", error.code.0)],
+        };
+        if rows != *expected {
+            wrong.push(format!("{what}\n  expected {expected:#?}\n  got {rows:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_is_told_the_truth() -> Result<()> {
+    let client = Client::connect()?;
+    let psql = |title: &str, index: usize| captured(PSQL, title, index);
+    let cases: &[(&str, String, &[&str])] = &[
+        (
+            r"\d",
+            psql(r"\d", 0),
+            &[
+                "public|clicks|foreign table|root",
+                "public|mv_orders|materialized view|root",
+                "public|orders|table|root",
+                "public|users|table|root",
+                "public|v_users|view|root",
+            ],
+        ),
+        (r"\dt", psql(r"\dt", 0), &["public|orders|table|root", "public|users|table|root"]),
+        (r"\dv", psql(r"\dv", 0), &["public|v_users|view|root"]),
+        (r"\dm", psql(r"\dm", 0), &["public|mv_orders|materialized view|root"]),
+        (r"\di", psql(r"\di", 0), &["public|orders_pkey|index|root|orders", "public|users_pkey|index|root|users"]),
+        (r"\d users: which", psql(r"\d users", 0), &["16384|public|users"]),
+        (r"\d users: what", psql(r"\d users", 1), &["0|r|true|false|false|false|false|false|false||0||p|d|heap"]),
+        (
+            r"\d users: columns",
+            psql(r"\d users", 2),
+            &[
+                "id|bigint||true|||",
+                "name|text|'x'::text|true|||",
+                "email|character varying(100)||false|||",
+                "score|numeric(10,2)||false|||",
+                "tags|text[]||false|||",
+                "created_at|timestamp with time zone|now()|false|||",
+            ],
+        ),
+        (
+            r"\d users: indexes",
+            psql(r"\d users", 3),
+            &[
+                "users_pkey|true|true|false|true|CREATE UNIQUE INDEX users_pkey ON public.users USING btree (id)|PRIMARY KEY (id)|p|false|false|false|0",
+            ],
+        ),
+        (r"\d users: policies", psql(r"\d users", 6), &[]),
+        (
+            r"\d+ v_users: definition",
+            "SELECT pg_catalog.pg_get_viewdef('{v_users}'::pg_catalog.oid, true)".into(),
+            &[" SELECT id, name FROM users;"],
+        ),
+        (r"\sv v_users", psql(r"\sv v_users", 0), &["16385"]),
+        (r"\l", psql(r"\l", 0), &["dev|root|UTF8|C|C||libc|"]),
+        (r"\dn", psql(r"\dn", 0), &["public|root"]),
+        (r"\df", psql(r"\df", 0), &[]),
+        (r"\dT", psql(r"\dT", 0), &[]),
+        (r"\du", psql(r"\du", 0), &["root|true|true|true|true|true|-1||[]|false|true"]),
+        (r"\dx", psql(r"\dx", 0), &[]),
+        (
+            r"\dt+",
+            psql(r"\dt+", 0),
+            &[
+                "public|orders|table|root|permanent|heap|8192 bytes|",
+                "public|users|table|root|permanent|heap|8192 bytes|",
+            ],
+        ),
+        (
+            r"\d clicks: server",
+            psql(r"\d source (server of a foreign table)", 0),
+            &["kafka|connector 'kafka', \"properties.sasl.password\" '********'"],
+        ),
+    ];
+    check(&client, cases).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drivers_are_told_the_truth() -> Result<()> {
+    let client = Client::connect()?;
+    let key_columns = statements(JDBC)
+        .into_iter()
+        .map(|(_, sql)| sql)
+        .find(|sql| sql.contains("AS KEY_SEQ, ci.relname AS PK_NAME"))
+        .expect("JDBC asks for primary keys");
+    let columns = statements(JDBC)
+        .into_iter()
+        .map(|(_, sql)| sql)
+        .find(|sql| sql.contains("AS adsrc"))
+        .expect("JDBC asks for columns")
+        .replace("SELECT * FROM (", "SELECT attname, atttypid, attnotnull, atttypmod, attnum, adsrc FROM (");
+    let is_array = statements(JDBC)
+        .into_iter()
+        .map(|(_, sql)| sql)
+        .find(|sql| sql.contains("is_array") && sql.contains("1007"))
+        .expect("JDBC asks what a type is");
+    let asyncpg = statements(DRIVERS)
+        .into_iter()
+        .map(|(_, sql)| sql)
+        .find(|sql| sql.contains("typeinfo_tree"))
+        .expect("asyncpg asks for types");
+    let primary_key = statements(SQLALCHEMY)
+        .into_iter()
+        .map(|(_, sql)| sql)
+        .find(|sql| sql.contains("generate_subscripts(ix.indkey, 1) ord"))
+        .expect("SQLAlchemy asks for primary keys");
+    let cases: &[(&str, String, &[&str])] = &[
+        ("getPrimaryKeys", key_columns.clone(), &["|public|users|id|1|users_pkey"]),
+        (
+            "getPrimaryKeys of two columns",
+            key_columns.replace("'users'", "'orders'"),
+            &["|public|orders|user_id|1|orders_pkey", "|public|orders|item|2|orders_pkey"],
+        ),
+        (
+            "getColumns",
+            columns,
+            &[
+                "id|20|true|-1|1|",
+                "name|25|true|-1|2|'x'::text",
+                "email|1043|false|104|3|",
+                "score|1700|false|655366|4|",
+                "tags|1009|false|-1|5|",
+                "created_at|1184|false|-1|6|now()",
+            ],
+        ),
+        ("what int4[] is", is_array, &["true|b|_int4|1007"]),
+        (
+            "asyncpg's types",
+            asyncpg
+                .replace("SELECT DISTINCT\n    *,", "SELECT DISTINCT oid, ns, name, kind, depth,")
+                .replace("depth DESC", "depth DESC, oid"),
+            &["23|pg_catalog|int4|b|1||-|", "25|pg_catalog|text|b|0||-|", "1007|pg_catalog|_int4|b|0||integer|"],
+        ),
+        ("primary key", primary_key.replace("{users}", "{orders}"), &["user_id", "item"]),
+        ("psycopg's type", captured(DRIVERS, "psycopg3", 0), &["int4|23|1007|integer|,"]),
+        (
+            "columns",
+            "SELECT column_name, data_type, udt_name, is_nullable, column_default, numeric_precision FROM \
+             information_schema.columns WHERE table_name = 'users' AND table_catalog = current_database()"
+                .into(),
+            &[
+                "id|bigint|int8|NO||64",
+                "name|text|text|NO|'x'::text|",
+                "email|character varying|varchar|YES||",
+                "score|numeric|numeric|YES||10",
+                "tags|ARRAY|_text|YES||",
+                "created_at|timestamp with time zone|timestamptz|YES|now()|",
+            ],
+        ),
+        (
+            "what a view reads",
+            "SELECT DISTINCT d.refobjid::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid \
+             WHERE d.classid = 'pg_rewrite'::regclass AND r.ev_class = 'mv_orders'::regclass \
+             AND d.refobjid <> r.ev_class"
+                .into(),
+            &["orders"],
+        ),
+    ];
+    check(&client, cases).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_answer_as_in_postgres() -> Result<()> {
+    let client = Client::connect()?;
+    let values = "(VALUES (1, 'a'), (2, 'b'), (2, 'c')) AS t(k, v)";
+    let cases: &[(&str, String, &[&str])] = &[
+        ("who", "SELECT current_user, session_user, current_catalog, current_schema, current_schema()".into(), &["root|root|dev|public|public"]),
+        ("schemas", "SELECT current_schemas(true), (current_schemas(false))[1]".into(), &["[pg_catalog, public]|public"]),
+        ("settings", "SELECT current_setting('JIT'), current_setting('nope', true), set_config('jit', 'on', false)".into(), &["off||on"]),
+        ("no setting", "SELECT current_setting('nope')".into(), &["42704 unrecognized configuration parameter \"nope\""]),
+        ("no relation", "SELECT 'nope'::regclass".into(), &["42P01 relation \"nope\" does not exist"]),
+        ("references", "SELECT 'users'::regclass, 'pg_class'::regclass::oid, 16384::regclass::text, 'int4[]'::regtype, to_regclass('nope')".into(), &["users|1259|users|integer[]|"]),
+        ("types", "SELECT format_type(1043, 104), format_type(1700, 655366), format_type(1015, 104), format_type(99999, NULL), format_type(NULL, 1)".into(), &["character varying(100)|numeric(10,2)|character varying(100)[]|???|"]),
+        ("privileges", "SELECT has_table_privilege('users', 'SELECT'), has_table_privilege('root', 'users', 'select, insert'), has_schema_privilege('public', 'USAGE')".into(), &["true|true|true"]),
+        ("no privilege", "SELECT has_table_privilege('users', 'FLY')".into(), &["22023 unrecognized privilege type: \"fly\""]),
+        ("quotes", "SELECT quote_ident('a b'), quote_literal('it''s'), quote_nullable(NULL), format('%I.%s = %L %%', 'T', 1, 'x')".into(), &["\"a b\"|'it''s'|NULL|\"T\".1 = 'x' %"]),
+        ("arrays", "SELECT array_upper(ARRAY[5, 6], 1), array_lower(ARRAY[5], 1), array_upper(ARRAY[5], 2), array_to_string(ARRAY['a', NULL, 'b'], ',', '-')".into(), &["2|1||a,-,b"]),
+        ("json", "SELECT json_build_object('a', 1, 'b', NULL, 'c', 'x')".into(), &["{\"a\" : 1, \"b\" : null, \"c\" : \"x\"}"]),
+        ("a series", "SELECT generate_series(1, 3)".into(), &["1", "2", "3"]),
+        ("a series in FROM", "SELECT s + 1 FROM generate_series(1, 2) s".into(), &["2", "3"]),
+        ("names", "SELECT * FROM (SELECT 1, 2, now() IS NULL AS a) s".into(), &["1|2|false"]),
+        ("any of a text", format!("SELECT v FROM {values} WHERE k = ANY('{{2,7}}') ORDER BY v"), &["b", "c"]),
+        ("one value", format!("SELECT (SELECT v FROM {values} WHERE t.k = u.x) FROM (VALUES (1), (9)) u(x) ORDER BY x"), &["a", ""]),
+        ("two values", format!("SELECT (SELECT v FROM {values} WHERE t.k = u.x) FROM (VALUES (2)) u(x)"), &["21000 more than one row returned by a subquery used as an expression"]),
+        ("the first", format!("SELECT (SELECT v FROM {values} WHERE t.k = u.x ORDER BY v DESC LIMIT 1) FROM (VALUES (2)) u(x)"), &["c"]),
+        ("arrays of rows", format!("SELECT ARRAY(SELECT v FROM {values} WHERE t.k = u.x ORDER BY v DESC) FROM (VALUES (2), (3)) u(x) ORDER BY x"), &["[c, b]", "[]"]),
+        ("an outer condition", format!("SELECT (SELECT v FROM {values} WHERE t.k = u.x AND u.x < 2) FROM (VALUES (1), (3)) u(x) ORDER BY x"), &["a", ""]),
+        ("existence", format!("SELECT EXISTS (SELECT 1 FROM {values} WHERE t.k = u.x) FROM (VALUES (1), (3)) u(x) ORDER BY x"), &["true", "false"]),
+        ("an escape", "SELECT 'a_b' LIKE 'a/_b' ESCAPE '/', 'axb' LIKE 'a/_b' ESCAPE '/'".into(), &["true|false"]),
+        ("sleep", "SELECT pg_sleep(0.01)".into(), &[""]),
+        ("locks", "SELECT pg_try_advisory_lock(1), pg_advisory_unlock(1), pg_advisory_unlock(1)".into(), &["true|true|false"]),
+        ("a waiting lock", "SELECT pg_advisory_lock(1, 2)".into(), &[""]),
+        ("sizes", "SELECT pg_size_pretty(pg_total_relation_size('users'))".into(), &["8192 bytes"]),
+    ];
+    check(&client, cases).await
+}
+
+#[test]
+fn a_session_gets_its_functions_quickly() -> Result<()> {
+    let context: Arc<dyn FunctionContext> =
+        Arc::new(TestContext { catalog: Arc::new(test_catalog()?), locks: AdvisoryLocks::default() });
+    let start = std::time::Instant::now();
+    let count = functions::all(context).len();
+    println!("{count} functions in {:?}", start.elapsed());
+    assert!(count > 100);
+    Ok(())
+}

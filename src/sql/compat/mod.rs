@@ -31,6 +31,8 @@ use sqlparser::ast::{
 
 pub use names::client_name;
 
+use crate::catalog::DATABASE;
+
 /// Rewrites one statement in place.
 pub fn rewrite(statement: &mut Statement) {
     let _: ControlFlow<()> = statement.visit(&mut Rewriter);
@@ -78,7 +80,8 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         // information_schema and pg_catalog keep their names; only the database before them goes.
-        if relation.0.len() == 3 {
+        let database = |name: &ObjectName| build::folded_parts(name).is_some_and(|parts| parts[0] == DATABASE);
+        if relation.0.len() == 3 && database(relation) {
             relation.0.remove(0);
         }
         ControlFlow::Continue(())
@@ -135,7 +138,7 @@ mod tests {
             ),
             (
                 "SELECT (SELECT b FROM u WHERE u.a = t.a) AS b FROM t",
-                "SELECT (SELECT hw_single_value(b) FROM u WHERE u.a = t.a) AS b FROM t",
+                "SELECT hw_one((SELECT hw_single_value(b) FROM u WHERE u.a = t.a)) AS b FROM t",
             ),
             (
                 "SELECT (SELECT b FROM u ORDER BY c DESC LIMIT 1) AS b FROM t",
@@ -146,6 +149,12 @@ mod tests {
                 "SELECT count(*), 1, 2 FROM t",
                 "SELECT count(*) AS count, 1 AS \"?column?\", 2 AS \"?column?\u{1}2\" FROM t",
             ),
+            (
+                "SELECT window_start FROM TUMBLE(bids, ts, INTERVAL '1 minute') w",
+                "SELECT window_start FROM TUMBLE(bids, ts, INTERVAL '1 minute') w",
+            ),
+            ("SELECT a FROM dev.public.t", "SELECT a FROM public.t"),
+            ("SELECT a FROM other.public.t", "SELECT a FROM other.public.t"),
             ("SELECT x FROM generate_series(1, 3) x", "SELECT x FROM generate_series(1, 3) x (x)"),
             ("SELECT generate_series(1, 3)", "SELECT UNNEST(generate_series(1, 3)) AS generate_series"),
             ("SELECT meta = '{}' AS e FROM t", "SELECT meta = '{}' AS e FROM t"),

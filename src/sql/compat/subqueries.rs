@@ -16,7 +16,11 @@ use super::correlate::untangle;
 pub(super) fn rewrite_expr(expr: &mut Expr) {
     match expr {
         Expr::Subquery(query) => {
-            if let Some(condition) = make_single(query) {
+            let Some((is_counted, condition)) = make_single(query) else { return };
+            if is_counted {
+                *expr = call("hw_one", vec![take(expr)]);
+            }
+            if let Some(condition) = condition {
                 let result = take(expr);
                 *expr = Expr::Case {
                     case_token: AttachedToken::empty(),
@@ -62,11 +66,13 @@ fn plain_select(query: &mut Query) -> Option<&mut Select> {
     plain.then_some(select.as_mut())
 }
 
-/// `(SELECT x …)` is the one row's x. A correlated one must be aggregated for DataFusion, so it says so:
-/// `hw_single_value(x)` fails with 21000 for two rows, as Postgres does; with `ORDER BY … LIMIT 1` it is `first_value`.
+/// `(SELECT x …)` is the one row's x. A correlated one must be aggregated for DataFusion, so it says so: with
+/// `ORDER BY … LIMIT 1` it is `first_value`; else `hw_single_value(x)`, which the caller puts into `hw_one`, and which
+/// fails with 21000 for two rows, as Postgres does.
 ///
-/// Gives back the condition on outer columns alone, under which the subquery is to be asked at all.
-fn make_single(query: &mut Query) -> Option<Expr> {
+/// Gives back whether rows are counted, and the condition on outer columns alone under which the subquery is to be
+/// asked at all; `None` if the subquery was left as it is.
+fn make_single(query: &mut Query) -> Option<(bool, Option<Expr>)> {
     let limit_one = match &query.limit_clause {
         None => false,
         Some(limit) if is_limit_one(limit) => true,
@@ -93,7 +99,7 @@ fn make_single(query: &mut Query) -> Option<Expr> {
     let condition = untangle(select);
     query.order_by = None;
     query.limit_clause = None;
-    condition
+    Some((!limit_one, condition))
 }
 
 fn is_limit_one(limit: &LimitClause) -> bool {
