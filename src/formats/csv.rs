@@ -159,7 +159,7 @@ fn quoted<'a>(text: &'a str, start: usize, dialect: &Dialect) -> Result<(Cow<'a,
         };
         let next = bytes.get(at + 1).copied();
         if byte == dialect.escape && next.is_some_and(|b| b == dialect.quote || b == dialect.escape) {
-            content = content + &text[run..at];
+            content += &text[run..at];
             // The escaped byte opens the next run.
             run = at + 1;
             at += 2;

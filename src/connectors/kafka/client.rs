@@ -65,10 +65,13 @@ impl Client {
 
     /// Ascending. 42704 if the topic does not exist, 08006 if no broker answers.
     pub fn partitions(&self) -> Result<Vec<i32>> {
-        self.partitions_within(ANSWER_TIMEOUT).inspect_err(|_| self.listen()).or_else(|error| match error.code {
-            // Once more, with what was heard.
-            SqlState::CONNECTION_FAILURE => Err(self.away(error.detail)),
-            _ => Err(error),
+        self.partitions_within(ANSWER_TIMEOUT).map_err(|error| {
+            self.listen();
+            match error.code {
+                // Once more, with what was heard.
+                SqlState::CONNECTION_FAILURE => self.away(error.detail),
+                _ => error,
+            }
         })
     }
 

@@ -314,7 +314,7 @@ fn append_letters(out: &mut Vec<u8>, mut state: u64, count: usize) {
 #[inline(always)]
 fn eight_letters(bits: u64) -> u64 {
     const EVEN: u64 = 0x00FF_00FF_00FF_00FF;
-    let even = ((bits & EVEN) * 26 >> 8) & EVEN;
+    let even = (((bits & EVEN) * 26) >> 8) & EVEN;
     let odd = (((bits >> 8) & EVEN) * 26) & !EVEN;
     (even | odd) + 0x6161_6161_6161_6161
 }

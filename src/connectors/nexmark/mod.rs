@@ -90,10 +90,6 @@ impl NexmarkConnector {
         };
         Ok(NexmarkConnector { kind, model, event_count, event_rate, split_count, fields })
     }
-
-    fn schema(&self) -> Schema {
-        Schema::new(self.fields.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>())
-    }
 }
 
 /// An hour between two events: more is a slip of the pen, and event times stay far from the end of i64.

@@ -262,3 +262,38 @@ fn trouble_is_told_and_nothing_is_lost_or_doubled() -> Outcome {
     assert_eq!(position.get("p"), Some(10));
     Ok(())
 }
+
+/// By hand, with a broker of docker/kafka.sh and some messages in topic "clicks"; kill the broker and start it again
+/// while this runs: `HW_KAFKA=127.0.0.1:9092 cargo test --lib -- --ignored a_real_broker --nocapture`.
+#[test]
+#[ignore = "needs a broker: see docker/kafka.sh"]
+fn a_real_broker_may_be_killed() -> Outcome {
+    let brokers = std::env::var("HW_KAFKA")?;
+    let options = [
+        ("connector", "kafka"),
+        ("topic", "clicks"),
+        ("properties.bootstrap.server", brokers.as_str()),
+        ("properties.queued.max.messages.kbytes", "256"),
+        ("properties.fetch.message.max.bytes", "65536"),
+    ];
+    let definition = definition(&options, "JSON", false);
+    let from = check(&schema(), &definition)?;
+    let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], from, None)?;
+    let end = task.connector.end()?.ok_or("a topic has an end")?;
+    let running = start(task, 10_000)?;
+    let (mut row_count, mut position) = (0, Position::default());
+    while end.0.iter().any(|(name, end)| position.get(name).unwrap_or(0) < *end) {
+        match running.next() {
+            SourceEvent::Batch(batch) => {
+                row_count += batch.rows.num_rows() + batch.bad_records.len();
+                position.0.insert(batch.partition, batch.next_offset);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            other => println!("after {row_count} rows: {other:?}"),
+        }
+    }
+    println!("{row_count} rows up to {position:?}");
+    assert_eq!(row_count as u64, end.0.values().sum::<u64>());
+    running.handle.stop();
+    Ok(())
+}
