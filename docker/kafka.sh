@@ -5,7 +5,7 @@
 #   docker/kafka.sh stop DIR [kill]                   stop it (kill: at once, as a crash would)
 #   docker/kafka.sh topic PORT NAME [PARTITIONS]      create a topic
 #   docker/kafka.sh delete PORT NAME                  delete a topic
-#   docker/kafka.sh produce PORT TOPIC [PROPERTY…]    send each line of standard input as a message
+#   docker/kafka.sh produce PORT TOPIC [OPTION…]      send each line of standard input (options of kafka-console-producer)
 #
 # PORT+1 is taken by the controller. Started again with the same DIR it keeps its data. Needs Java 17 and, the first
 # time, Maven: exit 3 says which is missing. Jars are kept under ${XDG_CACHE_HOME:-$HOME/.cache}/highwater/kafka.
@@ -83,7 +83,7 @@ run_java() {
     local level=$1 lib
     shift
     lib=$(jars)
-    java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel="$level" \
+    java -Xmx2g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel="$level" \
         -cp "$lib/*" "$@"
 }
 
@@ -122,6 +122,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
 num.network.threads=2
 num.io.threads=2
 background.threads=2
@@ -195,7 +197,7 @@ produce)
     server=$1 name=$2
     shift 2
     run_java error kafka.tools.ConsoleProducer --bootstrap-server "127.0.0.1:$server" --topic "$name" \
-        "${@/#/--property=}"
+        --request-timeout-ms 60000 --producer-property max.request.size=300000000 --producer-property buffer.memory=600000000 "$@"
     ;;
 *) usage ;;
 esac

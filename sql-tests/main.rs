@@ -1,1 +1,28 @@
+//! The server as its clients see it: one test binary that starts the real program and speaks Postgres to it.
+//!
+//! | room | what it holds against the server |
+//! |---|---|
+//! | [`scripts`] | SQL scripts with their results, each view script in twins, with 1 and 2 workers |
+//! | [`oracle`] | random changes; after every commit each view equals its own SQL run afresh |
+//! | [`consistency`] | one tagged query over tables and views under concurrent writers |
+//! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
+//! | [`garbage`] | bytes that are no Postgres |
+//! | [`clients`] | psql, psycopg, JDBC, tokio-postgres |
+//! | [`sources`] | generated, paced and broken inputs |
+//! | [`kafka`] | a real broker, killed and restarted |
+//! | [`demo`] | `highwater demo` as it is shipped |
+//! | [`layers`] | imports point down only; the deliberate absences |
+//!
+//! README.md beside this file says how to run one of them, and which environment variables they read.
 
+mod clients;
+mod consistency;
+mod demo;
+mod durability;
+mod garbage;
+mod harness;
+mod kafka;
+mod layers;
+mod oracle;
+mod scripts;
+mod sources;

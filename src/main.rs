@@ -25,7 +25,7 @@ enum Command {
     /// Run a server until it is interrupted
     Serve(Flags),
     /// Replay a month of flights into live views, and show them moving
-    Demo(Flags),
+    Demo(highwater::demo::Options),
 }
 
 #[derive(Args)]
@@ -64,10 +64,7 @@ fn run(command: Command) -> Result<()> {
             let file = flags.file()?;
             highwater::server::serve(Config::resolve(flags.overrides(), file)?)
         }
-        Command::Demo(flags) => {
-            let file = flags.file()?;
-            highwater::demo::run(flags.overrides(), file)
-        }
+        Command::Demo(options) => highwater::demo::run(options),
     }
 }
 

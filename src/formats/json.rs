@@ -299,4 +299,35 @@ mod tests {
         let decoded = decoder.decode("0", &records).expect("decoded");
         assert_eq!((decoded.batch.num_rows(), decoded.bad_records.len()), (1, 1));
     }
+
+    /// By hand: `cargo test --release --lib -- --ignored records_per_second --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn records_per_second() {
+        let columns = [
+            ("id", PgType::Int8),
+            ("url", PgType::Text),
+            ("price", PgType::Numeric(Some((18, 2)))),
+            ("ts", PgType::Timestamptz),
+        ];
+        let schema = schema(&columns);
+        let (mut json, mut csv) = (Records::default(), Records::default());
+        for n in 0..8192u64 {
+            let url = format!("https://example.org/page/{n}?query=1");
+            let text = format!(
+                r#"{{"id":{n},"url":"{url}","price":{n}.25,"ts":"2024-01-01T00:00:00.123Z","agent":"unused field"}}"#
+            );
+            json.push(text.as_bytes(), n);
+            csv.push(format!("{n},{url},{n}.25,2024-01-01 00:00:00.123").as_bytes(), n);
+        }
+        for (encode, records) in [("JSON", &json), ("CSV", &csv)] {
+            let mut decoder = decoder(encode, &BTreeMap::new(), &schema, &[0, 1, 2, 3]).expect("a decoder");
+            let start = std::time::Instant::now();
+            for _ in 0..100 {
+                assert!(decoder.decode("0", records).expect("decoded").bad_records.is_empty());
+            }
+            let rate = 819_200.0 / start.elapsed().as_secs_f64() / 1e6;
+            println!("{encode}: {rate:.2} M records/s, {} bytes each", records.bytes.len() / 8192);
+        }
+    }
 }

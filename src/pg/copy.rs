@@ -69,7 +69,7 @@ where
         }
     }
 
-    /// Each item of `lines` is one row (or the header), and one CopyData message.
+    /// Each item of `lines` is one row, a header or a trailer, and one CopyData message. The binary format has one of each.
     pub(super) async fn copy_out(
         &mut self,
         column_count: usize,
@@ -85,6 +85,7 @@ where
                 self.flush_watched().await?;
             }
         }
+        let row_count = if binary { row_count.saturating_sub(2) } else { row_count };
         self.outbox.copy_done();
         self.send_notices();
         self.outbox.command_complete(&format!("COPY {row_count}"));

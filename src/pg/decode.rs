@@ -109,6 +109,9 @@ mod tests {
         assert_eq!(bad(b"\0\0\0\x01\0\0\0\0\0\0\0\x17\x7f\xff\xff\xff\0\0\0\x01", &array(PgType::Int4)), Err(told));
         assert_eq!(bad(b"\xff", &PgType::Text).map_err(|(code, _)| code), Err("22021"));
         assert_eq!(bad(&i64::MAX.to_be_bytes(), &PgType::Timestamp).map_err(|(code, _)| code), Err("0A000"));
+        // 2^31 − 1 arrays without elements are none.
+        let hollow = b"\0\0\0\x02\0\0\0\0\0\0\0\x17\x7f\xff\xff\xff\0\0\0\x01\0\0\0\0\0\0\0\x01";
+        assert_eq!(bad(hollow, &array(array(PgType::Int4))), Ok(()));
         let null = decode(None, &PgType::Int4, Format::Binary, 1, Tz::UTC).map_err(|e| e.message);
         assert_eq!(null, Ok(ScalarValue::Int32(None)));
     }

@@ -120,7 +120,7 @@ mod tests {
         let encoder = RowEncoder::new(&batch, &types, &[Format::Binary, Format::Text], &TextStyle::default())?;
         let mut out = BytesMut::new();
         encoder.put_row(0, &mut out)?;
-        assert_eq!(&out[..], b"D\0\0\0\x10\0\x02\0\0\0\x04\0\0\x01\x02\0\0\0\x02\xc3\xa9");
+        assert_eq!(&out[..], b"D\0\0\0\x14\0\x02\0\0\0\x04\0\0\x01\x02\0\0\0\x02\xc3\xa9");
         out.clear();
         encoder.put_row(1, &mut out)?;
         assert_eq!(&out[..], b"D\0\0\0\x0e\0\x02\xff\xff\xff\xff\0\0\0\0");

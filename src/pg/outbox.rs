@@ -251,7 +251,7 @@ mod tests {
     fn an_error_on_the_wire() {
         let mut outbox = Outbox::new(vec![]);
         outbox.error("ERROR", &Error::new(SqlState::SYNTAX_ERROR, "a\0b").with_position(7));
-        assert_eq!(&outbox.buffer[..], b"E\0\0\0\x25SERROR\0VERROR\0C42601\0Ma\0P7\0\0");
+        assert_eq!(&outbox.buffer[..], b"E\0\0\0\x20SERROR\0VERROR\0C42601\0Ma\0P7\0\0");
         outbox.buffer.clear();
         outbox.ready_for_query(TransactionStatus::Failed);
         assert_eq!(&outbox.buffer[..], b"Z\0\0\0\x05E");

@@ -11,21 +11,40 @@
 //! Table writes are on disk before the epoch's results are published, and published before the writer hears of it.
 //! Only this room names timely.
 
-pub mod source;
+mod dataflow;
+mod parcel;
+mod sequencer;
+mod source;
+mod status;
+mod worker;
 
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use arrow::datatypes::SchemaRef;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+pub use status::{SourceError, SourceStatus, ViewError, ViewStatus};
 
 use crate::catalog::SourceDefinition;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::plan::StreamPlan;
 use crate::state::{Store, World};
-use crate::types::{BadRecord, Delta, Epoch, Position, RelationId, RowError};
-use arrow::datatypes::SchemaRef;
+use crate::types::{Delta, Epoch, RelationId};
+
+use sequencer::Event;
+use status::Statuses;
 
 /// A handle on the running engine; clones share it.
 #[derive(Clone)]
-pub struct Runtime {}
+pub struct Runtime {
+    events: Sender<Event>,
+    world: Arc<RwLock<Arc<World>>>,
+    statuses: Arc<Mutex<Statuses>>,
+}
 
+#[derive(Clone)]
 pub struct TableSpec {
     pub id: RelationId,
     pub name: String,
@@ -56,93 +75,76 @@ pub struct TableWrite {
     pub delta: Delta,
 }
 
-/// What `hw_catalog.sources` shows.
-#[derive(Clone, Debug)]
-pub struct SourceStatus {
-    pub id: RelationId,
-    /// `idle` (nothing reads it), `running`, `finished`, `retrying`, `failed`.
-    pub state: &'static str,
-    pub error: Option<String>,
-    pub row_count: u64,
-    pub bad_record_count: u64,
-    pub position: Position,
-    /// Microseconds since 1970, per source.
-    pub watermark_us: Option<i64>,
-    /// The partition that holds the watermark back.
-    pub watermark_partition: Option<String>,
-}
-
-/// What `hw_catalog.views` shows.
-#[derive(Clone, Debug)]
-pub struct ViewStatus {
-    pub id: RelationId,
-    /// `backfilling`, `running`, `failed`.
-    pub state: &'static str,
-    pub error: Option<String>,
-    pub input_row_count: u64,
-    pub output_row_count: u64,
-    pub state_row_count: u64,
-    pub state_bytes: u64,
-    pub row_error_count: u64,
-}
-
 impl Runtime {
-    /// Starts workers and sequencer. Table contents are read from `store`.
+    /// Starts workers and sequencer. Table contents are read from `store`; XX001 if they cannot be.
     pub fn start(worker_count: usize, store: Arc<dyn Store>, tables: Vec<TableSpec>) -> Result<Runtime> {
-        let _ = (worker_count, store, tables);
-        unimplemented!()
+        let world = Arc::new(RwLock::new(Arc::new(World::default())));
+        let statuses = Arc::new(Mutex::new(Statuses::default()));
+        let events = sequencer::start(worker_count, store, tables, world.clone(), statuses.clone())?;
+        Ok(Runtime { events, world, statuses })
     }
 
     /// The last committed epoch.
     pub fn world(&self) -> Arc<World> {
-        unimplemented!()
+        self.world.read().clone()
     }
 
     pub async fn create_table(&self, spec: TableSpec) -> Result<()> {
-        let _ = spec;
-        unimplemented!()
+        self.ask(|reply| Event::CreateTable { spec, reply }).await
     }
 
-    /// Registers a source; reading starts with the first view on it.
+    /// Registers a source; reading starts with the first view on it. 22023 for options that cannot be used.
     pub async fn create_source(&self, spec: SourceSpec) -> Result<()> {
-        let _ = spec;
-        unimplemented!()
+        self.ask(|reply| Event::CreateSource { spec, reply }).await
     }
 
     /// Returns when the view has caught up with its inputs and can be read. Dropping the future abandons the view.
     pub async fn create_view(&self, spec: ViewSpec) -> Result<()> {
-        let _ = spec;
-        unimplemented!()
+        self.ask(|reply| Event::CreateView { spec, reply }).await
     }
 
     /// Drops relations together, dependents first; the tables' rows go too.
     pub async fn drop_relations(&self, ids: Vec<RelationId>) -> Result<()> {
-        let _ = ids;
-        unimplemented!()
+        self.ask(|reply| Event::Drop { ids, reply }).await
     }
 
     /// One atomic change of one or more tables: durable and visible to `world()` when it returns. 23505 on a duplicate
-    /// key, 40001 if a retracted row is no longer there (the caller recomputes and tries again).
+    /// key, 40001 if a retracted row is no longer there (the caller recomputes and tries again), 53100 or 58030 if it
+    /// could not be made durable.
     pub async fn write(&self, writes: Vec<TableWrite>) -> Result<Epoch> {
-        let _ = writes;
-        unimplemented!()
+        self.ask(|reply| Event::Write { writes, reply }).await
+    }
+
+    /// Ends sources, workers and sequencer; returns when they are gone.
+    pub async fn shutdown(&self) {
+        let _ = self.ask(|reply| Event::Stop { reply }).await;
     }
 
     pub fn source_statuses(&self) -> Vec<SourceStatus> {
-        unimplemented!()
-    }
-
-    /// Records that could not be decoded, as far as they are kept, oldest first: `hw_catalog.source_errors`.
-    pub fn source_errors(&self) -> Vec<(RelationId, BadRecord)> {
-        unimplemented!()
-    }
-
-    /// Rows for which an expression of a view fails, as far as they are kept: `hw_catalog.view_errors`.
-    pub fn view_errors(&self) -> Vec<(RelationId, RowError)> {
-        unimplemented!()
+        self.statuses.lock().sources()
     }
 
     pub fn view_statuses(&self) -> Vec<ViewStatus> {
-        unimplemented!()
+        self.statuses.lock().views()
+    }
+
+    /// Records that could not be decoded, oldest first; the last [`status::ERROR_COUNT_MAX`] of each source.
+    pub fn source_errors(&self) -> Vec<SourceError> {
+        self.statuses.lock().source_errors()
+    }
+
+    /// Rows for which an expression of a view fails at this moment, up to [`status::ERROR_COUNT_MAX`] for each view.
+    pub fn view_errors(&self) -> Vec<ViewError> {
+        self.statuses.lock().view_errors()
+    }
+
+    async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<Result<T>>) -> Event) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
+        self.events.send(event(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 }
+
+#[cfg(test)]
+mod tests;

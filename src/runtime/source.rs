@@ -24,11 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 
 use crate::catalog::SourceDefinition;
 use crate::connectors::{Connector, Framing, Options, Reading, Replay, connect};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::formats::{Decoder, decoder};
 use crate::types::{BadRecord, Position, RelationId};
 use queue::Queue;
@@ -99,6 +99,13 @@ impl SourceTask {
             _ => None,
         };
         let event_time = definition.watermark.as_ref().map(|watermark| watermark.column);
+        if let Some(field) = event_time.map(|column| schema.field(column))
+            && !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
+        {
+            let message = format!("watermark column \"{}\" is no timestamp", field.name());
+            return Err(Error::new(SqlState::DATATYPE_MISMATCH, message)
+                .with_hint("WATERMARK FOR takes a timestamp or timestamptz column"));
+        }
         let columns = ReadColumns::new(projection, event_time, replay_time);
         let makes_rows = connector.native_schema().is_some() || framing == Framing::Parquet;
         let decoder = match makes_rows {
@@ -108,6 +115,15 @@ impl SourceTask {
         let idle_timeout = reading.idle_timeout;
         Ok(SourceTask { id, connector: Arc::from(connector), decoder, columns, from, until, replay, idle_timeout })
     }
+}
+
+/// What `CREATE SOURCE` asks before it writes anything down: whether all options fit each other and the columns, and
+/// whether the outside is there. The position goes into [`SourceDefinition::start`]. May wait for a broker, 5 seconds
+/// at most for each question.
+pub fn check(schema: &SchemaRef, definition: &SourceDefinition) -> Result<Position> {
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    let task = SourceTask::new(RelationId::FIRST, schema, definition, &all, Position::default(), None)?;
+    task.connector.start()
 }
 
 /// Rows of one partition, in its order.

@@ -11,7 +11,7 @@
 
 pub mod bind;
 mod checked;
-pub mod compat;
+mod compat;
 mod convert;
 mod errors;
 pub mod lower;
@@ -21,6 +21,9 @@ mod statement;
 mod text;
 mod types;
 mod window;
+
+#[cfg(test)]
+mod testing;
 
 pub use bind::{BoundDml, RelationResolver, ResolvedRelation};
 pub use state::dialect_state;

@@ -166,19 +166,19 @@ impl<'a> Reader<'a> {
         if !(0..=DIMENSION_COUNT_MAX).contains(&dimensions) {
             return Err(self.bad());
         }
-        // Drivers send arrays of what they have: int4[] for bigint[], text[] for varchar[].
-        let sent = match PgType::from_oid(element_oid) {
-            Some(sent) if sent.oid() != item.oid() && !is_text(&sent, item) => Some(sent),
-            _ => None,
-        };
-        if let Some(sent) = sent {
+        let mut element = item;
+        while let PgType::Array(inner) = element {
+            element = inner;
+        }
+        let sent = PgType::from_oid(element_oid);
+        if let Some(sent) = sent.filter(|sent| sent.oid() != element.oid() && !are_both_text(sent, element)) {
             return Err(Error::new(
                 SqlState::DATATYPE_MISMATCH,
                 format!(
                     "binary data has array element type {element_oid} ({}) instead of expected {} ({})",
                     sent.name(),
-                    item.oid(),
-                    item.name()
+                    element.oid(),
+                    element.name()
                 ),
             ));
         }
@@ -192,6 +192,10 @@ impl<'a> Reader<'a> {
             let _lower_bound = self.i32()?;
             total = total.checked_mul(length).ok_or_else(|| self.bad())?;
             lengths.push(length);
+        }
+        // A dimension without length empties all others, however long they claim to be.
+        if total == 0 {
+            return list_of(vec![], item);
         }
         // Each element has at least its length.
         if total.checked_mul(4).is_none_or(|least| least > self.bytes.len()) {
@@ -243,7 +247,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn is_text(sent: &PgType, item: &PgType) -> bool {
+/// Their binary forms are the same.
+fn are_both_text(sent: &PgType, item: &PgType) -> bool {
     let is_text = |t: &PgType| matches!(t, PgType::Text | PgType::Varchar(_) | PgType::Bpchar(_) | PgType::Name);
     is_text(sent) && is_text(item)
 }

@@ -331,6 +331,9 @@ pub(super) fn fraction_us(digits: &str) -> Option<i64> {
 
 /// `+01`, `-0830`, `+05:30`, `+00:19:32`.
 fn scan_offset(word: &str, parts: &mut Parts) -> Parsed<()> {
+    if !word.is_ascii() {
+        return Err(Fault::Syntax);
+    }
     let (sign, digits) = word.split_at(1);
     let padded;
     let fields: Vec<&str> = match (digits.contains(':'), digits.len()) {
@@ -339,8 +342,8 @@ fn scan_offset(word: &str, parts: &mut Parts) -> Parsed<()> {
             padded = format!("0{digits}");
             vec![&padded[..2], &padded[2..]]
         }
-        (false, 4) if digits.is_ascii() => vec![&digits[..2], &digits[2..]],
-        (false, 6) if digits.is_ascii() => vec![&digits[..2], &digits[2..4], &digits[4..]],
+        (false, 4) => vec![&digits[..2], &digits[2..]],
+        (false, 6) => vec![&digits[..2], &digits[2..4], &digits[4..]],
         (false, 1 | 2) => vec![digits],
         _ => return Err(Fault::Syntax),
     };

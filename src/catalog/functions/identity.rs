@@ -14,7 +14,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("session_user", &[], Returns::Name, |call| Ok(call.context.user().into())),
     define("user", &[], Returns::Name, |call| Ok(call.context.user().into())),
     define("current_schema", &[], Returns::Name, current_schema),
-    define("current_schemas", &[Bool], Returns::NameArray, current_schemas),
+    define("current_schemas", &[Bool], Returns::TextArray, current_schemas),
     define("current_setting", &[Text, Bool], Returns::Text, current_setting).optional(1),
     define("set_config", &[Text, Text, Bool], Returns::Text, set_config).volatile().lenient(),
     define("current_query", &[], Returns::Text, |_| Ok(Value::Null)),

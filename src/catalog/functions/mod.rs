@@ -154,7 +154,6 @@ pub(crate) enum Returns {
     Regnamespace,
     Timestamptz,
     TextArray,
-    NameArray,
     Int4Array,
     OidArray,
 }
@@ -178,7 +177,6 @@ impl Returns {
             Returns::Regnamespace => PgType::Regnamespace,
             Returns::Timestamptz => PgType::Timestamptz,
             Returns::TextArray => array_of(PgType::Text),
-            Returns::NameArray => array_of(PgType::Name),
             Returns::Int4Array => array_of(PgType::Int4),
             Returns::OidArray => array_of(PgType::Oid),
         }

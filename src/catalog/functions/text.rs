@@ -7,7 +7,7 @@ use super::Argument::{Any, Bool, Text};
 use super::reg::{quote_identifier, regtype_name};
 use super::{Call, Definition, Returns, define, invalid, text_of};
 use crate::catalog::system::Value;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::types::PgType;
 
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -25,6 +25,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("parse_ident", &[Text, Bool], Returns::TextArray, parse_ident).optional(1).immutable(),
     define("pg_typeof", &[Any], Returns::Text, pg_typeof).lenient(),
     define("hw_keywords", &[], Returns::TextArray, |_| Ok(super::keywords::words().into())).immutable(),
+    define("hw_like_pattern", &[Text, Text], Returns::Text, like_pattern).immutable(),
     define("pg_column_size", &[Any], Returns::Int4, |call| Ok((call.arguments[0].size() as i32).into())),
 ];
 
@@ -127,6 +128,31 @@ fn parse_ident(call: &Call<'_>) -> Result<Value> {
         return Err(invalid(format!("string is not a valid identifier: \"{text}\"")));
     }
     Ok(parts.into())
+}
+
+/// The pattern of `LIKE … ESCAPE c`, with a backslash for c; an empty c escapes nothing.
+fn like_pattern(call: &Call<'_>) -> Result<Value> {
+    let (pattern, escape) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
+    let escape = escape.chars().next();
+    let mut translated = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if Some(c) == escape {
+            let Some(escaped) = chars.next() else {
+                return Err(Error::new(SqlState("22025"), "LIKE pattern must not end with escape character"));
+            };
+            if matches!(escaped, '%' | '_' | '\\') {
+                translated.push('\\');
+            }
+            translated.push(escaped);
+        } else {
+            if c == '\\' {
+                translated.push(c);
+            }
+            translated.push(c);
+        }
+    }
+    Ok(translated.into())
 }
 
 fn pg_typeof(call: &Call<'_>) -> Result<Value> {

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::FilesConnector;
 use super::lines::LineFile;
-use super::listing::{Listed, list};
+use super::listing::Listed;
 use super::parquet::ParquetFile;
 use crate::connectors::{Chunk, Framing, Polled, Reader};
 use crate::error::Result;
@@ -102,13 +102,22 @@ impl FilesReader {
     /// Adds the files that are new. With an end in sight, only those that it names.
     fn list(&mut self) -> Result<()> {
         self.listed_at = Some(Instant::now());
-        let listed = list(&self.connector.path)?;
-        if let Some(until) = &self.until {
-            let is_there = |partition: &String| listed.iter().any(|file| file.partition == *partition);
-            let is_due = |(partition, end): &(&String, &u64)| self.from.get(partition).unwrap_or(0) < **end;
-            if let Some((partition, _)) = until.0.iter().filter(is_due).find(|(partition, _)| !is_there(partition)) {
-                return Err(super::gone(partition, &self.connector.path));
+        let listed = self.connector.list()?;
+        let is_missing = |partition: &&String| !listed.iter().any(|file| file.partition == **partition);
+        let missing = match &self.until {
+            // Bytes are due that nobody can read any more.
+            Some(until) => {
+                let is_due = |(partition, end): &(&String, &u64)| self.from.get(partition).unwrap_or(0) < **end;
+                until.0.iter().filter(is_due).map(|(partition, _)| partition).find(is_missing)
             }
+            // Of a file that was begun nobody knows whether it was finished; of one that was not, it is plain.
+            None if !self.connector.is_following => {
+                self.from.0.iter().filter(|(_, offset)| **offset == 0).map(|(partition, _)| partition).find(is_missing)
+            }
+            None => None,
+        };
+        if let Some(partition) = missing {
+            return Err(super::gone(partition, &self.connector.path));
         }
         for file in listed {
             let is_wanted = self.until.as_ref().is_none_or(|until| until.get(&file.partition).is_some());

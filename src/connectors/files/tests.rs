@@ -216,7 +216,23 @@ fn options_and_missing_files() -> Outcome {
     let path = Path::new("/nowhere/to/be/found.csv");
     let files = connector(path, &[], Framing::Lines, &none())?;
     assert_eq!(files.start().expect_err("it is not there").message, "no file matches \"/nowhere/to/be/found.csv\"");
+    assert_eq!(files.open(&Position::default(), None, &[]).err().expect("still not there").code.0, "58030");
     let wrong = connector(path, &[("compression", "lzma")], Framing::Lines, &none()).expect_err("unknown");
     assert_eq!(wrong.hint.as_deref(), Some("it takes gzip, zstd or none"));
+    Ok(())
+}
+
+#[test]
+fn a_file_that_vanishes_before_it_was_read_is_trouble() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("a"), "1\n")?;
+    fs::write(dir.path().join("b"), "2\n")?;
+    let files = connector(dir.path(), &[], Framing::Lines, &none())?;
+    let start = files.start()?;
+    fs::remove_file(dir.path().join("b"))?;
+    let error = files.open(&start, None, &[]).err().ok_or("b was to be read")?;
+    assert!(error.message.starts_with("file \"b\" under"), "{error}");
+    let read = Position(BTreeMap::from([("a".to_string(), 0), ("b".to_string(), 2)]));
+    assert_eq!(drain(files.open(&read, None, &[])?.as_mut())?.0, ["a:0:1"]);
     Ok(())
 }

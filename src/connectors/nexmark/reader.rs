@@ -279,4 +279,19 @@ mod tests {
         assert!(count > 2000 && count as f64 <= start.elapsed().as_secs_f64() * 46_000.0 + 46.0, "{count}");
         Ok(())
     }
+
+    /// By hand: `cargo test --release --lib -- --ignored rows_per_second --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn rows_per_second() -> Result<()> {
+        let bids = connector("Bid", &[("nexmark.event.num", "5000000")], &empty())?;
+        for projection in [&[0, 1, 2, 5][..], &[0, 1, 2, 5, 6], &[0, 1, 5], &[2], &[3], &[4], &[6]] {
+            let (mut reader, start, mut count) = (bids.open(&bids.start()?, None, projection)?, Instant::now(), 0);
+            while let Polled::Chunk(Chunk { payload: Payload::Rows(rows), .. }) = reader.poll(Duration::ZERO)? {
+                count += rows.num_rows();
+            }
+            println!("{projection:?}: {:.1} M rows/s", count as f64 / start.elapsed().as_secs_f64() / 1e6);
+        }
+        Ok(())
+    }
 }

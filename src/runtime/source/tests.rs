@@ -172,6 +172,24 @@ fn a_paced_batch_is_cut_where_it_can_be_resumed() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn definitions_are_checked() -> Outcome {
+    let refuse = |options: &[(&str, &str)], encode: &str| match check(&schema(), &definition(options, encode, true)) {
+        Err(error) => format!("{}: {}", error.code.0, error.message),
+        Ok(position) => format!("fine: {position:?}"),
+    };
+    let files = ("connector", "files");
+    assert_eq!(refuse(&[files], "JSON"), "22023: option \"path\" is missing");
+    assert_eq!(refuse(&[files, ("path", "/x"), ("folow", "1")], "JSON"), "22023: unknown option \"folow\"");
+    assert_eq!(refuse(&[files, ("path", "/x")], "NATIVE"), "0A000: ENCODE NATIVE is not supported");
+    assert_eq!(refuse(&[files, ("path", "/no/x")], "JSON"), "58030: no file matches \"/no/x\"");
+    assert_eq!(refuse(&[("connector", "pulsar")], "JSON"), "0A000: connector \"pulsar\" is not supported");
+    let mut wrong = definition(&[files, ("path", "/x")], "JSON", true);
+    wrong.watermark.iter_mut().for_each(|watermark| watermark.column = 0);
+    assert_eq!(check(&schema(), &wrong).expect_err("no timestamp").code.0, "42804");
+    Ok(())
+}
+
 /// Ten records `{"id":n}`; each reader yields three and then fails, until `failures_left` is used up.
 #[derive(Debug)]
 struct Flaky {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -13,7 +14,7 @@ use crate::catalog::{Catalog, DATABASE, Object, ObjectKind, system};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::ViewStatus;
 use crate::serve::SystemRelations;
-use crate::types::{PgType, RelationId};
+use crate::types::{Epoch, PgType, RelationId};
 
 pub struct SystemReader {
     pub shared: Arc<Shared>,
@@ -56,13 +57,18 @@ const RELATIONS: &[(&str, Columns)] = &[
             ("output_row_count", PgType::Int8),
             ("state_row_count", PgType::Int8),
             ("state_bytes", PgType::Int8),
+            ("stored_row_count", PgType::Int8),
+            ("stored_bytes", PgType::Int8),
             ("row_error_count", PgType::Int8),
+            ("epoch", PgType::Int8),
         ],
     ),
     (
         "source_errors",
         &[
             ("source", PgType::Text),
+            ("at", PgType::Timestamptz),
+            ("epoch", PgType::Int8),
             ("partition", PgType::Text),
             ("position", PgType::Int8),
             ("reason", PgType::Text),
@@ -71,7 +77,7 @@ const RELATIONS: &[(&str, Columns)] = &[
     ),
     (
         "view_errors",
-        &[("view", PgType::Text), ("reason", PgType::Text), ("row", PgType::Text), ("weight", PgType::Int8)],
+        &[("view", PgType::Text), ("reason", PgType::Text), ("row", PgType::Text), ("row_count", PgType::Int8)],
     ),
     ("epoch", &[("epoch", PgType::Int8)]),
 ];
@@ -157,7 +163,10 @@ impl SystemReader {
             count(rows.iter().map(|(_, s)| s.output_row_count)),
             count(rows.iter().map(|(_, s)| s.state_row_count)),
             count(rows.iter().map(|(_, s)| s.state_bytes)),
+            count(rows.iter().map(|(_, s)| s.stored_row_count)),
+            count(rows.iter().map(|(_, s)| s.stored_bytes)),
             count(rows.iter().map(|(_, s)| s.row_error_count)),
+            count(rows.iter().map(|(_, s)| s.epoch.0)),
         ]
     }
 
@@ -168,21 +177,23 @@ impl SystemReader {
     fn source_errors(&self) -> Vec<ArrayRef> {
         let errors = self.shared.runtime.source_errors();
         vec![
-            text(errors.iter().map(|(id, _)| self.name_of(*id))),
-            text(errors.iter().map(|(_, e)| Some(e.partition.as_str()))),
-            count(errors.iter().map(|(_, e)| e.position)),
-            text(errors.iter().map(|(_, e)| Some(e.reason.as_str()))),
-            text(errors.iter().map(|(_, e)| Some(e.payload.as_str()))),
+            text(errors.iter().map(|e| self.name_of(e.source))),
+            time(errors.iter().map(|e| e.at)),
+            count(errors.iter().map(|e| e.epoch.0)),
+            text(errors.iter().map(|e| Some(e.record.partition.as_str()))),
+            count(errors.iter().map(|e| e.record.position)),
+            text(errors.iter().map(|e| Some(e.record.reason.as_str()))),
+            text(errors.iter().map(|e| Some(e.record.payload.as_str()))),
         ]
     }
 
     fn view_errors(&self) -> Vec<ArrayRef> {
         let errors = self.shared.runtime.view_errors();
         vec![
-            text(errors.iter().map(|(id, _)| self.name_of(*id))),
-            text(errors.iter().map(|(_, e)| Some(e.reason.as_str()))),
-            text(errors.iter().map(|(_, e)| Some(e.row.as_str()))),
-            Arc::new(errors.iter().map(|(_, e)| Some(e.weight)).collect::<Int64Array>()),
+            text(errors.iter().map(|e| self.name_of(e.view))),
+            text(errors.iter().map(|e| Some(e.reason.as_str()))),
+            text(errors.iter().map(|e| Some(e.row.as_str()))),
+            Arc::new(errors.iter().map(|e| Some(e.count)).collect::<Int64Array>()),
         ]
     }
 }
@@ -216,8 +227,16 @@ fn unknown_status(id: RelationId) -> ViewStatus {
         output_row_count: 0,
         state_row_count: 0,
         state_bytes: 0,
+        stored_row_count: 0,
+        stored_bytes: 0,
         row_error_count: 0,
+        epoch: Epoch::default(),
     }
+}
+
+fn time(values: impl Iterator<Item = SystemTime>) -> ArrayRef {
+    let us = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok().map(|age| age.as_micros() as i64);
+    Arc::new(values.map(us).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 fn text<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {

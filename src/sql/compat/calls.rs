@@ -4,8 +4,9 @@
 //! column name that Postgres gives it, and a derived table where its arguments are no literals.
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Subscript,
-    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
+    AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Query, Subscript, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
+    ValueWithSpan,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -38,7 +39,10 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
         Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
             like_escape(pattern, escape_char);
         }
-        Expr::CompoundFieldAccess { root, access_chain } => zero_based(root, access_chain),
+        Expr::CompoundFieldAccess { root, access_chain } => match field_of(root, access_chain) {
+            Some(field) => *expr = field,
+            None => zero_based(root, access_chain),
+        },
         Expr::Function(function) => {
             if let Some(replacement) = rewrite_function(function) {
                 *expr = replacement;
@@ -107,40 +111,25 @@ fn boolean_literal(op: &BinaryOperator, left: &Expr, right: &mut Expr) {
     }
 }
 
-/// `LIKE 'a/_b' ESCAPE '/'`: the same pattern with a backslash, which is what DataFusion takes.
-fn like_escape(pattern: &mut Expr, escape: &mut Option<sqlparser::ast::ValueWithSpan>) {
+/// `LIKE pattern ESCAPE '/'`: the pattern with backslashes for it, which is what DataFusion takes.
+fn like_escape(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
     let Some(Value::SingleQuotedString(character)) = escape.as_ref().map(|e| &e.value) else { return };
-    let mut characters = character.chars();
-    let (Some(character), None) = (characters.next(), characters.next()) else { return };
-    let Some(literal) = folded_text(pattern) else { return };
-    let mut translated = String::with_capacity(literal.len());
-    let mut literal = literal.chars();
-    while let Some(c) = literal.next() {
-        if c == character {
-            let Some(escaped) = literal.next() else { return };
-            if matches!(escaped, '%' | '_' | '\\') {
-                translated.push('\\');
-            }
-            translated.push(escaped);
-        } else if c == '\\' {
-            translated.push_str("\\\\");
-        } else {
-            translated.push(c);
-        }
+    if character == "\\" || character.chars().count() > 1 {
+        return;
     }
-    *pattern = text(translated);
+    let character = text(character.as_str());
+    *pattern = call("hw_like_pattern", vec![take(pattern), character]);
     *escape = None;
 }
 
-/// String literals joined by `||`.
-fn folded_text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
-            Some(folded_text(left)? + &folded_text(right)?)
-        }
-        Expr::Nested(inner) => folded_text(inner),
-        other => string_literal(other).map(str::to_string),
+/// `(x).field`, for any x.
+fn field_of(root: &mut Expr, access_chain: &[AccessExpr]) -> Option<Expr> {
+    let mut result = root.clone();
+    for access in access_chain {
+        let AccessExpr::Dot(Expr::Identifier(field)) = access else { return None };
+        result = call("get_field", vec![result, text(folded(field))]);
     }
+    Some(result)
 }
 
 /// The vectors of `pg_index` count from 0; lists count from 1. JDBC's alias for one of them is known, too.
@@ -168,6 +157,9 @@ fn rewrite_function(function: &mut Function) -> Option<Expr> {
     if qualified && let Some(ObjectNamePart::Identifier(last)) = function.name.0.last() {
         function.name = ObjectName::from(vec![last.clone()]);
     }
+    if name == "coalesce" {
+        empty_arrays(function);
+    }
     let listed = match name.as_str() {
         "_pg_expandarray" => "hw_expand_array",
         "generate_subscripts" => "hw_generate_subscripts",
@@ -178,6 +170,23 @@ fn rewrite_function(function: &mut Function) -> Option<Expr> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let arguments = plain_arguments(&list.args)?;
     Some(call("UNNEST", vec![call(listed, arguments)]))
+}
+
+/// psycopg's `coalesce(fnames, '{}')`: the text of an empty array beside one that it has just aggregated.
+fn empty_arrays(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let Some(arguments) = plain_arguments(&list.args) else { return };
+    let [array, empty] = arguments.as_slice() else { return };
+    let item = match column_name(array).as_deref() {
+        Some("fnames") => DataType::Text,
+        Some("ftypes") => DataType::IntUnsigned(None),
+        _ => return,
+    };
+    if string_literal(empty) == Some("{}") {
+        let none = Expr::Array(Array { elem: vec![], named: true });
+        let of_items = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(item), None));
+        function.args = super::build::list(vec![array.clone(), super::build::cast(none, of_items)]);
+    }
 }
 
 /// True for what a table function's argument may be: a value that is known without looking at a row.

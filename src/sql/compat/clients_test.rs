@@ -19,8 +19,13 @@ use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SourceD
 use crate::error::{Error, Result};
 use crate::types::{PgType, Position, RelationId};
 
-const SETTINGS: &[(&str, &str)] =
-    &[("search_path", "public"), ("jit", "off"), ("server_version_num", "150000"), ("max_index_keys", "32")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("search_path", "public"),
+    ("jit", "off"),
+    ("server_version_num", "150000"),
+    ("max_index_keys", "32"),
+    ("default_table_access_method", "heap"),
+];
 
 struct TestContext {
     catalog: Arc<Catalog>,

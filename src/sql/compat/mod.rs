@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`casts`] | `'t'::regclass`, `x::oid`, `::pg_catalog.text`, `'{1,2}'::int[]` |
 //! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
-//! | [`subqueries`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
+//! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
 //! | [`names`] | output columns named as Postgres names them, and unique |
 //!
@@ -18,6 +18,7 @@ mod calls;
 mod casts;
 #[cfg(test)]
 mod clients_test;
+mod correlate;
 mod knowledge;
 mod names;
 mod subqueries;
@@ -53,6 +54,7 @@ impl VisitorMut for Rewriter {
         let scope = knowledge::Scope::of(select);
         names::name_items(select);
         knowledge::simplify(select, &scope);
+        subqueries::count_existing(select);
         ControlFlow::Continue(())
     }
 
@@ -123,7 +125,7 @@ mod tests {
                 "SELECT a FROM t WHERE a ~ 'x'",
             ),
             ("SELECT pg_catalog.version()", "SELECT version() AS version"),
-            ("SELECT 'users'::regclass::oid", "SELECT CAST(hw_regclass('users') AS INT UNSIGNED) AS oid"),
+            ("SELECT 'users'::regclass::oid", "SELECT hw_regclass('users')::INT UNSIGNED AS oid"),
             ("SELECT c.oid::pg_catalog.regclass FROM c", "SELECT hw_regclass_text(c.oid) AS oid FROM c"),
             ("SELECT a FROM t WHERE b::text = '1'", "SELECT a FROM t WHERE b::TEXT = '1'"),
             ("SELECT a FROM t WHERE a = ANY('{1,2}')", "SELECT a FROM t WHERE a IN ('1', '2')"),

@@ -1,18 +1,32 @@
 //! Subqueries as expressions, and quantified comparisons with the text of an array.
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr, LimitClause, OrderBy,
-    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+    BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArguments, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableFactor, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
 };
+use std::ops::ControlFlow;
 
 use super::build::{
     call, cast, column_name, folded, function_name, is_not_plain, plain_arguments, string_literal, take,
 };
 use super::casts::array_elements;
+use super::correlate::untangle;
 
 pub(super) fn rewrite_expr(expr: &mut Expr) {
     match expr {
-        Expr::Subquery(query) => make_single(query),
+        Expr::Subquery(query) => {
+            if let Some(condition) = make_single(query) {
+                let result = take(expr);
+                *expr = Expr::Case {
+                    case_token: AttachedToken::empty(),
+                    end_token: AttachedToken::empty(),
+                    operand: None,
+                    conditions: vec![CaseWhen { condition, result }],
+                    else_result: None,
+                };
+            }
+        }
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
             if let Some(list) = string_literal(right).and_then(array_elements) {
                 *expr = in_list(take(left), list, false);
@@ -50,35 +64,36 @@ fn plain_select(query: &mut Query) -> Option<&mut Select> {
 
 /// `(SELECT x …)` is the one row's x. A correlated one must be aggregated for DataFusion, so it says so:
 /// `hw_single_value(x)` fails with 21000 for two rows, as Postgres does; with `ORDER BY … LIMIT 1` it is `first_value`.
-fn make_single(query: &mut Query) {
+///
+/// Gives back the condition on outer columns alone, under which the subquery is to be asked at all.
+fn make_single(query: &mut Query) -> Option<Expr> {
     let limit_one = match &query.limit_clause {
         None => false,
         Some(limit) if is_limit_one(limit) => true,
-        Some(_) => return,
+        Some(_) => return None,
     };
     let order = match &query.order_by {
         None => vec![],
         Some(OrderBy { kind: OrderByKind::Expressions(order), .. }) => order.clone(),
-        Some(_) => return,
+        Some(_) => return None,
     };
-    let Some(select) = plain_select(query) else { return };
+    let select = plain_select(query)?;
     let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_slice()
     else {
-        return;
+        return None;
     };
     if is_not_plain(item) {
-        return;
+        return None;
     }
-    let Some(order) = order.into_iter().map(|o| resolve_order(o, &select.projection)).collect::<Option<Vec<_>>>()
-    else {
-        return;
-    };
+    let order = order.into_iter().map(|o| resolve_order(o, &select.projection)).collect::<Option<Vec<_>>>()?;
     let item = item.clone();
     let single =
         if limit_one { ordered(call("first_value", vec![item]), order) } else { call("hw_single_value", vec![item]) };
     select.projection = vec![SelectItem::UnnamedExpr(single)];
+    let condition = untangle(select);
     query.order_by = None;
     query.limit_clause = None;
+    condition
 }
 
 fn is_limit_one(limit: &LimitClause) -> bool {
@@ -207,6 +222,52 @@ fn mapped_array(query: &mut Query) -> Option<Expr> {
         }
         item if is_element(item) => Some(call("hw_array_or_empty", vec![array])),
         _ => None,
+    }
+}
+
+/// `EXISTS` in a select list, which DataFusion takes in a condition only: `(SELECT count(*) …) > 0`.
+pub(super) fn count_existing(select: &mut Select) {
+    struct Count {
+        depth: usize,
+    }
+    impl VisitorMut for Count {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if self.depth == 0
+                && let Expr::Exists { subquery, negated } = expr
+                && subquery.limit_clause.is_none()
+                && let Some(select) = plain_select(subquery)
+            {
+                let all = FunctionArg::Unnamed(FunctionArgExpr::Wildcard);
+                let mut count = call("count", vec![]);
+                if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut count {
+                    list.args.push(all);
+                }
+                select.projection = vec![SelectItem::UnnamedExpr(count)];
+                subquery.order_by = None;
+                let zero = Expr::Value(Value::Number("0".into(), false).into());
+                *expr = Expr::BinaryOp {
+                    left: Box::new(Expr::Subquery(subquery.clone())),
+                    op: if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt },
+                    right: Box::new(zero),
+                };
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    for item in &mut select.projection {
+        let _ = item.visit(&mut Count { depth: 0 });
     }
 }
 

@@ -116,6 +116,27 @@ fn tombstones_are_bad_records_and_long_messages_are_not() -> Outcome {
 }
 
 #[test]
+fn messages_that_the_broker_threw_away_are_told() -> Outcome {
+    let (cluster, producer) = cluster("t", 1)?;
+    // The mock keeps 5 MiB of a partition.
+    let long = "x".repeat(900 << 10);
+    send(&producer, "t", 0, &[long.as_str(); 12])?;
+    let kafka = connector(&cluster.bootstrap_servers(), "t", &[])?;
+    let kept_from = kafka.start()?.get("0").ok_or("a partition")?;
+    assert!(kept_from > 2, "the mock has thrown something away");
+    let from = Position(BTreeMap::from([("0".to_string(), 2)]));
+    let (texts, position, bad) = read(kafka.open(&from, kafka.end()?.as_ref(), &[])?.as_mut(), usize::MAX)?;
+    assert_eq!((texts.len() as u64, position.get("0")), (12 - kept_from, Some(12)));
+    let reason = format!("offsets 2 to {} are no longer in the topic", kept_from - 1);
+    assert_eq!((bad.len(), bad[0].position, &bad[0].reason), (1, 2, &reason));
+    // A position behind the end: the topic is another one.
+    let from = Position(BTreeMap::from([("0".to_string(), 100)]));
+    let error = read(kafka.open(&from, None, &[])?.as_mut(), 1).expect_err("there is no such offset");
+    assert_eq!(error.message, "partition 0 of topic \"t\" ends at 12, before offset 100");
+    Ok(())
+}
+
+#[test]
 fn a_broker_that_goes_and_comes_loses_nothing() -> Outcome {
     let (cluster, producer) = cluster("t", 1)?;
     send(&producer, "t", 0, &["a"])?;

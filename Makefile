@@ -1,0 +1,56 @@
+# Highwater. Two commands for a fresh clone on a machine with rustup, gcc and make:
+#
+#   make demo    builds, replays a month of real flights into maintained views, and shows them moving
+#   make test    builds and runs every test
+#
+# demo and test share one build (the dev profile, dependencies at opt-level 1), so nothing is compiled twice.
+# CARGO_TARGET_DIR is respected.
+
+CARGO ?= cargo
+TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+
+.PHONY: help setup build release demo serve test unit scripts oracle bench fmt clippy ci
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## installs what a build and the tests need and this machine lacks
+	@docker/setup.sh
+
+build: setup ## the program as the tests and the demo use it
+	$(CARGO) build
+
+release: setup ## the program as it is shipped: optimised, stripped
+	$(CARGO) build --release
+	strip -o $(TARGET_DIR)/release/highwater.stripped $(TARGET_DIR)/release/highwater
+	@ls -l $(TARGET_DIR)/release/highwater.stripped | awk '{printf "%.0f MB stripped\n", $$5 / 1048576}'
+
+demo: build ## real flights, maintained views, psql beside it; DEMO="--speed 3600" for flags
+	@$(TARGET_DIR)/debug/highwater demo $(DEMO)
+
+serve: build ## a server on 127.0.0.1:4566
+	@$(TARGET_DIR)/debug/highwater serve
+
+test: setup ## every test
+	$(CARGO) test
+
+unit: setup ## the tests beside the code
+	$(CARGO) test --lib
+
+scripts: setup ## the SQL scripts; HW_SCRIPT=join for some of them
+	$(CARGO) test --test sql scripts_with
+
+oracle: setup ## ten minutes of random changes against every view
+	HW_ORACLE_SECONDS=$${HW_ORACLE_SECONDS:-600} $(CARGO) test --test sql oracle -- --nocapture
+
+bench: setup ## Nexmark and freshness, as a Markdown table; BENCH="--query q5" for one
+	$(CARGO) bench --bench nexmark -- $(BENCH)
+
+fmt: ## formats the code
+	$(CARGO) fmt
+
+clippy: setup ## no warning is left
+	$(CARGO) clippy --all-targets -- -D warnings
+
+ci: ## what CI runs
+	.ci/run

@@ -1,0 +1,102 @@
+//! The Nexmark queries as RisingWave writes them, over the columns that they need.
+
+pub struct Query {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Sources that it reads: Person, Auction, Bid.
+    pub tables: &'static [&'static str],
+    pub sql: &'static str,
+    /// Events to generate, times this: heavy queries get fewer, so that a run ends.
+    pub factor: f64,
+}
+
+/// `CREATE SOURCE` of one of the three tables. All see the same run of events, of which 46 in 50 are bids.
+pub fn source(table: &str, event_count: u64) -> String {
+    format!(
+        "CREATE SOURCE {} WITH (connector = 'nexmark', nexmark.table.type = '{table}', nexmark.event.num = '{event_count}', nexmark.seed = '1')",
+        table.to_lowercase()
+    )
+}
+
+pub const QUERIES: &[Query] = &[
+    Query {
+        name: "q0",
+        title: "q0 pass through",
+        tables: &["Bid"],
+        sql: "SELECT auction, bidder, price, date_time FROM bid",
+        factor: 5.0,
+    },
+    Query {
+        name: "q1",
+        title: "q1 currency conversion",
+        tables: &["Bid"],
+        sql: "SELECT auction, bidder, 0.908 * price AS price, date_time FROM bid",
+        factor: 5.0,
+    },
+    Query {
+        name: "q2",
+        title: "q2 selection",
+        tables: &["Bid"],
+        sql: "SELECT auction, price FROM bid
+              WHERE auction = 1007 OR auction = 1020 OR auction = 2001 OR auction = 2019 OR auction = 2087",
+        factor: 5.0,
+    },
+    Query {
+        name: "q3",
+        title: "q3 join of sellers and auctions",
+        tables: &["Auction", "Person"],
+        sql: "SELECT P.name, P.city, P.state, A.id FROM auction AS A INNER JOIN person AS P ON A.seller = P.id
+              WHERE A.category = 10 AND (P.state = 'OR' OR P.state = 'ID' OR P.state = 'CA')",
+        factor: 5.0,
+    },
+    Query {
+        name: "q5",
+        title: "q5 hot items (hop, aggregate, join)",
+        tables: &["Bid"],
+        sql: "SELECT AuctionBids.auction, AuctionBids.num FROM (
+                  SELECT bid.auction, count(*) AS num, window_start AS starttime
+                  FROM HOP(bid, date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND) GROUP BY window_start, bid.auction
+              ) AS AuctionBids
+              JOIN (
+                  SELECT max(CountBids.num) AS maxn, CountBids.starttime_c FROM (
+                      SELECT count(*) AS num, window_start AS starttime_c
+                      FROM HOP(bid, date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND) GROUP BY bid.auction, window_start
+                  ) AS CountBids GROUP BY CountBids.starttime_c
+              ) AS MaxBids
+              ON AuctionBids.starttime = MaxBids.starttime_c AND AuctionBids.num >= MaxBids.maxn",
+        factor: 0.5,
+    },
+    Query {
+        name: "q7",
+        title: "q7 highest bid (tumble, max, join)",
+        tables: &["Bid"],
+        sql: "SELECT B.auction, B.price, B.bidder, B.date_time FROM bid B
+              JOIN (
+                  SELECT max(price) AS maxprice, window_end AS date_time
+                  FROM TUMBLE(bid, date_time, INTERVAL '10' SECOND) GROUP BY window_end
+              ) B1 ON B.price = B1.maxprice
+              WHERE B.date_time BETWEEN B1.date_time - INTERVAL '10' SECOND AND B1.date_time",
+        factor: 0.5,
+    },
+    Query {
+        name: "q8",
+        title: "q8 new users (tumble, distinct, join)",
+        tables: &["Auction", "Person"],
+        sql: "SELECT P.id, P.name, P.starttime FROM (
+                  SELECT id, name, window_start AS starttime, window_end AS endtime
+                  FROM TUMBLE(person, date_time, INTERVAL '10' SECOND) GROUP BY id, name, window_start, window_end
+              ) P
+              JOIN (
+                  SELECT seller, window_start AS starttime, window_end AS endtime
+                  FROM TUMBLE(auction, date_time, INTERVAL '10' SECOND) GROUP BY seller, window_start, window_end
+              ) A ON P.id = A.seller AND P.starttime = A.starttime AND P.endtime = A.endtime",
+        factor: 5.0,
+    },
+    Query {
+        name: "group_by",
+        title: "GROUP BY auction: count, sum, max",
+        tables: &["Bid"],
+        sql: "SELECT auction, count(*) AS n, sum(price) AS total, max(price) AS high FROM bid GROUP BY auction",
+        factor: 2.0,
+    },
+];

@@ -1,0 +1,134 @@
+//! `kill -9` at any instant: every row that was acknowledged is there afterwards, views are right, and the server is
+//! back at once. SIGTERM ends it cleanly.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Server, TestResult, eventually, one, rows};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_rows_survive_a_kill() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (writer int, n int, PRIMARY KEY (writer, n));
+             CREATE MATERIALIZED VIEW m AS SELECT writer, count(*) AS n, max(n) AS high FROM t GROUP BY writer;
+             CREATE MATERIALIZED VIEW mm AS SELECT sum(n) AS n FROM m",
+        )
+        .await?;
+    // Pauses that fall into different phases of an epoch, of a write, of a start.
+    for (round, pause_ms) in [300, 37, 911].into_iter().enumerate() {
+        let mut tasks = tokio::task::JoinSet::new();
+        for writer in 0..3 {
+            tasks.spawn(insert_until_killed(server.connect().await?, round * 10 + writer));
+        }
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        server.kill()?;
+        let mut acknowledged = BTreeSet::new();
+        while let Some(rows) = tasks.join_next().await {
+            acknowledged.extend(rows?);
+        }
+        let listening = server.start_again(Some(1 + round % 2))?;
+        let start = Instant::now();
+        let client = connect_again(&server).await?;
+        let found = rows(&client, "SELECT writer, n FROM t").await?;
+        println!(
+            "round {round}: {} acknowledged; listening after {listening:?}, first answer after {:?} more",
+            acknowledged.len(),
+            start.elapsed()
+        );
+        let found: BTreeSet<String> = found.iter().map(|row| crate::harness::text(row)).collect();
+        let lost: Vec<&String> = acknowledged.difference(&found).take(10).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        assert!(!acknowledged.is_empty(), "nothing was written before the kill");
+        views_agree(&client).await?;
+    }
+    Ok(())
+}
+
+/// Inserts row after row, two a statement, until the connection breaks; returns those that were acknowledged.
+async fn insert_until_killed(client: Client, writer: usize) -> Vec<String> {
+    let mut acknowledged = vec![];
+    for n in 0.. {
+        let sql = format!("INSERT INTO t VALUES ({writer}, {}), ({writer}, {})", 2 * n, 2 * n + 1);
+        if client.batch_execute(&sql).await.is_err() {
+            break;
+        }
+        acknowledged.extend([format!("({writer},{})", 2 * n), format!("({writer},{})", 2 * n + 1)]);
+    }
+    acknowledged
+}
+
+async fn views_agree(client: &Client) -> TestResult {
+    let kept = rows(client, "SELECT writer, n, high FROM m ORDER BY writer").await?;
+    let fresh = rows(client, "SELECT writer, count(*), max(n) FROM t GROUP BY writer ORDER BY writer").await?;
+    assert_eq!(kept, fresh);
+    assert_eq!(one(client, "SELECT n FROM mm").await?, one(client, "SELECT count(*) FROM t").await?);
+    Ok(())
+}
+
+async fn connect_again(server: &Server) -> TestResult<Client> {
+    eventually("a connection", Duration::from_secs(30), async || Ok(server.connect().await.ok())).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_survive_and_dropped_ones_stay_dropped() -> TestResult {
+    let mut server = Server::start(1)?;
+    let client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE a (id int PRIMARY KEY, s text DEFAULT 'x' NOT NULL);
+             CREATE TABLE b (id int);
+             CREATE SCHEMA lab;
+             CREATE TABLE lab.c (id int, v varchar(5));
+             CREATE VIEW plain AS SELECT id FROM a;
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM plain;
+             CREATE MATERIALIZED VIEW over_m AS SELECT n * 2 AS n FROM m;
+             INSERT INTO a (id) VALUES (1), (2);
+             INSERT INTO b VALUES (1);
+             INSERT INTO lab.c VALUES (7, 'seven');
+             DROP TABLE b",
+        )
+        .await?;
+    server.kill()?;
+    server.start_again(Some(2))?;
+    let client = connect_again(&server).await?;
+    assert_eq!(one(&client, "SELECT n FROM over_m").await?, "4");
+    assert_eq!(one(&client, "SELECT v FROM lab.c").await?, "seven");
+    assert!(client.batch_execute("SELECT * FROM b").await.is_err());
+    // The key, the default and the constraint are still there, and the name of the dropped table is free.
+    client.batch_execute("INSERT INTO a (id) VALUES (3); CREATE TABLE b (other text)").await?;
+    assert!(client.batch_execute("INSERT INTO a (id) VALUES (3)").await.is_err());
+    assert!(client.batch_execute("INSERT INTO a VALUES (4, NULL)").await.is_err());
+    assert_eq!(one(&client, "SELECT n FROM over_m").await?, "6");
+    assert_eq!(one(&client, "SELECT count(*) FROM b").await?, "0");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_it_cleanly() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    client.batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)").await?;
+    let start = Instant::now();
+    let status = server.terminate()?;
+    println!("ended after {:?}", start.elapsed());
+    assert!(status.success(), "it ended with {status}");
+    server.start_again(None)?;
+    let client = connect_again(&server).await?;
+    assert_eq!(one(&client, "SELECT count(*) FROM t").await?, "2");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starting_is_quick() -> TestResult {
+    let start = Instant::now();
+    let server = Server::start(2)?;
+    let client = server.connect().await?;
+    one(&client, "SELECT 1").await?;
+    println!("from start to the first answer: {:?}", start.elapsed());
+    // The promise is a second; a build without optimisation on a busy machine gets five.
+    assert!(start.elapsed() < Duration::from_secs(5));
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The tables that change and the views that are held against their own SQL: the scope of what is maintained.
+//!
+//! Sums and means run over whole numbers and quarters, which floats hold exactly, so that the order of adding up
+//! cannot make two right answers differ.
+
+pub const TABLES: &str = "
+    CREATE TABLE items (id int PRIMARY KEY, grp int, amount int, price numeric(10,2), name text, ts timestamp, flag bool, weight float8);
+    CREATE TABLE links (a int, b int, note text);
+    CREATE TABLE labels (grp int PRIMARY KEY, label text NOT NULL);
+";
+
+pub struct View {
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+const fn view(name: &'static str, sql: &'static str) -> View {
+    View { name, sql }
+}
+
+pub const VIEWS: &[View] = &[
+    view("v_all", "SELECT * FROM items"),
+    view("v_bag", "SELECT a, note FROM links"),
+    view("v_project", "SELECT grp, amount * 2 AS twice, upper(name) AS shout, coalesce(price, 0) AS price FROM items"),
+    view("v_filter", "SELECT id, amount FROM items WHERE amount > 10 AND (flag OR name LIKE 'b%')"),
+    view(
+        "v_case",
+        "SELECT id, CASE WHEN flag THEN amount WHEN flag IS NULL THEN -1 ELSE 0 END AS c FROM items WHERE grp IN (1, 2, 3)",
+    ),
+    view(
+        "v_group",
+        "SELECT grp, count(*) AS n, count(amount) AS known, sum(amount) AS total, avg(amount) AS mean, min(amount) AS low, max(amount) AS high FROM items GROUP BY grp",
+    ),
+    view("v_money", "SELECT grp, sum(price) AS total, min(price) AS low, max(price) AS high FROM items GROUP BY grp"),
+    view(
+        "v_weight",
+        "SELECT flag, sum(weight) AS total, min(weight) AS low, max(weight) AS high FROM items GROUP BY flag",
+    ),
+    view(
+        "v_text",
+        "SELECT flag, min(name) AS first_name, max(name) AS last_name, min(ts) AS since, max(ts) AS upto FROM items GROUP BY flag",
+    ),
+    view("v_two_keys", "SELECT grp, name, count(*) AS n, sum(amount) AS total FROM items GROUP BY grp, name"),
+    view("v_global", "SELECT count(*) AS n, sum(amount) AS total, min(name) AS low, max(ts) AS high FROM items"),
+    view("v_global_filter", "SELECT count(*) AS n, max(amount) AS high FROM items WHERE amount > 90"),
+    view("v_having", "SELECT grp, count(*) AS n FROM items GROUP BY grp HAVING count(*) > 3"),
+    view(
+        "v_distinct_agg",
+        "SELECT grp, count(DISTINCT name) AS names, sum(DISTINCT amount) AS s FROM items GROUP BY grp",
+    ),
+    view(
+        "v_filter_agg",
+        "SELECT grp, count(*) FILTER (WHERE flag) AS yes, sum(amount) FILTER (WHERE amount < 50) AS small FROM items GROUP BY grp",
+    ),
+    view("v_distinct", "SELECT DISTINCT a, note FROM links"),
+    view("v_join", "SELECT i.id, i.amount, l.b, l.note FROM items i JOIN links l ON i.id = l.a"),
+    view("v_join_group", "SELECT i.id, b.label, i.name FROM items i JOIN labels b ON i.grp = b.grp"),
+    view("v_join_residual", "SELECT i.id, l.b FROM items i JOIN links l ON i.grp = l.a AND i.amount > l.b"),
+    view(
+        "v_three",
+        "SELECT i.name, l.note, b.label FROM items i JOIN links l ON i.id = l.a JOIN labels b ON i.grp = b.grp",
+    ),
+    view("v_self", "SELECT x.a, y.b FROM links x JOIN links y ON x.b = y.a"),
+    view(
+        "v_join_sum",
+        "SELECT b.label, count(*) AS n, sum(i.amount) AS total FROM items i JOIN labels b ON i.grp = b.grp GROUP BY b.label",
+    ),
+    view(
+        "v_union",
+        "SELECT id AS x, name AS s FROM items UNION ALL SELECT a, note FROM links UNION ALL SELECT grp, label FROM labels",
+    ),
+    view("v_union_set", "SELECT grp FROM items UNION SELECT a FROM links"),
+    view(
+        "v_union_sum",
+        "SELECT x, count(*) AS n FROM (SELECT a AS x FROM links UNION ALL SELECT b FROM links) AS u GROUP BY x",
+    ),
+    view(
+        "v_cte",
+        "WITH g AS (SELECT grp, sum(amount) AS s FROM items GROUP BY grp) SELECT g.grp, g.s, b.label FROM g JOIN labels b ON g.grp = b.grp WHERE g.s > 0",
+    ),
+    view(
+        "v_above",
+        "SELECT i.id FROM items i JOIN (SELECT grp, max(amount) AS high FROM items GROUP BY grp) AS m ON i.grp = m.grp AND i.amount = m.high",
+    ),
+    view(
+        "v_counts",
+        "SELECT n, count(*) AS groups FROM (SELECT a, count(*) AS n FROM links GROUP BY a) AS c GROUP BY n",
+    ),
+    view(
+        "v_tumble",
+        "SELECT window_start, window_end, count(*) AS n, sum(amount) AS total FROM TUMBLE(items, ts, INTERVAL '10 minutes') GROUP BY window_start, window_end",
+    ),
+    view(
+        "v_hop",
+        "SELECT window_start, grp, count(*) AS n, max(amount) AS high FROM HOP(items, ts, INTERVAL '5 minutes', INTERVAL '15 minutes') GROUP BY window_start, grp",
+    ),
+    view("v_on_group", "SELECT count(*) AS groups, sum(total) AS total, max(high) AS high FROM v_group"),
+    view("v_on_join", "SELECT label, count(*) AS n, count(DISTINCT name) AS names FROM v_join_group GROUP BY label"),
+    view(
+        "v_on_views",
+        "SELECT g.grp, g.total, m.total AS money FROM v_group g JOIN v_money m ON g.grp = m.grp WHERE g.n > 1",
+    ),
+    view(
+        "v_on_on",
+        "SELECT n, sum(total) AS total FROM (SELECT g.n, j.total FROM v_group g JOIN v_on_views j ON g.grp = j.grp) AS x GROUP BY n",
+    ),
+    view("v_diamond", "SELECT 'f' AS side, id FROM v_filter UNION ALL SELECT 'a', id FROM v_above"),
+];

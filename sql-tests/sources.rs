@@ -1,0 +1,198 @@
+//! Sources: the files of the demo, followed files, broken records, generated events; and what a restart does to them.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::{Client, Server, TestResult, eventually, home, one, rows};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn finished(client: &Client, source: &str) -> TestResult {
+    eventually(&format!("source {source} to finish"), LIMIT, async || {
+        let state = one(client, &format!("SELECT state FROM hw_catalog.sources WHERE name = '{source}'")).await?;
+        match state.as_str() {
+            "finished" => Ok(Some(())),
+            "failed" => Err(format!("source {source} failed").into()),
+            _ => Ok(None),
+        }
+    })
+    .await
+}
+
+async fn becomes(client: &Client, sql: &str, expected: &str) -> TestResult {
+    let last = std::cell::RefCell::new(String::new());
+    let reached = eventually(&format!("{sql} to be {expected}"), LIMIT, async || {
+        *last.borrow_mut() = one(client, sql).await?;
+        Ok((*last.borrow() == expected).then_some(()))
+    })
+    .await;
+    reached.map_err(|error| format!("{error}; it is {}", last.borrow()).into())
+}
+
+fn flights(path: &Path, options: &str) -> String {
+    format!(
+        "CREATE SOURCE flights (year INT, month INT, day INT, dep_time INT, sched_dep_time INT, dep_delay INT, arr_time INT,
+             sched_arr_time INT, arr_delay INT, carrier VARCHAR, flight INT, tailnum VARCHAR, origin VARCHAR, dest VARCHAR,
+             air_time INT, distance INT, hour INT, minute INT, time_hour TIMESTAMPTZ, sched_dep TIMESTAMPTZ,
+             WATERMARK FOR sched_dep AS sched_dep - INTERVAL '1 hour')
+         WITH (connector = 'files', path = '{}'{options}) FORMAT PLAIN ENCODE CSV (header = true, null_string = 'NA')",
+        path.display()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_month_of_flights_and_a_restart() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    client.batch_execute(&flights(&home().join("data/flights-2013-01.csv.gz"), "")).await?;
+    client
+        .batch_execute(
+            "CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n, count(dep_time) AS departed, count(DISTINCT tailnum) AS planes FROM flights;
+             CREATE MATERIALIZED VIEW hours AS
+                 SELECT window_start, origin, count(*) AS n FROM TUMBLE(flights, sched_dep, INTERVAL '1 hour') GROUP BY window_start, origin",
+        )
+        .await?;
+    let check = async |client: &Client| -> TestResult {
+        finished(client, "flights").await?;
+        becomes(client, "SELECT n FROM m", "27004").await?;
+        assert_eq!(one(client, "SELECT departed FROM m").await?, "26483");
+        assert_eq!(one(client, "SELECT sum(n) FROM hours").await?, "27004");
+        assert_eq!(one(client, "SELECT sum(n) FROM hours WHERE origin = 'LGA'").await?, "7950");
+        // The latest scheduled departure of the month, less an hour.
+        let watermark =
+            "SELECT watermark = (SELECT max(sched_dep) FROM flights) - INTERVAL '1 hour' FROM hw_catalog.sources";
+        assert_eq!(one(client, watermark).await?, "t");
+        Ok(())
+    };
+    check(&client).await?;
+    // A view made later reads the same rows.
+    client
+        .batch_execute("CREATE MATERIALIZED VIEW later AS SELECT count(*) AS n FROM flights WHERE dep_time IS NULL")
+        .await?;
+    becomes(&client, "SELECT n FROM later", "521").await?;
+    server.kill()?;
+    server.start_again(Some(1))?;
+    let client = server.connect().await?;
+    check(&client).await?;
+    becomes(&client, "SELECT n FROM later", "521").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_records_are_kept_aside_and_the_stream_goes_on() -> TestResult {
+    let server = Server::start(1)?;
+    let client = server.connect().await?;
+    let path = server.scratch()?.join("clicks.ndjson");
+    let good = "{\"id\": 1, \"url\": \"a\"}\n";
+    let huge = format!("{{\"id\": 2, \"url\": \"{}\"}}\n", "x".repeat(2 << 20));
+    let bad = [
+        "no json\n",
+        "{\"id\": \"text\", \"url\": \"b\"}\n",
+        "{\"id\": 99999999999, \"url\": \"c\"}\n",
+        "[1, 2]\n",
+        "{\"id\": 3\n",
+    ];
+    std::fs::write(&path, format!("{good}{}{huge}{}{}{good}{}{}", bad[0], bad[1], bad[2], bad[3], bad[4]))?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE clicks (id INT, url VARCHAR) WITH (connector = 'files', path = '{}') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n, max(length(url)) AS longest FROM clicks WHERE id IS NOT NULL",
+            path.display()
+        ))
+        .await?;
+    finished(&client, "clicks").await?;
+    becomes(&client, "SELECT n FROM m", "3").await?;
+    assert_eq!(one(&client, "SELECT longest FROM m").await?, (2 << 20).to_string());
+    assert_eq!(one(&client, "SELECT bad_record_count FROM hw_catalog.sources").await?, "5");
+    let errors =
+        rows(&client, "SELECT source, position, reason, payload FROM hw_catalog.source_errors ORDER BY position")
+            .await?;
+    assert_eq!(errors.len(), 5);
+    for error in &errors {
+        assert!(error.iter().all(|value| value.as_deref().is_some_and(|text| !text.is_empty())), "{error:?}");
+    }
+    assert_eq!(errors[0][3].as_deref(), Some("no json"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_followed_directory_grows() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    let dir = server.scratch()?.join("in");
+    std::fs::create_dir_all(&dir)?;
+    std::fs::write(dir.join("1.csv"), "id,name\n1,ada\n2,\"b,\n b\"\n")?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE people (id INT, name VARCHAR) WITH (connector = 'files', path = '{}', follow = 'true') FORMAT PLAIN ENCODE CSV (header = true);
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n, sum(id) AS s FROM people",
+            dir.display()
+        ))
+        .await?;
+    becomes(&client, "SELECT s FROM m", "3").await?;
+    // An unfinished line waits for its end; a new file is found.
+    let mut first = std::fs::File::options().append(true).open(dir.join("1.csv"))?;
+    first.write_all(b"3,cyd\n40,d")?;
+    becomes(&client, "SELECT s FROM m", "6").await?;
+    first.write_all(b"an\n")?;
+    std::fs::write(dir.join("2.csv"), "id,name\n100,eve\n")?;
+    becomes(&client, "SELECT s FROM m", "146").await?;
+    server.kill()?;
+    std::fs::write(dir.join("3.csv"), "id,name\n1000,fay\n")?;
+    server.start_again(None)?;
+    let client = server.connect().await?;
+    becomes(&client, "SELECT s FROM m", "1146").await?;
+    becomes(&client, "SELECT n FROM m", "6").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paced_replay_takes_its_time() -> TestResult {
+    let server = Server::start(1)?;
+    let client = server.connect().await?;
+    // An hour of January each 200 ms: the month would take two and a half minutes.
+    let pace = ", replay.time_column = 'sched_dep', replay.speed = '18000'";
+    client.batch_execute(&flights(&home().join("data/flights-2013-01.csv.gz"), pace)).await?;
+    client.batch_execute("CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM flights").await?;
+    let count = async || -> TestResult<u64> { Ok(one(&client, "SELECT n FROM m").await?.parse()?) };
+    let first = eventually("the first flights", LIMIT, async || Ok(Some(count().await?).filter(|n| *n > 0))).await?;
+    let more =
+        eventually("more flights", LIMIT, async || Ok(Some(count().await?).filter(|n| *n > first + 100))).await?;
+    assert!(more < 20_000, "{more} flights at once are no paced replay");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nexmark_is_the_same_for_everybody() -> TestResult {
+    let mut answers = vec![];
+    for workers in [1, 2] {
+        let server = Server::start(workers)?;
+        let client = server.connect().await?;
+        for table in ["Person", "Auction", "Bid"] {
+            let sql = format!(
+                "CREATE SOURCE {0} WITH (connector = 'nexmark', nexmark.table.type = '{table}', nexmark.event.num = '50000', nexmark.seed = '7');
+                 CREATE MATERIALIZED VIEW count_{0} AS SELECT count(*) AS n FROM {0}",
+                table.to_lowercase()
+            );
+            client.batch_execute(&sql).await?;
+            finished(&client, &table.to_lowercase()).await?;
+        }
+        becomes(&client, "SELECT n FROM count_person", "1000").await?;
+        becomes(&client, "SELECT n FROM count_auction", "3000").await?;
+        becomes(&client, "SELECT n FROM count_bid", "46000").await?;
+        client
+            .batch_execute(
+                "CREATE MATERIALIZED VIEW by_auction AS SELECT auction, count(*) AS n, max(price) AS high FROM bid GROUP BY auction;
+                 CREATE MATERIALIZED VIEW sellers AS SELECT p.name, count(*) AS n FROM auction a JOIN person p ON a.seller = p.id GROUP BY p.name",
+            )
+            .await?;
+        becomes(&client, "SELECT sum(n) FROM by_auction", "46000").await?;
+        answers.push((
+            rows(&client, "SELECT * FROM by_auction ORDER BY auction").await?,
+            rows(&client, "SELECT * FROM sellers ORDER BY name").await?,
+        ));
+        // The view over the source, and the source itself read from the start.
+        assert_eq!(one(&client, "SELECT count(*) FROM bid").await?, "46000");
+    }
+    assert_eq!(answers[0], answers[1], "two servers with the same seed differ");
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! One view's fragments as timely operators on one worker.
+//!
+//! A fragment gathers its inputs until the frontier says that an epoch is complete, then takes one synchronous step.
+//! Between fragments go [`Parcel`]s; the last fragment leaves its output where the worker picks it up.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::core::Input;
+use timely::dataflow::operators::core::Probe;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
+use timely::worker::Worker;
+
+use super::parcel::Parcel;
+use super::worker::{RelationDelta, ViewOutput};
+use crate::dataflow::fragment::{Fragment, FragmentGraph, FragmentInput, FragmentSpec};
+use crate::dataflow::partition::Partitioning;
+use crate::dataflow::{EpochContext, StateSize};
+use crate::error::{Error, Result};
+use crate::state::{Layout, Run};
+use crate::types::{Delta, Epoch, RelationId, RowError};
+
+type Parcels = Vec<Parcel>;
+type Builder = CapacityContainerBuilder<Parcels>;
+
+pub struct ViewDataflow {
+    inputs: Vec<RelationInput>,
+    probe: ProbeHandle<u64>,
+    fragments: Vec<Rc<RefCell<Fragment>>>,
+    results: Rc<RefCell<Results>>,
+    layout: Option<Arc<Layout>>,
+    /// Columns of the view's own rows, as its readers name them.
+    columns: Arc<[usize]>,
+    has_failed: bool,
+}
+
+struct RelationInput {
+    relation: RelationId,
+    columns: Vec<usize>,
+    handle: InputHandle<u64, Builder>,
+}
+
+/// What the fragments of one worker leave behind in a step.
+#[derive(Default)]
+struct Results {
+    deltas: Vec<Delta>,
+    errors: Vec<RowError>,
+    failure: Option<Error>,
+}
+
+impl ViewDataflow {
+    /// The fragments' first step is `epoch`. Building was tried before, so it cannot fail here.
+    pub fn build(
+        worker: &mut Worker,
+        name: &str,
+        graph: &FragmentGraph,
+        layout: Option<Arc<Layout>>,
+        epoch: Epoch,
+    ) -> ViewDataflow {
+        let results = Rc::new(RefCell::new(Results::default()));
+        let mut inputs = vec![];
+        let mut fragments = vec![];
+        let worker_count = worker.peers();
+        let worker_index = worker.index();
+        // Who reads each fragment, and how; the last one is read by the view's store.
+        let readers: Vec<Option<Partitioning>> = (0..graph.fragments.len()).map(|f| graph.reader(f)).collect();
+        let probe = ProbeHandle::new();
+        worker.dataflow_named(name, |scope| {
+            let mut streams: Vec<Option<Stream<'_, u64, Parcels>>> = vec![];
+            for (spec, reader) in graph.fragments.iter().zip(readers) {
+                let fragment = Fragment::build(spec).expect("the sequencer has built these fragments before");
+                let fragment = Rc::new(RefCell::new(fragment));
+                fragments.push(fragment.clone());
+                let stage = Stage { fragment, results: results.clone(), reader, worker_index, worker_count };
+                let output = install(scope, spec, stage, &mut inputs, &mut streams, epoch);
+                streams.push(Some(output));
+            }
+            if let Some(last) = streams.pop().flatten() {
+                last.probe_with(&probe);
+            }
+        });
+        let width = layout.as_ref().map_or(0, |layout| layout.schema.fields().len());
+        ViewDataflow { inputs, probe, fragments, results, layout, columns: (0..width).collect(), has_failed: false }
+    }
+
+    /// Hands in an epoch's deltas and closes the epoch; returns how many rows there were.
+    pub fn feed(
+        &mut self,
+        epoch: Epoch,
+        changes: &HashMap<RelationId, Vec<RelationDelta>>,
+        backfill: &[(RelationId, RelationDelta)],
+    ) -> u64 {
+        let mut row_count = 0;
+        for input in &mut self.inputs {
+            input.handle.advance_to(epoch.0);
+            let shared = changes.get(&input.relation).into_iter().flatten();
+            let own = backfill.iter().filter(|(relation, _)| *relation == input.relation).map(|(_, delta)| delta);
+            let mut parcels = vec![];
+            for delta in shared.chain(own) {
+                row_count += delta.delta.row_count() as u64;
+                match delta.project(&input.columns) {
+                    Ok(delta) => parcels.push(Parcel { worker: 0, delta }),
+                    Err(error) => self.results.borrow_mut().failure = Some(error),
+                }
+            }
+            input.handle.send_batch(&mut parcels);
+            input.handle.advance_to(epoch.0 + 1);
+        }
+        row_count
+    }
+
+    /// True once all workers are done with the epoch.
+    pub fn is_through(&self, epoch: Epoch) -> bool {
+        !self.probe.less_than(&(epoch.0 + 1))
+    }
+
+    /// What came out of the step, arranged for the view's store and as it is for the views above.
+    pub fn take_output(&mut self, view: RelationId, fed: u64, measure: bool) -> (ViewOutput, Vec<RelationDelta>) {
+        let Results { deltas, errors, mut failure } = std::mem::take(&mut *self.results.borrow_mut());
+        let output_row_count = deltas.iter().map(|delta| delta.row_count() as u64).sum();
+        let run = match (&self.layout, deltas.is_empty()) {
+            (Some(layout), false) => match build_run(layout, &deltas) {
+                Ok(run) => Some(run),
+                Err(error) => {
+                    failure = Some(error);
+                    None
+                }
+            },
+            _ => None,
+        };
+        let state_size = measure.then(|| {
+            let mut size = StateSize::default();
+            self.fragments.iter().for_each(|fragment| size += fragment.borrow().state_size());
+            size
+        });
+        self.has_failed |= failure.is_some();
+        let output = ViewOutput { view, run, input_row_count: fed, output_row_count, errors, state_size, failure };
+        let columns = &self.columns;
+        let deltas = deltas.into_iter().map(|delta| RelationDelta { columns: columns.clone(), delta });
+        (output, deltas.collect())
+    }
+
+    /// Ends the dataflow. All workers do this at the same place of their command order.
+    pub fn close(self, worker: &mut Worker) {
+        drop(self.inputs);
+        while !self.probe.done() {
+            worker.step_or_park(Some(Duration::from_millis(5)));
+        }
+    }
+}
+
+fn build_run(layout: &Layout, deltas: &[Delta]) -> Result<Run> {
+    Run::build(layout, &Delta::concat(&deltas[0].schema(), deltas)?)
+}
+
+/// A fragment on its worker, with the way of its output.
+struct Stage {
+    fragment: Rc<RefCell<Fragment>>,
+    results: Rc<RefCell<Results>>,
+    reader: Option<Partitioning>,
+    worker_index: usize,
+    worker_count: usize,
+}
+
+impl Stage {
+    /// One step; returns the parcels for the next fragment.
+    fn step(&self, epoch: u64, inputs: Vec<Vec<Delta>>) -> Result<Parcels> {
+        let mut context = EpochContext::new(Epoch(epoch), false, self.worker_index);
+        let output = self.fragment.borrow_mut().step(inputs, &mut context);
+        let mut results = self.results.borrow_mut();
+        results.errors.append(&mut context.errors);
+        let Some(partitioning) = &self.reader else {
+            results.deltas.extend(output?);
+            return Ok(vec![]);
+        };
+        let mut parcels = vec![];
+        for delta in output? {
+            let parts = partitioning.split(delta, self.worker_count)?.into_iter().enumerate();
+            let parts = parts.filter(|(_, delta)| !delta.is_empty());
+            parcels.extend(parts.map(|(worker, delta)| Parcel { worker, delta }));
+        }
+        Ok(parcels)
+    }
+}
+
+/// Adds one fragment to the dataflow and returns its output.
+fn install<'scope>(
+    scope: Scope<'scope, u64>,
+    spec: &FragmentSpec,
+    stage: Stage,
+    relation_inputs: &mut Vec<RelationInput>,
+    streams: &mut [Option<Stream<'scope, u64, Parcels>>],
+    first_epoch: Epoch,
+) -> Stream<'scope, u64, Parcels> {
+    let mut builder = OperatorBuilder::new("fragment".to_string(), scope);
+    // Each hands over what has arrived on one input.
+    type Drain = Box<dyn FnMut(&mut dyn FnMut(Capability<u64>, &mut Parcels))>;
+    let mut drains: Vec<Drain> = vec![];
+    for input in &spec.inputs {
+        match input {
+            FragmentInput::Relation { relation, columns } => {
+                let mut handle = InputHandle::new();
+                let stream = scope.input_from(&mut handle);
+                relation_inputs.push(RelationInput { relation: *relation, columns: columns.clone(), handle });
+                let mut source = builder.new_input(stream, Pipeline);
+                drains.push(Box::new(move |take| {
+                    source.for_each(|time, parcels| take(retained(&time), parcels));
+                }));
+            }
+            FragmentInput::Exchange { fragment, .. } => {
+                let stream = streams[*fragment].take().expect("a fragment's output is read once");
+                let pact = Exchange::new(|parcel: &Parcel| parcel.worker as u64);
+                let mut source = builder.new_input(stream, pact);
+                drains.push(Box::new(move |take| {
+                    source.for_each(|time, parcels| take(retained(&time), parcels));
+                }));
+            }
+        }
+    }
+    let (output, stream) = builder.new_output::<Parcels>();
+    let mut output = OutputBuilder::<_, Builder>::from(output);
+    builder.build(move |mut capabilities| {
+        let input_count = drains.len();
+        let empty = move || vec![Vec::<Delta>::new(); input_count];
+        // The first step is taken even if nothing arrives in it.
+        let first = capabilities.pop().expect("one capability for one output").delayed(&first_epoch.0);
+        let mut pending = BTreeMap::from([(first_epoch.0, (first, empty()))]);
+        move |frontiers| {
+            for (index, drain) in drains.iter_mut().enumerate() {
+                drain(&mut |capability, parcels| {
+                    let (_, inputs) = pending.entry(*capability.time()).or_insert_with(|| (capability, empty()));
+                    inputs[index].extend(parcels.drain(..).map(|parcel| parcel.delta));
+                });
+            }
+            let mut output = output.activate();
+            while let Some(entry) = pending.first_entry() {
+                let epoch = *entry.key();
+                if frontiers.iter().any(|frontier| frontier.less_equal(&epoch)) {
+                    break;
+                }
+                let (capability, inputs) = entry.remove();
+                match stage.step(epoch, inputs) {
+                    Ok(mut parcels) => {
+                        if !parcels.is_empty() {
+                            output.session(&capability).give_container(&mut parcels);
+                        }
+                    }
+                    Err(error) => stage.results.borrow_mut().failure = Some(error),
+                }
+            }
+        }
+    });
+    stream
+}
+
+fn retained(time: &timely::dataflow::operators::InputCapability<u64>) -> Capability<u64> {
+    time.retain_least(0).expect("a parcel travels at one epoch")
+}

@@ -1,0 +1,391 @@
+//! The sequencer: one thread that decides the order of everything.
+//!
+//! Its loop: wait for events; form an epoch of what is there (writes, source rows, pieces of backfills); make table
+//! writes durable; have the workers step the views that are touched; publish the new [`World`]; answer the writers.
+//! Commands (create, drop) are carried out between epochs, so they need no locks.
+
+mod sources;
+mod tables;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use self::sources::Source;
+use self::tables::{Table, TableFiles};
+use self::views::View;
+use super::status::Statuses;
+use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
+use super::{SourceSpec, TableSpec, TableWrite, ViewSpec};
+use crate::dataflow::partition::spread;
+use crate::error::{Error, Result};
+use crate::state::{Snapshot, Store, StoreBatch, World};
+use crate::types::{Epoch, RelationId};
+
+pub enum Event {
+    CreateTable {
+        spec: TableSpec,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    CreateSource {
+        spec: SourceSpec,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    CreateView {
+        spec: ViewSpec,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Drop {
+        ids: Vec<RelationId>,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Write {
+        writes: Vec<TableWrite>,
+        reply: oneshot::Sender<Result<Epoch>>,
+    },
+    /// A source has something.
+    Wake,
+    Stop {
+        reply: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// Rows that one epoch takes from sources, and from the backfill of one view.
+const EPOCH_ROW_COUNT_MAX: usize = 64 * 1024;
+/// Write requests that one epoch takes.
+const EPOCH_WRITE_COUNT_MAX: usize = 4096;
+/// Rows that those may have together, unless a single one has more.
+const EPOCH_WRITE_ROW_COUNT_MAX: usize = 256 * 1024;
+/// How often idle sources are looked at, for their watermarks and troubles.
+const TICK: Duration = Duration::from_millis(500);
+/// Operator state is measured every so many epochs of a view.
+const MEASURE_EVERY: u64 = 64;
+
+struct Sequencer {
+    epoch: Epoch,
+    store: Arc<dyn Store>,
+    files: TableFiles,
+    links: Vec<WorkerLink>,
+    tables: BTreeMap<RelationId, Table>,
+    sources: BTreeMap<RelationId, Source>,
+    /// Ids ascend with creation, so this is dependency order.
+    views: BTreeMap<RelationId, View>,
+    world: Arc<RwLock<Arc<World>>>,
+    statuses: Arc<Mutex<Statuses>>,
+    events: Receiver<Event>,
+    wake: Wake,
+    pending_writes: std::collections::VecDeque<WriteRequest>,
+}
+
+struct WriteRequest {
+    writes: Vec<TableWrite>,
+    reply: oneshot::Sender<Result<Epoch>>,
+}
+
+/// Wakes the sequencer from a source's thread; many calls between two looks make one event.
+#[derive(Clone)]
+struct Wake {
+    events: Sender<Event>,
+    is_set: Arc<AtomicBool>,
+}
+
+impl Wake {
+    fn call(&self) {
+        if !self.is_set.swap(true, Ordering::AcqRel) {
+            // The sequencer is gone only when the server ends.
+            let _ = self.events.send(Event::Wake);
+        }
+    }
+}
+
+/// Deltas of one epoch by relation, for all views that read it.
+type Changes = HashMap<RelationId, Vec<RelationDelta>>;
+
+pub fn start(
+    worker_count: usize,
+    store: Arc<dyn Store>,
+    specs: Vec<TableSpec>,
+    world: Arc<RwLock<Arc<World>>>,
+    statuses: Arc<Mutex<Statuses>>,
+) -> Result<Sender<Event>> {
+    let (events, receiver) = std::sync::mpsc::channel();
+    let wake = Wake { events: events.clone(), is_set: Arc::new(AtomicBool::new(false)) };
+    let mut files = TableFiles::new(store.clone());
+    let (tables, last_epoch) = files.load(specs)?;
+    let (workers, links) = worker::start(worker_count)?;
+    let mut sequencer = Sequencer {
+        epoch: last_epoch.next(),
+        store,
+        files,
+        links,
+        tables,
+        sources: BTreeMap::new(),
+        views: BTreeMap::new(),
+        world,
+        statuses,
+        events: receiver,
+        wake,
+        pending_writes: Default::default(),
+    };
+    sequencer.publish_all();
+    let thread = std::thread::Builder::new().name("sequencer".to_string());
+    thread
+        .spawn(move || sequencer.run(workers))
+        .map_err(|e| Error::internal(format!("could not start the sequencer: {e}")))?;
+    Ok(events)
+}
+
+/// A worker is gone: operators hold half an epoch, so the only way on is from the durable state.
+fn die(words: &str) -> ! {
+    tracing::error!("a worker panicked: {words}; ending the process, it recovers on the next start");
+    std::process::exit(70)
+}
+
+impl Sequencer {
+    fn run(mut self, workers: Workers) {
+        loop {
+            let idle = !self.has_work();
+            match self.take_events(idle) {
+                Ok(()) => {}
+                Err(reply) => {
+                    self.stop(workers);
+                    let _ = reply.send(Ok(()));
+                    return;
+                }
+            }
+            self.run_epoch();
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.pending_writes.is_empty()
+            || self.wake.is_set.load(Ordering::Acquire)
+            || self.views.values().any(|view| view.has_work())
+    }
+
+    /// Takes what events there are; waits for the first if there is nothing else to do. `Err`: stop.
+    fn take_events(&mut self, wait: bool) -> Result<(), oneshot::Sender<Result<()>>> {
+        if wait {
+            match self.events.recv_timeout(TICK) {
+                Ok(event) => self.take_event(event)?,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => return Ok(()),
+                // The sequencer holds a sender itself, through `wake`.
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => unreachable!("a sender is held here"),
+            }
+        }
+        while self.pending_writes.len() < EPOCH_WRITE_COUNT_MAX {
+            match self.events.try_recv() {
+                Ok(event) => self.take_event(event)?,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_event(&mut self, event: Event) -> Result<(), oneshot::Sender<Result<()>>> {
+        match event {
+            Event::Write { writes, reply } => self.pending_writes.push_back(WriteRequest { writes, reply }),
+            // The flag is cleared when the sources are looked at.
+            Event::Wake => {}
+            Event::CreateTable { spec, reply } => {
+                self.create_table(spec);
+                let _ = reply.send(Ok(()));
+            }
+            Event::CreateSource { spec, reply } => {
+                let _ = reply.send(self.create_source(spec));
+            }
+            Event::CreateView { spec, reply } => self.create_view(spec, reply),
+            Event::Drop { ids, reply } => {
+                let _ = reply.send(self.drop_relations(ids));
+            }
+            Event::Stop { reply } => return Err(reply),
+        }
+        Ok(())
+    }
+
+    /// One epoch, if anything is there for it.
+    fn run_epoch(&mut self) {
+        let epoch = self.epoch;
+        let (mut changes, mut accepted) = (Changes::new(), vec![]);
+        self.take_writes(&mut changes, &mut accepted);
+        let changed_sources = self.take_source_rows(&mut changes);
+        let backfills = self.take_backfills();
+        let touched = self.touched_views(&changes, &backfills);
+        if !touched.is_empty() {
+            self.step_workers(epoch, &touched, &changes, backfills);
+        }
+        let became_ready = self.ready_views();
+        if changes.is_empty() && touched.is_empty() && changed_sources.is_empty() && became_ready.is_empty() {
+            return;
+        }
+        self.publish(epoch, &changes, &touched, &changed_sources, &became_ready);
+        for request in accepted {
+            let _ = request.reply.send(Ok(epoch));
+        }
+        for view in became_ready {
+            if let Some(reply) = self.views.get_mut(&view).and_then(|view| view.reply.take()) {
+                let _ = reply.send(Ok(()));
+            }
+        }
+        self.epoch = epoch.next();
+    }
+
+    /// Views that this epoch concerns, in dependency order: those that read what changed, those that catch up, those
+    /// that take their first step, and all above them.
+    fn touched_views(
+        &self,
+        changes: &Changes,
+        backfills: &HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
+    ) -> Vec<RelationId> {
+        let mut touched = BTreeSet::new();
+        for (id, view) in &self.views {
+            let concerned = view.is_new
+                || backfills.contains_key(id)
+                || view.relations().any(|relation| changes.contains_key(&relation) || touched.contains(&relation));
+            if concerned && !view.has_failed() {
+                touched.insert(*id);
+            }
+        }
+        touched.into_iter().collect()
+    }
+
+    fn step_workers(
+        &mut self,
+        epoch: Epoch,
+        touched: &[RelationId],
+        changes: &Changes,
+        mut backfills: HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
+    ) {
+        let worker_count = self.links.len();
+        let first_worker = epoch.0 as usize;
+        let measure = touched.iter().any(|id| self.views[id].step_count % MEASURE_EVERY == 0);
+        let mut steps: Vec<Step> = (0..worker_count)
+            .map(|_| Step {
+                epoch,
+                views: touched.to_vec(),
+                changes: HashMap::new(),
+                backfills: HashMap::new(),
+                measure,
+            })
+            .collect();
+        for (relation, deltas) in changes {
+            for change in deltas {
+                for (worker, delta) in spread(&change.delta, worker_count, first_worker) {
+                    let part = RelationDelta { columns: change.columns.clone(), delta };
+                    steps[worker].changes.entry(*relation).or_default().push(part);
+                }
+            }
+        }
+        for (view, deltas) in backfills.drain() {
+            for (relation, change) in deltas {
+                for (worker, delta) in spread(&change.delta, worker_count, first_worker) {
+                    let part = RelationDelta { columns: change.columns.clone(), delta };
+                    steps[worker].backfills.entry(view).or_default().push((relation, part));
+                }
+            }
+        }
+        for (link, step) in self.links.iter().zip(steps) {
+            if link.commands.send(Command::Step(step)).is_err() {
+                die("its channel is closed");
+            }
+        }
+        let mut outputs = vec![];
+        for link in &self.links {
+            match link.results.recv() {
+                Ok(Ok(views)) => outputs.extend(views),
+                Ok(Err(words)) => die(&words),
+                Err(_) => die("its channel is closed"),
+            }
+        }
+        self.take_outputs(epoch, touched, outputs);
+    }
+
+    /// Makes the epoch visible: from here on queries see it.
+    fn publish(
+        &mut self,
+        epoch: Epoch,
+        changes: &Changes,
+        touched: &[RelationId],
+        changed_sources: &[RelationId],
+        became_ready: &[RelationId],
+    ) {
+        let mut world = World::clone(&self.world.read());
+        world.epoch = epoch;
+        for id in changes.keys() {
+            if let Some(table) = self.tables.get(id) {
+                world.snapshots.insert(*id, Arc::new(table.snapshot()));
+            }
+        }
+        for id in touched.iter().chain(became_ready) {
+            let Some(view) = self.views.get(id) else { continue };
+            match view.snapshot() {
+                Some(snapshot) if view.is_ready => {
+                    world.snapshots.insert(*id, Arc::new(snapshot));
+                }
+                _ => {
+                    world.snapshots.remove(id);
+                }
+            }
+        }
+        for id in changed_sources {
+            if let Some(source) = self.sources.get(id) {
+                world.positions.insert(*id, Arc::new(source.position().clone()));
+            }
+        }
+        *self.world.write() = Arc::new(world);
+    }
+
+    /// After a change that is not an epoch's: what is there is what the catalog says is there.
+    fn publish_all(&mut self) {
+        let old = self.world.read().clone();
+        let keep = |id: &RelationId, fresh: Snapshot| old.snapshots.get(id).cloned().unwrap_or(Arc::new(fresh));
+        let tables = self.tables.iter().map(|(id, table)| (*id, keep(id, table.snapshot())));
+        let views = self.views.iter().filter(|(_, view)| view.is_ready && !view.has_failed());
+        let views = views.filter_map(|(id, view)| Some((*id, keep(id, view.snapshot()?))));
+        let running = self.sources.iter().filter(|(_, source)| source.is_running());
+        let world = World {
+            // A restart starts one below the first epoch to come.
+            epoch: old.epoch.max(Epoch(self.epoch.0 - 1)),
+            snapshots: tables.chain(views).collect(),
+            positions: running.map(|(id, source)| (*id, Arc::new(source.position().clone()))).collect(),
+        };
+        *self.world.write() = Arc::new(world);
+    }
+
+    fn command_all(&self, command: impl Fn() -> Command) {
+        for link in &self.links {
+            if link.commands.send(command()).is_err() {
+                die("its channel is closed");
+            }
+        }
+    }
+
+    /// All but the sources' and views' own share of a drop is here: their state goes, then the durable rows.
+    fn drop_relations(&mut self, ids: Vec<RelationId>) -> Result<()> {
+        let mut batch = StoreBatch::default();
+        for id in ids {
+            self.drop_view(id);
+            self.drop_source(id);
+            if self.tables.remove(&id).is_some() {
+                self.files.delete(id, &mut batch)?;
+            }
+            self.statuses.lock().forget(id);
+        }
+        self.stop_unread_sources();
+        self.publish_all();
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch) }
+    }
+
+    fn stop(&mut self, workers: Workers) {
+        self.sources.values_mut().for_each(|source| source.stop());
+        self.views.values_mut().for_each(|view| view.stop());
+        self.command_all(|| Command::Stop);
+        drop(workers);
+    }
+}

@@ -1,0 +1,296 @@
+//! Tables: checking writes against what is there, keeping them on disk, loading them again.
+//!
+//! On disk a table is a sequence of deltas (`t` + table id + epoch + part → [`crate::state::codec`]); adding them up
+//! gives its rows. So that the sequence stays short, deltas of like size are merged eight at a time, which rewrites a row
+//! O(log n) times.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::{Changes, EPOCH_WRITE_COUNT_MAX, EPOCH_WRITE_ROW_COUNT_MAX, Sequencer, WriteRequest};
+use crate::error::{Error, Result, SqlState};
+use crate::runtime::worker::RelationDelta;
+use crate::runtime::{TableSpec, TableWrite};
+use crate::state::codec::{decode_delta, encode_delta};
+use crate::state::{Arrangement, Layout, Snapshot, Store, StoreBatch};
+use crate::types::{Delta, Epoch, RelationId};
+
+pub struct Table {
+    spec: TableSpec,
+    arrangement: Arrangement,
+    /// All column indices, as changes carry them.
+    columns: Arc<[usize]>,
+}
+
+impl Table {
+    fn new(spec: TableSpec) -> Table {
+        let layout = Layout::indexed(spec.schema.clone(), spec.primary_key.clone());
+        let columns = (0..spec.schema.fields().len()).collect();
+        Table { spec, arrangement: Arrangement::new(layout), columns }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.arrangement.snapshot()
+    }
+
+    /// Fails if the table after `delta` would have a row less than never (40001) or two rows of one key (23505).
+    fn check(&self, delta: &Delta) -> Result<()> {
+        if delta.is_empty() || (self.spec.primary_key.is_empty() && !delta.has_retractions()) {
+            return Ok(());
+        }
+        let snapshot = self.snapshot();
+        let key = snapshot.key().expect("a table is indexed").to_vec();
+        let present = Delta::insert(snapshot.lookup(&delta.batch().project(&key)?)?);
+        let after = Delta::concat(&self.spec.schema, &[present, delta.clone()])?.consolidate()?;
+        if after.has_retractions() {
+            return Err(Error::new(
+                SqlState::SERIALIZATION_FAILURE,
+                "could not serialize access due to concurrent update",
+            ));
+        }
+        if self.spec.primary_key.is_empty() { Ok(()) } else { self.check_unique(&after) }
+    }
+
+    /// `rows`: what the table will hold of the keys in question.
+    fn check_unique(&self, rows: &Delta) -> Result<()> {
+        let keys = rows.batch().project(&self.spec.primary_key)?;
+        let fields = keys.columns().iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let encoded = RowConverter::new(fields)?.convert_columns(keys.columns())?;
+        let mut seen = std::collections::HashSet::with_capacity(keys.num_rows());
+        for row in 0..keys.num_rows() {
+            if rows.weight(row) > 1 || !seen.insert(encoded.row(row).data()) {
+                return Err(duplicate_key(&self.spec.name, &keys, row));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an epoch writes: for each table, its rows before and the deltas in their order.
+type Total = BTreeMap<RelationId, (Snapshot, Vec<Delta>)>;
+
+/// 23505, told as Postgres tells it.
+fn duplicate_key(table: &str, keys: &RecordBatch, row: usize) -> Error {
+    let options = FormatOptions::default().with_null("null");
+    let value = |column: &ArrayRef| match ArrayFormatter::try_new(column.as_ref(), &options) {
+        Ok(formatter) => formatter.value(row).to_string(),
+        Err(_) => "?".to_string(),
+    };
+    let names: Vec<String> = keys.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let values: Vec<String> = keys.columns().iter().map(value).collect();
+    Error::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{table}_pkey\""))
+        .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+}
+
+impl Sequencer {
+    pub(super) fn create_table(&mut self, spec: TableSpec) {
+        self.tables.insert(spec.id, Table::new(spec));
+        self.publish_all();
+    }
+
+    /// Takes the waiting writes, or as many as an epoch holds: checks them, makes them durable, applies them. Those that
+    /// cannot be are answered here; the others are `accepted` and answered once their epoch is visible.
+    pub(super) fn take_writes(&mut self, changes: &mut Changes, accepted: &mut Vec<WriteRequest>) {
+        let mut requests = vec![];
+        let mut row_count = 0;
+        while let Some(request) = self.pending_writes.front() {
+            row_count += request.writes.iter().map(|write| write.delta.row_count()).sum::<usize>();
+            if !requests.is_empty()
+                && (row_count > EPOCH_WRITE_ROW_COUNT_MAX || requests.len() >= EPOCH_WRITE_COUNT_MAX)
+            {
+                break;
+            }
+            requests.extend(self.pending_writes.pop_front());
+        }
+        if requests.is_empty() {
+            return;
+        }
+        let mut total = Total::new();
+        // Most often all of them fit together; only if not is each one tried alone.
+        let together: Vec<&TableWrite> = requests.iter().flat_map(|request| &request.writes).collect();
+        if self.apply(&together, &mut total).is_ok() {
+            accepted.append(&mut requests);
+        } else {
+            for request in requests {
+                match self.apply(&request.writes.iter().collect::<Vec<_>>(), &mut total) {
+                    Ok(()) => accepted.push(request),
+                    Err(error) => {
+                        let _ = request.reply.send(Err(error));
+                    }
+                }
+            }
+        }
+        match self.save(&total) {
+            Ok(deltas) => {
+                for (id, delta) in deltas {
+                    let columns = self.tables[&id].columns.clone();
+                    changes.entry(id).or_default().push(RelationDelta { columns, delta });
+                }
+            }
+            Err(error) => {
+                tracing::error!("could not make writes durable: {error}");
+                for (id, (before, _)) in &total {
+                    if let Some(table) = self.tables.get_mut(id) {
+                        table.arrangement.reset(before);
+                    }
+                }
+                for request in accepted.drain(..) {
+                    let _ = request.reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Applies all of `writes`, or none.
+    fn apply(&mut self, writes: &[&TableWrite], total: &mut Total) -> Result<()> {
+        let mut by_table: BTreeMap<RelationId, Vec<Delta>> = BTreeMap::new();
+        for write in writes {
+            by_table.entry(write.table).or_default().push(write.delta.clone());
+        }
+        let mut checked = vec![];
+        for (id, deltas) in by_table {
+            let Some(table) = self.tables.get(&id) else {
+                return Err(Error::new(SqlState::UNDEFINED_TABLE, "the table was dropped meanwhile"));
+            };
+            let delta = Delta::concat(&table.spec.schema, &deltas)?;
+            table.check(&delta)?;
+            checked.push((id, delta));
+        }
+        for (id, delta) in checked {
+            let table = self.tables.get_mut(&id).expect("the table was there a moment ago");
+            let (_, deltas) = total.entry(id).or_insert_with(|| (table.snapshot(), vec![]));
+            table.arrangement.append(&delta)?;
+            deltas.push(delta);
+        }
+        Ok(())
+    }
+
+    /// One synced write for the whole epoch.
+    fn save(&mut self, total: &Total) -> Result<Vec<(RelationId, Delta)>> {
+        let mut batch = StoreBatch::default();
+        let mut deltas = vec![];
+        for (id, (_, parts)) in total {
+            let delta = Delta::concat(&self.tables[id].spec.schema, parts)?;
+            batch.put(TableFiles::key(*id, self.epoch), encode_delta(&delta)?);
+            deltas.push((*id, delta));
+        }
+        if !batch.is_empty() {
+            self.store.commit(batch)?;
+            for (id, delta) in &deltas {
+                self.files.added(*id, self.epoch, delta.row_count());
+            }
+        }
+        Ok(deltas)
+    }
+}
+
+/// The deltas on disk.
+pub struct TableFiles {
+    store: Arc<dyn Store>,
+    /// By table: epoch and row count of each delta, oldest first.
+    deltas: HashMap<RelationId, Vec<(Epoch, usize)>>,
+}
+
+/// So many deltas of like size become one.
+const MERGE_COUNT: usize = 8;
+
+impl TableFiles {
+    pub fn new(store: Arc<dyn Store>) -> TableFiles {
+        TableFiles { store, deltas: HashMap::new() }
+    }
+
+    fn prefix(id: RelationId) -> Vec<u8> {
+        [b"t", id.0.to_be_bytes().as_slice()].concat()
+    }
+
+    fn key(id: RelationId, epoch: Epoch) -> Vec<u8> {
+        [Self::prefix(id).as_slice(), &epoch.0.to_be_bytes()].concat()
+    }
+
+    /// Reads all tables; rows of tables that are no more are removed. Also returns the last epoch on disk.
+    pub fn load(&mut self, specs: Vec<TableSpec>) -> Result<(BTreeMap<RelationId, Table>, Epoch)> {
+        let mut tables: BTreeMap<RelationId, Table> =
+            specs.into_iter().map(|spec| (spec.id, Table::new(spec))).collect();
+        let mut last = Epoch(0);
+        let mut orphans = StoreBatch::default();
+        let mut parts: BTreeMap<RelationId, Vec<Delta>> = BTreeMap::new();
+        let deltas = &mut self.deltas;
+        self.store.scan(b"t", &mut |key, value| {
+            let damaged = || Error::new(SqlState::DATA_CORRUPTED, "unreadable key of table data");
+            let (id, epoch) = key.get(1..).and_then(|key| key.split_first_chunk::<4>()).ok_or_else(damaged)?;
+            let id = RelationId(u32::from_be_bytes(*id));
+            let epoch = Epoch(u64::from_be_bytes(epoch.try_into().map_err(|_| damaged())?));
+            last = last.max(epoch);
+            if !tables.contains_key(&id) {
+                orphans.delete(key);
+                return Ok(());
+            }
+            let delta = decode_delta(value)?;
+            deltas.entry(id).or_default().push((epoch, delta.row_count()));
+            parts.entry(id).or_default().push(delta);
+            Ok(())
+        })?;
+        for (id, parts) in parts {
+            let table = tables.get_mut(&id).expect("orphans were sorted out");
+            let delta = Delta::concat(&table.spec.schema, &parts)?;
+            table.arrangement.append(&delta)?;
+        }
+        if !orphans.is_empty() {
+            self.store.commit(orphans)?;
+        }
+        Ok((tables, last))
+    }
+
+    pub fn delete(&mut self, id: RelationId, batch: &mut StoreBatch) -> Result<()> {
+        self.deltas.remove(&id);
+        self.store.scan(&Self::prefix(id), &mut |key, _| {
+            batch.delete(key);
+            Ok(())
+        })
+    }
+
+    /// Notes a new delta, and merges as far as it is due. A merge that fails costs nothing but the merge.
+    fn added(&mut self, id: RelationId, epoch: Epoch, row_count: usize) {
+        self.deltas.entry(id).or_default().push((epoch, row_count));
+        while let Some(start) = self.due(id) {
+            if let Err(error) = self.merge(id, start) {
+                tracing::warn!("could not merge table data: {error}");
+                return;
+            }
+        }
+    }
+
+    /// Where a tail of [`MERGE_COUNT`] deltas of like size begins.
+    fn due(&self, id: RelationId) -> Option<usize> {
+        let deltas = self.deltas.get(&id)?;
+        let start = deltas.len().checked_sub(MERGE_COUNT)?;
+        let tier = |row_count: usize| row_count.max(1).ilog2() / 3;
+        let newest = tier(deltas[deltas.len() - 1].1);
+        deltas[start..].iter().all(|(_, row_count)| tier(*row_count) <= newest).then_some(start)
+    }
+
+    fn merge(&mut self, id: RelationId, start: usize) -> Result<()> {
+        let Some(deltas) = self.deltas.get_mut(&id) else { return Ok(()) };
+        let mut parts = vec![];
+        let mut batch = StoreBatch::default();
+        for (epoch, _) in &deltas[start..] {
+            let key = Self::key(id, *epoch);
+            let bytes = self.store.get(&key)?;
+            let bytes = bytes.ok_or_else(|| Error::new(SqlState::DATA_CORRUPTED, "table data is missing"))?;
+            parts.push(decode_delta(&bytes)?);
+            batch.delete(key);
+        }
+        let merged = Delta::concat(&parts[0].schema(), &parts)?.consolidate()?;
+        let last = deltas[deltas.len() - 1].0;
+        batch.put(Self::key(id, last), encode_delta(&merged)?);
+        self.store.commit(batch)?;
+        deltas.truncate(start);
+        // Merged deltas count as the size they had, so that tiers grow even where rows cancel.
+        deltas.push((last, parts.iter().map(|part| part.row_count()).sum()));
+        Ok(())
+    }
+}

@@ -1,0 +1,324 @@
+//! Views: starting them, letting them catch up, taking in what the workers made of them.
+//!
+//! Catching up needs no pause: Z-sets add up in any order, so a new view is fed its inputs' snapshot piece by piece,
+//! and from its first epoch on also every new delta. Meanwhile it may hold rows of negative weight; nobody sees them,
+//! since it is published only when all pieces are in.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::sources::Catchup;
+use super::{EPOCH_ROW_COUNT_MAX, Sequencer};
+use crate::dataflow::StateSize;
+use crate::dataflow::fragment::{Fragment, FragmentGraph};
+use crate::error::{Error, Result, SqlState};
+use crate::runtime::ViewSpec;
+use crate::runtime::status::ViewStatus;
+use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
+use crate::state::{Arrangement, Layout, Snapshot};
+use crate::types::{Delta, Epoch, RelationId};
+
+pub struct View {
+    id: RelationId,
+    graph: Arc<FragmentGraph>,
+    /// `None` for a sink.
+    arrangement: Option<Arrangement>,
+    /// What it has yet to be fed.
+    backfills: Vec<Backfill>,
+    /// It has not taken its first step.
+    pub is_new: bool,
+    /// It has caught up, and so have the views that it reads.
+    pub is_ready: bool,
+    failure: Option<Error>,
+    pub reply: Option<oneshot::Sender<Result<()>>>,
+    pub step_count: u64,
+    input_row_count: u64,
+    output_row_count: u64,
+    state_size: StateSize,
+    epoch: Epoch,
+}
+
+enum Backfill {
+    /// Runs of a table or view, as they were when the view was made.
+    Rows { relation: RelationId, columns: Arc<[usize]>, pieces: VecDeque<Delta> },
+    /// What a source had already been read, read again.
+    Source(Catchup),
+}
+
+impl View {
+    pub fn relations(&self) -> impl Iterator<Item = RelationId> {
+        self.graph.relation_inputs().map(|(relation, _)| relation)
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub fn has_work(&self) -> bool {
+        !self.has_failed()
+            && (self.is_new || self.backfills.iter().any(|backfill| matches!(backfill, Backfill::Rows { .. })))
+    }
+
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.arrangement.as_ref().map(|arrangement| arrangement.snapshot())
+    }
+
+    pub fn stop(&mut self) {
+        self.backfills.clear();
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.backfills.clear();
+        self.is_ready = false;
+        if let Some(reply) = self.reply.take() {
+            let _ = reply.send(Err(error.clone()));
+        }
+        self.failure = Some(error);
+    }
+
+    fn status(&self) -> ViewStatus {
+        ViewStatus {
+            id: self.id,
+            state: match (&self.failure, self.is_ready) {
+                (Some(_), _) => "failed",
+                (None, true) => "running",
+                (None, false) => "backfilling",
+            },
+            error: self.failure.as_ref().map(|error| error.to_string()),
+            input_row_count: self.input_row_count,
+            output_row_count: self.output_row_count,
+            state_row_count: self.state_size.row_count,
+            state_bytes: self.state_size.bytes,
+            stored_row_count: self.arrangement.as_ref().map_or(0, |a| a.row_count() as u64),
+            stored_bytes: self.arrangement.as_ref().map_or(0, |a| a.memory_bytes() as u64),
+            row_error_count: 0,
+            epoch: self.epoch,
+        }
+    }
+}
+
+impl Sequencer {
+    /// Answers `reply` when the view is ready, or at once if it cannot be made.
+    pub(super) fn create_view(&mut self, spec: ViewSpec, reply: oneshot::Sender<Result<()>>) {
+        match self.install_view(spec) {
+            Ok(id) => {
+                let view = self.views.get_mut(&id).expect("the view was just installed");
+                view.reply = Some(reply);
+                self.statuses.lock().set_view(view.status());
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    fn install_view(&mut self, spec: ViewSpec) -> Result<RelationId> {
+        let graph = Arc::new(FragmentGraph::build(&spec.plan, self.links.len()));
+        // Workers must not fail on what can be known here.
+        graph.fragments.iter().try_for_each(|fragment| Fragment::build(fragment).map(|_| ()))?;
+        let mut wanted: HashMap<RelationId, Vec<usize>> = HashMap::new();
+        for (relation, columns) in graph.relation_inputs() {
+            let all = wanted.entry(relation).or_default();
+            all.extend(columns);
+            all.sort_unstable();
+            all.dedup();
+        }
+        let mut backfills = vec![];
+        for (relation, columns) in wanted {
+            if let Some(snapshot) = self.arranged(relation)? {
+                let width = snapshot.schema().fields().len();
+                let pieces = pieces(&snapshot);
+                if !pieces.is_empty() {
+                    backfills.push(Backfill::Rows { relation, columns: (0..width).collect(), pieces });
+                }
+            } else if let Some(catchup) = self.attach_source(relation, &columns)? {
+                backfills.push(Backfill::Source(catchup));
+            }
+        }
+        let properties = &spec.plan.properties;
+        let layout = match &properties.key {
+            None if properties.append_only => Layout::log(spec.plan.schema.clone()),
+            key => Layout::indexed(spec.plan.schema.clone(), key.clone().unwrap_or_default()),
+        };
+        let arrangement = (!spec.discard).then(|| Arrangement::new(layout));
+        let layout = arrangement.as_ref().map(|arrangement| arrangement.layout().clone());
+        let (id, name, epoch) = (spec.id, spec.name, self.epoch);
+        self.command_all(|| Command::Create {
+            view: id,
+            name: name.clone(),
+            graph: graph.clone(),
+            layout: layout.clone(),
+            epoch,
+        });
+        let view = View {
+            id,
+            graph,
+            arrangement,
+            backfills,
+            is_new: true,
+            is_ready: false,
+            failure: None,
+            reply: None,
+            step_count: 0,
+            input_row_count: 0,
+            output_row_count: 0,
+            state_size: StateSize::default(),
+            epoch,
+        };
+        self.views.insert(id, view);
+        Ok(id)
+    }
+
+    /// The rows of a table or view at this moment; `None` for a source.
+    fn arranged(&self, relation: RelationId) -> Result<Option<Snapshot>> {
+        if let Some(table) = self.tables.get(&relation) {
+            return Ok(Some(table.snapshot()));
+        }
+        if let Some(view) = self.views.get(&relation) {
+            if let Some(error) = &view.failure {
+                return Err(Error::new(
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    format!("a view that it reads has failed: {error}"),
+                ));
+            }
+            return Ok(view.snapshot());
+        }
+        Ok(None)
+    }
+
+    pub(super) fn drop_view(&mut self, id: RelationId) {
+        if self.views.remove(&id).is_some() {
+            self.command_all(|| Command::Drop { view: id });
+        }
+    }
+
+    /// The next pieces for the views that catch up. Views whose creator went away are dropped here.
+    pub(super) fn take_backfills(&mut self) -> HashMap<RelationId, Vec<(RelationId, RelationDelta)>> {
+        let abandoned: Vec<RelationId> = self
+            .views
+            .iter()
+            .filter(|(_, view)| !view.is_ready && view.reply.as_ref().is_some_and(|reply| reply.is_closed()))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in abandoned {
+            self.drop_view(id);
+            self.statuses.lock().forget(id);
+            self.stop_unread_sources();
+        }
+        let mut fed = HashMap::new();
+        for (id, view) in &mut self.views {
+            let (mut deltas, mut row_count) = (vec![], 0);
+            let mut failure = None;
+            view.backfills.retain_mut(|backfill| match backfill {
+                Backfill::Rows { relation, columns, pieces } => {
+                    while row_count < EPOCH_ROW_COUNT_MAX {
+                        let Some(delta) = pieces.pop_front() else { return false };
+                        row_count += delta.row_count();
+                        deltas.push((*relation, RelationDelta { columns: columns.clone(), delta }));
+                    }
+                    !pieces.is_empty()
+                }
+                Backfill::Source(catchup) => match catchup.take(EPOCH_ROW_COUNT_MAX.saturating_sub(row_count)) {
+                    Ok((taken, is_done)) => {
+                        row_count += taken.iter().map(|change| change.delta.row_count()).sum::<usize>();
+                        deltas.extend(taken.into_iter().map(|change| (catchup.source, change)));
+                        !is_done
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        false
+                    }
+                },
+            });
+            if let Some(error) = failure {
+                view.fail(error);
+                self.statuses.lock().set_view(view.status());
+            } else if !deltas.is_empty() {
+                fed.insert(*id, deltas);
+            }
+        }
+        fed
+    }
+
+    /// Takes in what the workers made of an epoch.
+    pub(super) fn take_outputs(&mut self, epoch: Epoch, touched: &[RelationId], outputs: Vec<ViewOutput>) {
+        let mut sizes: HashMap<RelationId, StateSize> = HashMap::new();
+        let mut statuses = self.statuses.lock();
+        for output in outputs {
+            let Some(view) = self.views.get_mut(&output.view) else { continue };
+            view.input_row_count += output.input_row_count;
+            view.output_row_count += output.output_row_count;
+            if let Some(size) = output.state_size {
+                *sizes.entry(output.view).or_default() += size;
+            }
+            let appended = match (&mut view.arrangement, output.run) {
+                (Some(arrangement), Some(run)) => arrangement.append_run(run),
+                _ => Ok(()),
+            };
+            if !output.errors.is_empty() {
+                statuses.add_view_errors(output.view, output.errors);
+            }
+            if let Some(error) = output.failure.or(appended.err()) {
+                tracing::error!("view {} has failed: {error}", output.view.0);
+                view.fail(error);
+            }
+        }
+        for id in touched {
+            let Some(view) = self.views.get_mut(id) else { continue };
+            view.is_new = false;
+            view.step_count += 1;
+            view.epoch = epoch;
+            if let Some(size) = sizes.get(id) {
+                view.state_size = *size;
+            }
+        }
+        // A failed view takes those above it along: their inputs would be missing deltas.
+        let failed: Vec<RelationId> =
+            self.views.values().filter(|view| view.has_failed()).map(|view| view.id).collect();
+        for view in self.views.values_mut().filter(|view| !view.has_failed()) {
+            let below = view.relations().find(|relation| failed.contains(relation));
+            if let Some(below) = below {
+                let message = format!("relation {} that it reads has failed", below.0);
+                view.fail(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+            }
+        }
+        for id in touched {
+            if let Some(view) = self.views.get(id) {
+                statuses.set_view(view.status());
+            }
+        }
+    }
+
+    /// Views that have caught up just now.
+    pub(super) fn ready_views(&mut self) -> Vec<RelationId> {
+        let mut became_ready = vec![];
+        let ids: Vec<RelationId> = self.views.keys().copied().collect();
+        for id in ids {
+            let view = &self.views[&id];
+            if view.is_ready || view.is_new || view.has_failed() || !view.backfills.is_empty() {
+                continue;
+            }
+            let below = view.relations().all(|relation| self.views.get(&relation).is_none_or(|view| view.is_ready));
+            if below && let Some(view) = self.views.get_mut(&id) {
+                view.is_ready = true;
+                self.statuses.lock().set_view(view.status());
+                became_ready.push(id);
+            }
+        }
+        became_ready
+    }
+}
+
+/// A snapshot in pieces that fit an epoch, weights and all.
+fn pieces(snapshot: &Snapshot) -> VecDeque<Delta> {
+    const PIECE_ROW_COUNT: usize = 16 * 1024;
+    let deltas = snapshot.runs().iter().map(|run| run.delta());
+    let cut = |delta: Delta| {
+        let row_count = delta.row_count();
+        let starts = (0..row_count).step_by(PIECE_ROW_COUNT);
+        starts.map(move |start| delta.slice(start, PIECE_ROW_COUNT.min(row_count - start)))
+    };
+    deltas.flat_map(cut).collect()
+}

@@ -1,0 +1,139 @@
+//! What the engine tells about itself: counts, positions, errors. Written by the sequencer after an epoch, read by
+//! `hw_catalog`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::SystemTime;
+
+use crate::types::{BadRecord, Epoch, Position, RelationId, RowError};
+
+/// Errors kept for one object; older ones are let go, but stay counted.
+pub const ERROR_COUNT_MAX: usize = 10_000;
+
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    pub id: RelationId,
+    /// `idle` (nothing reads it), `running`, `finished`, `retrying`.
+    pub state: &'static str,
+    /// What it is retrying for.
+    pub error: Option<String>,
+    pub row_count: u64,
+    pub bad_record_count: u64,
+    pub position: Position,
+    /// Microseconds since 1970.
+    pub watermark_us: Option<i64>,
+    /// The partition that holds the watermark back.
+    pub watermark_partition: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ViewStatus {
+    pub id: RelationId,
+    /// `backfilling`, `running`, `failed`.
+    pub state: &'static str,
+    pub error: Option<String>,
+    pub input_row_count: u64,
+    pub output_row_count: u64,
+    /// Rows and bytes in operators, on all workers; measured now and then.
+    pub state_row_count: u64,
+    pub state_bytes: u64,
+    /// Rows and bytes of the view's own contents, before consolidation.
+    pub stored_row_count: u64,
+    pub stored_bytes: u64,
+    /// Rows that fail at this moment.
+    pub row_error_count: u64,
+    /// The last epoch that changed it.
+    pub epoch: Epoch,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceError {
+    pub source: RelationId,
+    pub epoch: Epoch,
+    pub at: SystemTime,
+    pub record: BadRecord,
+}
+
+#[derive(Clone, Debug)]
+pub struct ViewError {
+    pub view: RelationId,
+    pub reason: String,
+    pub row: String,
+    pub count: i64,
+}
+
+#[derive(Default)]
+pub struct Statuses {
+    sources: BTreeMap<RelationId, (SourceStatus, VecDeque<SourceError>)>,
+    views: BTreeMap<RelationId, (ViewStatus, BTreeMap<(String, String), i64>)>,
+}
+
+impl Statuses {
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        self.sources.values().map(|(status, _)| status.clone()).collect()
+    }
+
+    pub fn views(&self) -> Vec<ViewStatus> {
+        self.views.values().map(|(status, _)| status.clone()).collect()
+    }
+
+    pub fn source_errors(&self) -> Vec<SourceError> {
+        self.sources.values().flat_map(|(_, errors)| errors.iter().cloned()).collect()
+    }
+
+    pub fn view_errors(&self) -> Vec<ViewError> {
+        let errors = self.views.iter().flat_map(|(id, (_, errors))| errors.iter().map(move |error| (*id, error)));
+        let errors = errors.filter(|(_, (_, count))| **count > 0);
+        errors
+            .map(|(view, ((reason, row), count))| ViewError {
+                view,
+                reason: reason.clone(),
+                row: row.clone(),
+                count: *count,
+            })
+            .collect()
+    }
+
+    pub fn set_source(&mut self, status: SourceStatus) {
+        match self.sources.get_mut(&status.id) {
+            Some((kept, _)) => *kept = status,
+            None => {
+                self.sources.insert(status.id, (status, VecDeque::new()));
+            }
+        }
+    }
+
+    pub fn set_view(&mut self, mut status: ViewStatus) {
+        let (kept, errors) = self.views.entry(status.id).or_insert_with(|| (status.clone(), BTreeMap::new()));
+        status.row_error_count = errors.values().filter(|count| **count > 0).map(|count| *count as u64).sum();
+        *kept = status;
+    }
+
+    pub fn add_source_errors(&mut self, source: RelationId, epoch: Epoch, records: Vec<BadRecord>) {
+        let Some((_, errors)) = self.sources.get_mut(&source) else { return };
+        let at = SystemTime::now();
+        errors.extend(records.into_iter().map(|record| SourceError { source, epoch, at, record }));
+        let excess = errors.len().saturating_sub(ERROR_COUNT_MAX);
+        errors.drain(..excess);
+    }
+
+    /// Errors are a Z-set too: a retracted row takes its error back.
+    pub fn add_view_errors(&mut self, view: RelationId, row_errors: Vec<RowError>) {
+        let Some((_, errors)) = self.views.get_mut(&view) else { return };
+        for error in row_errors {
+            let key = (error.reason, error.row);
+            if errors.len() >= ERROR_COUNT_MAX && !errors.contains_key(&key) {
+                continue;
+            }
+            let count = errors.entry(key.clone()).or_insert(0);
+            *count += error.weight;
+            if *count == 0 {
+                errors.remove(&key);
+            }
+        }
+    }
+
+    pub fn forget(&mut self, id: RelationId) {
+        self.sources.remove(&id);
+        self.views.remove(&id);
+    }
+}

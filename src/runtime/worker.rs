@@ -1,0 +1,166 @@
+//! A timely worker: it builds views' dataflows, drops them, and steps them through epochs, as the sequencer says.
+//!
+//! All workers get the same commands in the same order, as timely asks of them. An epoch names the views it touches in
+//! dependency order; each is fed and stepped until every worker is through with it, so that what a view puts out is
+//! there for the views above it in the same epoch. Views that an epoch does not name are not looked at.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use timely::worker::Worker;
+
+use super::dataflow::ViewDataflow;
+use crate::dataflow::StateSize;
+use crate::dataflow::fragment::FragmentGraph;
+use crate::error::{Error, Result};
+use crate::state::{Layout, Run};
+use crate::types::{Delta, Epoch, RelationId, RowError};
+
+pub enum Command {
+    /// Builds a view whose first step is `epoch`. `layout` absent: its output is counted and let go.
+    Create {
+        view: RelationId,
+        name: String,
+        graph: Arc<FragmentGraph>,
+        layout: Option<Arc<Layout>>,
+        epoch: Epoch,
+    },
+    Drop {
+        view: RelationId,
+    },
+    Step(Step),
+    Stop,
+}
+
+/// One worker's share of one epoch.
+pub struct Step {
+    pub epoch: Epoch,
+    /// In dependency order.
+    pub views: Vec<RelationId>,
+    /// Deltas of tables and sources, for every view that reads them.
+    pub changes: HashMap<RelationId, Vec<RelationDelta>>,
+    /// Deltas for one view alone: what it catches up on.
+    pub backfills: HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
+    /// Also report how much state each view holds.
+    pub measure: bool,
+}
+
+/// A delta that has some of its relation's columns.
+#[derive(Clone)]
+pub struct RelationDelta {
+    /// Which columns of the relation these are; ascending.
+    pub columns: Arc<[usize]>,
+    pub delta: Delta,
+}
+
+impl RelationDelta {
+    /// Cut to the wanted columns; all of them must be here.
+    pub fn project(&self, wanted: &[usize]) -> Result<Delta> {
+        if *self.columns == *wanted {
+            return Ok(self.delta.clone());
+        }
+        let places: Option<Vec<usize>> = wanted.iter().map(|column| self.columns.binary_search(column).ok()).collect();
+        let places = places.expect("a reader makes all columns that its views need");
+        Ok(self.delta.project(&places)?)
+    }
+}
+
+/// What became of one view in a step, on one worker.
+pub struct ViewOutput {
+    pub view: RelationId,
+    /// What changed, ready to be arranged; `None` if nothing did, or if it is not kept.
+    pub run: Option<Run>,
+    pub input_row_count: u64,
+    pub output_row_count: u64,
+    pub errors: Vec<RowError>,
+    pub state_size: Option<StateSize>,
+    /// The view broke: it will not be stepped any more.
+    pub failure: Option<Error>,
+}
+
+/// The sequencer's ends of a worker's channels.
+pub struct WorkerLink {
+    pub commands: Sender<Command>,
+    /// `Err`: the worker panicked, with its last words.
+    pub results: Receiver<Result<Vec<ViewOutput>, String>>,
+}
+
+/// Keeps the worker threads; dropping it waits for their end, which [`Command::Stop`] brings about.
+pub struct Workers {
+    _guards: timely::communication::WorkerGuards<()>,
+}
+
+pub fn start(worker_count: usize) -> Result<(Workers, Vec<WorkerLink>)> {
+    let (mut links, mut ends) = (vec![], vec![]);
+    for _ in 0..worker_count {
+        let (commands, command_end) = std::sync::mpsc::channel();
+        let (result_end, results) = std::sync::mpsc::channel();
+        links.push(WorkerLink { commands, results });
+        ends.push(Some((command_end, result_end)));
+    }
+    let ends = Arc::new(Mutex::new(ends));
+    let config = if worker_count == 1 { timely::Config::thread() } else { timely::Config::process(worker_count) };
+    let guards = timely::execute(config, move |worker| {
+        let ends = ends.lock()[worker.index()].take();
+        let (commands, results) = ends.expect("each worker takes its own channels once");
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(worker, &commands, &results)));
+        if let Err(panic) = outcome {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            // The sequencer ends the process; if it is gone, the process is ending anyway.
+            let _ = results.send(Err(words.to_string()));
+        }
+    });
+    let guards = guards.map_err(|e| Error::internal(format!("could not start workers: {e}")))?;
+    Ok((Workers { _guards: guards }, links))
+}
+
+fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Result<Vec<ViewOutput>, String>>) {
+    let mut views: HashMap<RelationId, ViewDataflow> = HashMap::new();
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Create { view, name, graph, layout, epoch } => {
+                let dataflow = ViewDataflow::build(worker, &name, &graph, layout, epoch);
+                views.insert(view, dataflow);
+            }
+            Command::Drop { view } => {
+                if let Some(dataflow) = views.remove(&view) {
+                    dataflow.close(worker);
+                }
+            }
+            Command::Step(step) => {
+                let result = run_step(worker, &mut views, step);
+                if results.send(Ok(result)).is_err() {
+                    break;
+                }
+            }
+            Command::Stop => break,
+        }
+    }
+    // Closing the inputs is enough: timely itself steps all workers until their dataflows are done.
+    drop(views);
+}
+
+fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, mut step: Step) -> Vec<ViewOutput> {
+    let epoch = step.epoch;
+    let mut outputs = vec![];
+    for id in &step.views {
+        let Some(view) = views.get_mut(id) else { continue };
+        let catching_up = step.backfills.remove(id).unwrap_or_default();
+        let fed = view.feed(epoch, &step.changes, &catching_up);
+        // Other workers' parcels unpark this thread; the bound only guards against a lost wake-up.
+        while !view.is_through(epoch) {
+            worker.step_or_park(Some(Duration::from_millis(5)));
+        }
+        let (output, deltas) = view.take_output(*id, fed, step.measure);
+        outputs.push(output);
+        if !deltas.is_empty() {
+            step.changes.insert(*id, deltas);
+        }
+    }
+    outputs
+}
