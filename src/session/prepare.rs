@@ -147,23 +147,31 @@ impl Session {
     }
 }
 
-/// The plan with values in place of `$1` …. 08P01 if their number is wrong, 22P02 or 22003 if one does not fit its type.
-pub(super) fn with_parameters(plan: &LogicalPlan, types: &[PgType], values: &[ScalarValue]) -> Result<LogicalPlan> {
+/// The values in the types of their parameters. 08P01 if their number is wrong, 22P02 or 22003 if one does not fit.
+pub(super) fn fit_parameters(types: &[PgType], values: &[ScalarValue]) -> Result<Vec<ScalarValue>> {
     if types.len() != values.len() {
         return Err(Error::new(
             SqlState::PROTOCOL_VIOLATION,
             format!("the statement has {} parameters, but {} values were given", types.len(), values.len()),
         ));
     }
-    if types.is_empty() {
+    let fit = |(pg_type, value): (&PgType, &ScalarValue)| {
+        let arrow = pg_type.arrow();
+        Ok(if value.data_type() == arrow { value.clone() } else { value.cast_to(&arrow)? })
+    };
+    types.iter().zip(values).map(fit).collect()
+}
+
+/// The plan with values in place of `$1` …; errors as for [`fit_parameters`].
+pub(super) fn with_parameters(plan: &LogicalPlan, types: &[PgType], values: &[ScalarValue]) -> Result<LogicalPlan> {
+    let values = fit_parameters(types, values)?;
+    if values.is_empty() {
         return Ok(plan.clone());
     }
-    let values = types.iter().zip(values).map(|(pg_type, value)| {
-        let arrow = pg_type.arrow();
-        let value = if value.data_type() == arrow { value.clone() } else { value.cast_to(&arrow)? };
+    let with_metadata = |(pg_type, value): (&PgType, ScalarValue)| {
         let metadata = FieldMetadata::from(pg_type.field("", true).metadata());
-        Ok(ScalarAndMetadata::new(value, (!metadata.is_empty()).then_some(metadata)))
-    });
-    let values = ParamValues::List(values.collect::<Result<_>>()?);
+        ScalarAndMetadata::new(value, (!metadata.is_empty()).then_some(metadata))
+    };
+    let values = ParamValues::List(types.iter().zip(values).map(with_metadata).collect());
     Ok(plan.clone().replace_params_with_values(&values)?)
 }

@@ -12,7 +12,6 @@
 mod change;
 mod insert;
 mod keys;
-mod returning;
 mod target;
 mod values;
 
@@ -32,13 +31,13 @@ pub(super) use target::tests::table as test_table;
 
 use super::execute::done;
 use super::limits::{Busy, Limits};
-use super::prepare::with_parameters;
+use super::prepare::{fit_parameters, with_parameters};
 use super::select::present;
 use super::{Outcome, Session};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::TableWrite;
 use crate::serve::ReadPoint;
-use crate::sql::bind::{DmlAction, OnConflict};
+use crate::sql::bind::{DmlAction, OnConflict, over_rows};
 use crate::sql::{BoundDml, Name};
 use crate::types::Delta;
 
@@ -84,7 +83,7 @@ impl Session {
             _ => format!("{verb} {}", effect.row_count),
         };
         let Some(returning) = &dml.returning else { return Ok(Outcome::Done { tag }) };
-        let plan = returning::over_rows(returning, &target, effect.rows)?;
+        let plan = over_rows(returning, vec![effect.rows])?;
         let plan = with_parameters(&plan, &dml.bound.parameters, parameters)?;
         let fields: Vec<_> = returning.schema().fields().iter().cloned().collect();
         // The rows are written: whatever happens to the answer, all of it has to be computed.
@@ -105,19 +104,26 @@ impl Session {
     /// What the statement does, seen from the newest world.
     async fn effect(&self, dml: &BoundDml, target: &Target, parameters: &[ScalarValue]) -> Result<Effect> {
         let plan = with_parameters(&dml.bound.plan, &dml.bound.parameters, parameters)?;
+        let filled = match &dml.action {
+            DmlAction::Insert { on_conflict: OnConflict::DoUpdate { assignments } } if !parameters.is_empty() => {
+                let values = fit_parameters(&dml.bound.parameters, parameters)?;
+                Some(OnConflict::DoUpdate { assignments: assignments.with_parameters(&self.state, &values)? })
+            }
+            _ => None,
+        };
         let mut props = ExecutionProps::new();
         props.config_options = Some(self.state.config_options().clone());
         if let DmlAction::Insert { on_conflict } = &dml.action
             && let Some(rows) = values::literal_rows(&plan, &props)?
         {
-            return self.insert(target, rows, on_conflict, None);
+            return self.insert(target, rows, filled.as_ref().unwrap_or(on_conflict), None);
         }
         self.wait_until_readable(&dml.bound.relations).await?;
         let read = self.read_point()?;
         let batches = self.collect(&read, plan).await?;
         match &dml.action {
             DmlAction::Insert { on_conflict } => {
-                self.insert(target, target.concat(&batches)?, on_conflict, Some(&read))
+                self.insert(target, target.concat(&batches)?, filled.as_ref().unwrap_or(on_conflict), Some(&read))
             }
             DmlAction::Update => {
                 let snapshot = read.snapshot(target.id, &target.name)?;
