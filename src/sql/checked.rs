@@ -12,13 +12,16 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::error::{Error, SqlState};
 use crate::types::PgType;
@@ -37,6 +40,16 @@ impl AnalyzerRule for CheckedArithmetic {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> PlanResult<LogicalPlan> {
         Ok(plan.transform_up_with_subqueries(check_node)?.data)
     }
+}
+
+/// One expression over `schema`, its types settled and its arithmetic checked.
+pub(super) fn checked(expr: Expr, schema: &DFSchema, state: &SessionState) -> PlanResult<Expr> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .build();
+    let coerced = ExprSimplifier::new(context).coerce(expr, schema)?;
+    Ok(coerced.transform_up(|expr| check_expr(expr, schema))?.data)
 }
 
 fn check_node(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {

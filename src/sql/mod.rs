@@ -22,6 +22,9 @@ mod text;
 mod types;
 mod window;
 
+#[cfg(test)]
+mod testing;
+
 pub use bind::{BoundDml, RelationResolver, ResolvedRelation};
 pub use state::dialect_state;
 pub use statement::*;

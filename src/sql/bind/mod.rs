@@ -5,18 +5,24 @@
 //! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions.
 //! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
 
+mod assign;
+mod dml;
 mod names;
 mod postgres;
 mod provider;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ParamValues, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, TableSource};
 use sqlparser::ast;
 
+pub use dml::{DoUpdate, over_rows};
 use provider::Provider;
 pub(super) use provider::name_of;
 
@@ -179,14 +185,16 @@ pub struct BoundDml {
     pub table_id: RelationId,
     pub action: DmlAction,
     pub bound: Bound,
-    /// RETURNING: expressions over the table's columns (the new row; for DELETE the old one).
+    /// RETURNING: a select list over the table's columns (the new row; for DELETE the old one), to be run over the changed
+    /// rows by [`over_rows`].
     pub returning: Option<LogicalPlan>,
 }
 
 pub enum DmlAction {
     /// The query yields full new rows in the table's column order, defaults filled in, types cast.
     Insert { on_conflict: OnConflict },
-    /// The query yields the old row's columns, then the new row's columns.
+    /// The query yields the old row's columns, then the new row's columns. With FROM the same old row may come more than
+    /// once; the first counts.
     Update,
     /// The query yields the old row's columns.
     Delete,
@@ -194,24 +202,14 @@ pub enum DmlAction {
 
 pub enum OnConflict {
     Error,
-    /// `columns`: the conflict target (must be the primary key), empty for any.
     DoNothing,
-    /// `DO UPDATE SET …`: `update` is a plan over a relation `excluded_and_old` whose columns are the old row's, then the
-    /// proposed row's; it yields the new row, and leaves out rows its WHERE refuses.
+    /// `DO UPDATE SET …`: expressions over the old row's columns, then the proposed row's.
     DoUpdate {
         assignments: DoUpdate,
     },
 }
 
-/// Physical form of DO UPDATE, to be evaluated by the session over (old columns ‖ excluded columns) batches.
-pub struct DoUpdate {
-    /// One for each table column.
-    pub new_row: Vec<Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
-    pub condition: Option<Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
-    /// old ‖ excluded.
-    pub input_schema: SchemaRef,
-}
-
+/// Binds INSERT, UPDATE or DELETE; `table` looks up what is written to.
 pub fn bind_dml(
     state: &SessionState,
     resolver: &dyn RelationResolver,
@@ -219,8 +217,7 @@ pub fn bind_dml(
     table: &dyn Fn(&Name) -> Result<DmlTarget>,
     hints: &[Option<PgType>],
 ) -> Result<BoundDml> {
-    let _ = (state, resolver, dml, table, hints);
-    unimplemented!()
+    dml::bind(state, resolver, dml, table, hints)
 }
 
 /// What binding a DML statement needs to know of its table. The lookup fails with 42P01, or 42809 for a view or source.

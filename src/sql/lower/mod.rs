@@ -10,6 +10,9 @@ mod aggregate;
 mod join;
 mod refuse;
 
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::sync::Arc;
 

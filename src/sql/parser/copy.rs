@@ -95,7 +95,7 @@ fn old_options(reader: &mut Reader<'_>, given: &mut Given) -> Sofar<()> {
             return Ok(());
         }
         reader.any_word()?;
-        let mut value = |reader: &mut Reader<'_>| {
+        let value = |reader: &mut Reader<'_>| {
             reader.words(&["AS"]);
             reader.literal()
         };

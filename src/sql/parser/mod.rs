@@ -17,6 +17,9 @@ mod reader;
 mod refused;
 mod session;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use sqlparser::ast;

@@ -188,7 +188,7 @@ fn transaction_modes(reader: &mut Reader<'_>) -> Sofar<(Option<&'static str>, Op
         } else if !reader.words(&["NOT", "DEFERRABLE"]) && !reader.words(&["DEFERRABLE"]) {
             return Ok((level, read_only));
         }
-        reader.parser.consume_token(&Token::Comma);
+        let _ = reader.parser.consume_token(&Token::Comma);
     }
 }
 

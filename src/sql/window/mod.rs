@@ -62,7 +62,7 @@ impl WindowNode {
         for name in [WINDOW_START, WINDOW_END] {
             fields.push((None, Arc::new(Field::new(name, data_type.clone(), true))));
         }
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
+        let schema = Arc::new(DFSchema::new_with_metadata(fields, DFSchema::metadata(input.schema()).clone())?);
         Ok(WindowNode { input, time, window, schema })
     }
 

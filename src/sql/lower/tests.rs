@@ -1,0 +1,96 @@
+//! Stream plans as EXPLAIN prints them, and every refusal.
+
+use crate::error::{Error, Result};
+use crate::plan::explain;
+use crate::sql::testing::{Relations, bind, state};
+
+fn plan(text: &str) -> Result<String> {
+    let plan = super::lower(&state(), &Relations, &bind(text)?)?;
+    Ok(explain::lines(&plan).join("\n"))
+}
+
+fn refused(text: &str) -> Error {
+    let Err(error) = plan(text) else { panic!("{text} was accepted") };
+    error
+}
+
+/// Prints what was planned where it is not as expected: all cases in one go.
+fn check(cases: &[(&str, &str)]) {
+    let mut wrong = vec![];
+    for (text, expected) in cases {
+        let found = plan(text).unwrap_or_else(|e| format!("{} {e}", e.code.0));
+        let expected: Vec<&str> = expected.trim().lines().map(str::trim_end).collect();
+        let trimmed: Vec<&str> = found.lines().map(str::trim_end).collect();
+        if expected != trimmed {
+            wrong.push(format!("{text}\n{found}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn plans() {
+    check(&[
+        ("SELECT a, b FROM t WHERE c > 5", ""),
+        ("SELECT count(*) FROM t", ""),
+        (
+            "SELECT b, count(*) AS n, sum(c + 1), avg(a), min(c) FILTER (WHERE a > 1), count(DISTINCT a) FROM t GROUP BY b",
+            "",
+        ),
+        ("SELECT t.b, u.d FROM t JOIN u ON t.a = u.a AND t.c > u.d", ""),
+        ("SELECT t.b FROM t, u WHERE t.a + 1 = u.a", ""),
+        ("SELECT DISTINCT item FROM bid", ""),
+        ("SELECT a FROM t UNION ALL SELECT price FROM bid", ""),
+        (
+            "SELECT window_start, item, count(*) AS n FROM TUMBLE(bid, ts, INTERVAL '1 minute') GROUP BY window_start, item",
+            "",
+        ),
+        ("SELECT * FROM HOP(bid, ts, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE price > 3", ""),
+        ("SELECT m FROM w2 ORDER BY m", ""),
+        ("SELECT 1 AS one", ""),
+        ("VALUES (1, 'a'), (2, NULL)", ""),
+        ("SELECT b, b || '!' AS loud FROM (SELECT b FROM t WHERE a = 1) x", ""),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_maintained_is_named() {
+    for (text, message) in [
+        ("SELECT t.a FROM t LEFT JOIN u ON t.a = u.a", "an outer join in a maintained view is not supported"),
+        ("SELECT 1 AS x FROM t FULL JOIN u ON t.a = u.a", "a full join in a maintained view is not supported"),
+        ("SELECT t.a FROM t, u", "a join without an equality condition is not supported"),
+        ("SELECT t.a FROM t JOIN u ON t.a < u.a", "a join without an equality condition is not supported"),
+        ("SELECT a FROM t ORDER BY a LIMIT 3", "LIMIT in a maintained view is not supported"),
+        ("SELECT a FROM t WHERE a IN (SELECT a FROM u)", "IN (SELECT …) in a maintained view is not supported"),
+        ("SELECT (SELECT max(a) FROM u) AS m FROM t", "a scalar subquery in a maintained view is not supported"),
+        (
+            "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)",
+            "EXISTS (SELECT …) in a maintained view is not supported",
+        ),
+        (
+            "SELECT row_number() OVER (ORDER BY a) AS n FROM t",
+            "window function row_number() OVER (…) in a maintained view is not supported",
+        ),
+        ("SELECT array_agg(a) AS x FROM t", "aggregate array_agg() in a maintained view is not supported"),
+        ("SELECT random() AS r FROM t", "function random() in a maintained view is not supported"),
+        ("SELECT a, now() AS n FROM t", "function now() in a maintained view is not supported"),
+        ("SELECT unnest(ARRAY[1, 2]) AS x FROM t", "unnest in a maintained view is not supported"),
+        (
+            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r",
+            "WITH RECURSIVE in a maintained view is not supported",
+        ),
+        ("SELECT a FROM t INTERSECT SELECT a FROM u", "a semi or anti join in a maintained view is not supported"),
+        ("SELECT DISTINCT ON (a) a, b FROM t", "DISTINCT ON in a maintained view is not supported"),
+        (
+            "SELECT a, count(*) AS n FROM t GROUP BY ROLLUP (a)",
+            "GROUPING SETS, ROLLUP and CUBE in a maintained view is not supported",
+        ),
+        ("SELECT * FROM pg_x", "a maintained view over the system relation \"pg_x\" is not supported"),
+    ] {
+        let error = refused(text);
+        assert_eq!((error.code.0, error.message.as_str()), ("0A000", message), "{text}");
+        assert!(error.hint.is_some(), "{text} has no hint");
+    }
+    assert_eq!(refused("SELECT a, a FROM t").code.0, "42701");
+    assert_eq!(refused("SELECT a FROM t WHERE a = $1").code.0, "42P02");
+}
