@@ -2,7 +2,8 @@
 //!
 //! 1. [`names`]: every select list gets the column names that Postgres would give it.
 //! 2. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
-//! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions.
+//! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
+//!    then types are settled (UNION, CASE), so that the result's are known before it runs.
 //! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
 
 mod assign;
@@ -20,6 +21,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ParamValues, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, TableSource};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use sqlparser::ast;
 
 pub use dml::{DoUpdate, over_rows};
@@ -112,7 +115,9 @@ pub(super) fn bind_ast(
     } else {
         (provider, plan)
     };
-    let plan = postgres::as_postgres(plan).map_err(|e| errors::explain(e, source))?;
+    let plan = postgres::as_postgres(plan)
+        .and_then(|plan| TypeCoercion::new().analyze(plan, state.config_options()))
+        .map_err(|e| errors::explain(e, source))?;
     let plan = match shape {
         Shape::Result => result_columns(plan).map_err(|e| errors::explain(e, source))?,
         Shape::Inner => plan,

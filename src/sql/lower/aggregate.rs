@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
@@ -66,7 +68,7 @@ impl Lowering<'_> {
                     .iter()
                     .map(|(expr, _)| {
                         let (_, field) = expr.to_field(input_schema)?;
-                        Ok(field.as_ref().clone().with_name(expr.schema_name().to_string()))
+                        Ok(field.as_ref().clone().with_name(readable(expr)))
                     })
                     .collect::<Result<Vec<Field>>>()?;
                 let exprs = arguments.exprs.into_iter().map(|(_, physical)| physical).collect();
@@ -79,7 +81,12 @@ impl Lowering<'_> {
             key: Some((0..keys.len()).collect()),
             time: None,
         };
-        let schema = aggregate.schema.inner().clone();
+        // Calls under their readable names.
+        let named = |(index, field): (usize, &Arc<Field>)| match index.checked_sub(keys.len()) {
+            Some(call) => field.as_ref().clone().with_name(&calls[call].name),
+            None => field.as_ref().clone(),
+        };
+        let schema = Arc::new(Schema::new(aggregate.schema.fields().iter().enumerate().map(named).collect::<Vec<_>>()));
         Ok(StreamPlan { node: StreamNode::Aggregate { input: Box::new(input), keys, calls }, schema, properties })
     }
 }
@@ -132,8 +139,28 @@ fn call(
         filter,
         distinct,
         data_type: field.data_type().clone(),
-        name: field.name().clone(),
+        name: call_name(function, column.is_none()),
     })
+}
+
+/// `count(DISTINCT a) FILTER (WHERE …)`.
+fn call_name(function: &AggregateFunction, of_rows: bool) -> String {
+    let params = &function.params;
+    let args: Vec<String> = if of_rows { vec!["*".into()] } else { params.args.iter().map(readable).collect() };
+    let distinct = if params.distinct { "DISTINCT " } else { "" };
+    let filter = params.filter.as_deref().map_or(String::new(), |expr| format!(" FILTER (WHERE {})", readable(expr)));
+    format!("{}({distinct}{}){filter}", function.func.name(), args.join(", "))
+}
+
+/// An expression as EXPLAIN shows it, its columns without their relation.
+fn readable(expr: &Expr) -> String {
+    let bare = expr.clone().transform_up(|expr| match expr {
+        Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))),
+        // Conversions that the planner put in say nothing.
+        Expr::Cast(cast) => Ok(Transformed::yes(*cast.expr)),
+        other => Ok(Transformed::no(other)),
+    });
+    bare.map_or_else(|_| expr.to_string(), |bare| bare.data.human_display().to_string())
 }
 
 fn is_number(data_type: &DataType) -> bool {

@@ -19,11 +19,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Values};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::window::WindowNode;
@@ -77,8 +79,7 @@ fn with_schema(plan: StreamPlan, schema: SchemaRef) -> Result<StreamPlan> {
         .zip(schema.fields())
         .enumerate()
         .map(|(index, (have, want))| {
-            let column: Arc<dyn PhysicalExpr> =
-                Arc::new(datafusion::physical_expr::expressions::Column::new(have.name(), index));
+            let column: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(have.name(), index));
             if have.data_type() == want.data_type() {
                 return Ok(column);
             }
@@ -89,23 +90,42 @@ fn with_schema(plan: StreamPlan, schema: SchemaRef) -> Result<StreamPlan> {
     Ok(project(plan, exprs, schema))
 }
 
-/// A projection; nothing where it would only repeat its input.
+/// A projection; nothing where it would only repeat its input, and one where two follow each other.
 fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> StreamPlan {
-    let sources: Vec<Option<usize>> = exprs.iter().map(|expr| column_index(expr)).collect();
+    let sources: Vec<Option<usize>> = exprs.iter().map(column_index).collect();
     let same = sources.len() == input.schema.fields().len()
         && sources.iter().enumerate().all(|(index, source)| *source == Some(index))
         && schema.fields().iter().zip(input.schema.fields()).all(|(a, b)| a.name() == b.name());
     if same {
         return StreamPlan { schema, ..input };
     }
+    let chosen: Option<Vec<usize>> = sources.iter().copied().collect();
+    if let (StreamNode::Project { input: below, exprs: inner }, Some(chosen)) = (&input.node, chosen) {
+        let exprs = chosen.iter().map(|&column| inner[column].clone()).collect();
+        return project(below.as_ref().clone(), exprs, schema);
+    }
+    let exprs = exprs.into_iter().map(|expr| renamed(expr, &input.schema)).collect();
     let properties = input.properties.project(&sources);
     StreamPlan { node: StreamNode::Project { input: Box::new(input), exprs }, schema, properties }
+}
+
+/// The expression with its columns called as the input calls them; they are found by index either way.
+fn renamed(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Arc<dyn PhysicalExpr> {
+    let original = expr.clone();
+    let renamed = expr.transform_up(|inner| match column_index(&inner) {
+        Some(index) => {
+            let column = PhysicalColumn::new(input.field(index).name(), index);
+            Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
+        }
+        None => Ok(Transformed::no(inner)),
+    });
+    renamed.map_or(original, |renamed| renamed.data)
 }
 
 /// Which column of the input the expression copies.
 fn column_index(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     let any: &dyn Any = expr.as_ref();
-    any.downcast_ref::<datafusion::physical_expr::expressions::Column>().map(|column| column.index())
+    any.downcast_ref::<PhysicalColumn>().map(|column| column.index())
 }
 
 struct Lowering<'a> {
@@ -263,6 +283,7 @@ impl Lowering<'_> {
 
 fn filtered(input: StreamPlan, predicate: Arc<dyn PhysicalExpr>) -> StreamPlan {
     let (schema, properties) = (input.schema.clone(), input.properties.clone());
+    let predicate = renamed(predicate, &schema);
     StreamPlan { node: StreamNode::Filter { input: Box::new(input), predicate }, schema, properties }
 }
 

@@ -56,10 +56,8 @@ fn if_not_exists(reader: &mut Reader<'_>) -> bool {
     reader.words(&["IF", "NOT", "EXISTS"])
 }
 
-/// A query to the end of its clause, with its text.
-fn query_with_text(reader: &mut Reader<'_>) -> Sofar<(Query, String)> {
-    reader.with_text(|reader| reader.query())
-}
+/// What may follow the query of a materialized view or table.
+const DATA_CLAUSES: &[&[&str]] = &[&["WITH", "NO", "DATA"], &["WITH", "DATA"]];
 
 fn create_table(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["TABLE"])?;
@@ -93,7 +91,7 @@ fn create_table(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         if !list.columns.is_empty() {
             return Err(Error::unsupported("CREATE TABLE AS with column types", "cast in the query").into());
         }
-        let parsed = reader.query()?;
+        let (parsed, _) = reader.query_until(DATA_CLAUSES)?;
         query = Some(if aliases.is_empty() { parsed } else { renamed(reader, parsed, &aliases)? });
         if reader.words(&["WITH", "NO", "DATA"]) {
             return Err(Error::unsupported("WITH NO DATA", "add LIMIT 0 to the query").into());
@@ -176,7 +174,8 @@ fn create_view(reader: &mut Reader<'_>, or_replace: bool) -> Sofar<StatementKind
         return Err(Error::unsupported("CREATE VIEW … WITH", "a view has no options; leave it out").into());
     }
     reader.expect_words(&["AS"])?;
-    let (query, query_text) = query_with_text(reader)?;
+    let (query, query_text) =
+        reader.query_until(&[&["WITH", "CHECK"], &["WITH", "LOCAL", "CHECK"], &["WITH", "CASCADED", "CHECK"]])?;
     if reader.peek_word() == "WITH" {
         return Err(Error::unsupported("WITH CHECK OPTION", "views take no writes; leave it out").into());
     }
@@ -190,7 +189,7 @@ fn create_materialized_view(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     let columns = reader.ident_list()?;
     let options = if reader.words(&["WITH"]) { reader.options()? } else { BTreeMap::new() };
     reader.expect_words(&["AS"])?;
-    let (query, query_text) = query_with_text(reader)?;
+    let (query, query_text) = reader.query_until(DATA_CLAUSES)?;
     if reader.words(&["WITH", "NO", "DATA"]) {
         return Err(Error::unsupported("WITH NO DATA", "a materialized view is always filled; leave it out").into());
     }
@@ -216,7 +215,7 @@ fn create_sink(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         (super::parse_query(&query_text)?, query_text)
     } else {
         reader.expect_words(&["AS"])?;
-        query_with_text(reader)?
+        reader.query_until(&[&["WITH", "("]])?
     };
     if !reader.words(&["WITH"]) {
         return Err(reader.unexpected());

@@ -200,6 +200,43 @@ impl<'a> Reader<'a> {
         self.wrap(ast)
     }
 
+    /// A query that a clause of ours follows: it ends before the last of `ends` outside parentheses. (The grammar would
+    /// take `WITH (` after a table for hints.) Gives its text too.
+    pub fn query_until(&mut self, ends: &[&[&str]]) -> Sofar<(Query, String)> {
+        let from = self.parser.index().min(self.tokens.len());
+        let (mut depth, mut words) = (0usize, vec![]);
+        for (index, token) in self.tokens.iter().enumerate().skip(from) {
+            match token.token {
+                Token::Whitespace(_) | Token::EOF => continue,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                words.push((index, upper(&token.token)));
+            }
+            if token.token == Token::LParen {
+                depth += 1;
+            }
+        }
+        let begins = |at: &usize, end: &&[&str]| {
+            words.len() >= at + end.len() && end.iter().zip(&words[*at..]).all(|(end, (_, word))| end == word)
+        };
+        let end = (0..words.len()).rev().find(|at| ends.iter().any(|end| begins(at, end)));
+        let end = end.map_or(self.tokens.len(), |at| words[at].0);
+        let mut inner = Reader::new(self.source, &self.tokens[from..end]);
+        let query = inner.query().and_then(|query| inner.end().map(|()| query));
+        let query = match query {
+            // The end of the query is not the end of the input.
+            Err(Fault::Grammar(ParserError::ParserError(message))) if message.ends_with("found: EOF") => {
+                return Err(Fault::Ours(syntax_error(self.source, self.tokens.get(end))));
+            }
+            query => query?,
+        };
+        let text = inner.text_since(0);
+        while self.parser.index() < end && self.parser.next_token().token != Token::EOF {}
+        Ok((query, text))
+    }
+
     /// A query with the spellings that the planner takes.
     pub fn wrap(&self, ast: Box<ast::Query>) -> Sofar<Query> {
         let mut statement = ast::Statement::Query(ast);

@@ -34,7 +34,7 @@ fn syntax_errors_speak_postgres() {
     assert_eq!(syntax("SELEC 1"), ("syntax error at or near \"SELEC\"".into(), Some(1)));
     assert_eq!(syntax("SELECT 1 +"), ("syntax error at end of input".into(), Some(11)));
     assert_eq!(syntax("SELECT é FROM t WHERE )"), ("syntax error at or near \")\"".into(), Some(23)));
-    assert_eq!(syntax("SELECT 1;\nSELECT FROM FROM x"), ("syntax error at or near \"FROM\"".into(), Some(23)));
+    assert_eq!(syntax("SELECT 1;\nSELECT a b c FROM x"), ("syntax error at or near \"c\"".into(), Some(22)));
     assert_eq!(syntax("SELECT 'abc"), ("unterminated quoted string at or near \"'abc\"".into(), Some(8)));
     assert_eq!(syntax("CREATE TABLE t (a int,)").0, "syntax error at or near \")\"");
     assert_eq!(syntax("DROP TABLE a b").0, "syntax error at or near \"b\"");

@@ -8,7 +8,7 @@ use datafusion::arrow::array::{Array, AsArray, ListArray, TimestampMicrosecondAr
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimestampMicrosecondType};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result as PlanResult, ScalarValue};
+use datafusion::common::{Column, Result as PlanResult, ScalarValue, UnnestOptions};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
@@ -53,7 +53,10 @@ fn unnested(node: &WindowNode) -> PlanResult<LogicalPlan> {
     exprs.push(starts.call(vec![Expr::Column(node.time.clone())]).alias(WINDOW_START));
     let unnested = LogicalPlanBuilder::from(node.input.clone())
         .project(exprs)?
-        .unnest_column(Column::new_unqualified(WINDOW_START))?
+        .unnest_columns_with_options(
+            vec![Column::new_unqualified(WINDOW_START)],
+            UnnestOptions::new().with_preserve_nulls(false),
+        )?
         .build()?;
     let size = ScalarValue::new_interval_mdn(0, 0, node.window.size_us().saturating_mul(1000));
     let end = Expr::Column(Column::new_unqualified(WINDOW_START)) + lit(size);
