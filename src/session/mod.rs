@@ -26,6 +26,9 @@ mod shared;
 mod show;
 mod transaction;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
