@@ -348,7 +348,7 @@ pub(in crate::sql) fn fold_name(name: &ObjectName) -> Result<Name> {
         }
         [_, _, _] => Err(Error::new(
             SqlState::FEATURE_NOT_SUPPORTED,
-            format!("cross-database references are not implemented: \"{name}\""),
+            format!("cross-database references are not implemented: \"{}\"", parts.join(".")),
         )
         .with_hint(format!("the only database is {}", crate::catalog::DATABASE))),
         _ => {
