@@ -11,7 +11,8 @@ use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
 
 /// A builder that others add their functions and runtime to. Strings are `Utf8`, numbers with a point are `numeric`,
-/// time is in UTC unless the session says otherwise.
+/// time is in UTC unless the session says otherwise. Call `mark_start_execution` on a clone of the built state for each
+/// statement, before binding: `now()` is that instant.
 pub fn dialect_state() -> SessionStateBuilder {
     let mut config = SessionConfig::new().with_information_schema(false);
     let options = config.options_mut();

@@ -115,7 +115,9 @@ pub(super) fn run(plan: &LogicalPlan) -> Result<Vec<String>> {
         .enable_all()
         .build()
         .map_err(|e| Error::internal(e.to_string()))?;
-    let state = state();
+    let mut state = state();
+    // now() is that of the statement.
+    state.mark_start_execution();
     let batches = runtime.block_on(async {
         let physical = state.create_physical_plan(plan).await?;
         collect(physical, state.task_ctx()).await

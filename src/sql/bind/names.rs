@@ -28,8 +28,28 @@ impl VisitorMut for Namer {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        order_by_position(query);
         name_body(&mut query.body);
         ControlFlow::Continue(())
+    }
+}
+
+/// `SELECT a + 1 … ORDER BY a + 1` sorts by that column, which is about to get a name of its own: say which by number.
+fn order_by_position(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let Some(ast::OrderBy { kind: ast::OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
+    let expr = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+        _ => None,
+    };
+    let Some(listed) = select.projection.iter().map(expr).collect::<Option<Vec<Expr>>>() else { return };
+    for sort in sorts {
+        if plain_column(&sort.expr).is_some() || matches!(sort.expr, Expr::Value(_)) {
+            continue;
+        }
+        if let Some(position) = listed.iter().position(|expr| *expr == sort.expr) {
+            sort.expr = Expr::value(ast::Value::Number((position + 1).to_string(), false));
+        }
     }
 }
 

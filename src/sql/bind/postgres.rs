@@ -4,9 +4,12 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, Values};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, Values, binary_expr,
+};
 
 use crate::sql::convert;
 use crate::types::PgType;
@@ -80,9 +83,37 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 }
                 Ok(Transformed::yes(convert::explicit(*cast.expr, target)))
             }
+            Expr::BinaryExpr(binary) => date_arithmetic(binary, schema),
             other => Ok(Transformed::no(other)),
         }
     })
+}
+
+/// `date ± interval` is a timestamp, `date ± integer` a date, `date - date` an integer.
+fn date_arithmetic(binary: BinaryExpr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let BinaryExpr { left, op, right } = binary;
+    let kind = |expr: &Expr| expr.get_type(schema).unwrap_or(DataType::Null);
+    let cast = |expr: Expr, to: DataType| Expr::Cast(Cast::new(Box::new(expr), to));
+    let plain = |left: Box<Expr>, right: Box<Expr>| Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
+    if !matches!(op, Operator::Plus | Operator::Minus) {
+        return Ok(plain(left, right));
+    }
+    let timestamp = PgType::Timestamp.arrow();
+    let days = |expr: Expr| cast(expr, DataType::Int32);
+    let minus = op == Operator::Minus;
+    let expr = match (kind(&left), kind(&right)) {
+        (DataType::Date32, DataType::Interval(_)) => binary_expr(cast(*left, timestamp), op, *right),
+        (DataType::Interval(_), DataType::Date32) if !minus => binary_expr(*left, op, cast(*right, timestamp)),
+        (DataType::Date32, DataType::Int16 | DataType::Int32 | DataType::Int64) => {
+            cast(binary_expr(days(*left), op, days(*right)), DataType::Date32)
+        }
+        (DataType::Int16 | DataType::Int32 | DataType::Int64, DataType::Date32) if !minus => {
+            cast(binary_expr(days(*left), op, days(*right)), DataType::Date32)
+        }
+        (DataType::Date32, DataType::Date32) if minus => binary_expr(days(*left), op, days(*right)),
+        _ => return Ok(plain(left, right)),
+    };
+    Ok(Transformed::yes(expr))
 }
 
 /// True if the expression holds a subquery.

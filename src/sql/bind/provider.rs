@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, Result as PlanResult, TableReference};
+use datafusion::common::{Column, DFSchema, Result as PlanResult, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, TableType, WindowUDF,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
 
@@ -52,12 +55,7 @@ impl<'a> Provider<'a> {
     }
 
     /// An expression over the columns of `schema`.
-    pub fn expression(
-        &self,
-        expr: ast::Expr,
-        schema: &datafusion::common::DFSchema,
-        hints: &[Option<PgType>],
-    ) -> PlanResult<Expr> {
+    pub fn expression(&self, expr: ast::Expr, schema: &DFSchema, hints: &[Option<PgType>]) -> PlanResult<Expr> {
         let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
         SqlToRel::new(self).sql_to_expr(expr, schema, &mut context)
@@ -182,9 +180,16 @@ impl ContextProvider for Provider<'_> {
         let folded = name.to_ascii_lowercase();
         match self.state.table_functions().get(&folded) {
             Some(function) => {
-                #[allow(deprecated)]
-                let provider = function.create_table_provider(&args)?;
-                Ok(provider_as_source(provider))
+                let context = SimplifyContext::builder()
+                    .with_config_options(Arc::clone(self.state.config_options()))
+                    .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+                    .build();
+                let simplifier = ExprSimplifier::new(context);
+                let schema = DFSchema::empty();
+                let constant = |arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg));
+                let args = args.into_iter().map(constant).collect::<PlanResult<Vec<_>>>()?;
+                let args = TableFunctionArgs::new(&args, self.state);
+                Ok(provider_as_source(function.create_table_provider_with_args(args)?))
             }
             None => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {folded} does not exist"))
                 .with_hint("it would have to return rows to stand in FROM")

@@ -276,3 +276,46 @@ fn returning_runs_over_the_changed_rows() -> Result<()> {
     assert_eq!(run(&plan)?, ["4|four|44|88"]);
     Ok(())
 }
+
+#[test]
+fn queries_of_every_shape_run() {
+    let mut wrong = vec![];
+    for (text, expected) in [
+        ("SELECT DISTINCT a + 1 FROM t WHERE a < 5 ORDER BY a + 1", "2,3"),
+        ("SELECT count(*) FROM t GROUP BY b HAVING count(*) > 0 ORDER BY count(*) DESC, b LIMIT 2 OFFSET 0", "1,1"),
+        ("SELECT lower(b) FROM t GROUP BY lower(b) ORDER BY lower(b)", "big,one,"),
+        ("WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r", "1,2,3"),
+        ("SELECT * FROM generate_series(1, 3)", "1,2,3"),
+        ("SELECT (ARRAY[1, 2, 3])[2]", "2"),
+        ("SELECT lag(a, 1) OVER (ORDER BY a), ntile(2) OVER (ORDER BY a) FROM t", "|1,1|1,2|2"),
+        ("SELECT now() - interval '1 day' < now()", "true"),
+        ("SELECT a FROM t WHERE a IN (SELECT a FROM t WHERE c = 10)", "1"),
+        ("SELECT t.a, (SELECT count(*) FROM t t2 WHERE t2.a = t.a) FROM t WHERE t.a = 1", "1|1"),
+        ("SELECT string_agg(b, ',' ORDER BY b) FROM t", "big,one"),
+        ("SELECT extract(year FROM ts), date_trunc('hour', ts) FROM bid WHERE price = 7", "2020|2020-01-01T00:00:00"),
+        ("SELECT substring(b FROM 1 FOR 2), position('n' IN b) FROM t WHERE a = 1", "on|2"),
+        ("SELECT round(1.234, 2), 7 / 2, 7 % 2, -7", "1.23|3|1|-7"),
+        ("SELECT a FROM t UNION SELECT 5 ORDER BY a LIMIT 2", "1,2"),
+        ("SELECT *, a FROM t WHERE a = 1", "1|one|10|1"),
+        ("SELECT count(*), count(*) FROM t", "3|3"),
+        ("SELECT x.n FROM (SELECT count(*) AS n, count(*) FROM t) x", "3"),
+        ("SELECT l.a FROM t l LEFT JOIN u ON l.a = u.a WHERE l.a = 1", "1"),
+        ("SELECT CASE WHEN a = 1 THEN 1.5 ELSE 2 END FROM t WHERE a < 3 ORDER BY 1", "1.5,2.0"),
+        ("SELECT price FROM bid WHERE ts > '2019-12-31' AND ts < TIMESTAMP '2020-01-02'", "7"),
+        ("SELECT avg(a), sum(c), min(b), max(b) FROM t WHERE a < 3", "1.5|30|one|one"),
+        ("TABLE w2 FETCH FIRST ROW ONLY", "2"),
+        ("SELECT unnest(ARRAY[1, 2]) AS x", "1,2"),
+        ("SELECT a FROM t WHERE b LIKE 'o%' AND b ~ '^o' AND a BETWEEN 1 AND 2", "1"),
+        (
+            "SELECT DATE '2020-01-31' + INTERVAL '1 day', DATE '2020-01-31' + 1, DATE '2020-01-31' - DATE '2020-01-01'",
+            "2020-02-01T00:00:00|2020-02-01|30",
+        ),
+    ] {
+        match rows(text) {
+            Ok(found) if found.join(",") == expected => {}
+            Ok(found) => wrong.push(format!("{text}\n  {found:?}")),
+            Err(error) => wrong.push(format!("{text}\n  {} {error}", error.code.0)),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -31,25 +31,87 @@ fn check(cases: &[(&str, &str)]) {
 #[test]
 fn plans() {
     check(&[
-        ("SELECT a, b FROM t WHERE c > 5", ""),
-        ("SELECT count(*) FROM t", ""),
+        (
+            "SELECT a, b FROM t WHERE c > 5",
+            r#"stream_project [a, b] {key: (a)}
+  → stream_filter [c@2 > 5] {key: (a)}
+    → stream_scan t [a, b, c] {key: (a)}"#,
+        ),
+        (
+            "SELECT count(*) FROM t",
+            r#"stream_project [count(*)@0 as count] {key: ()}
+  → stream_hash_aggregate [by ] [count(*)] {key: ()}
+    → stream_scan t [] {}"#,
+        ),
         (
             "SELECT b, count(*) AS n, sum(c + 1), avg(a), min(c) FILTER (WHERE a > 1), count(DISTINCT a) FROM t GROUP BY b",
-            "",
+            r#"stream_project [b, count(*)@1 as n, sum(int_add(c, Int64(1)))@2 as sum, avg(a)@3 as avg, min(c) FILTER (WHERE a > 1)@4 as min, count(DISTINCT a)@5 as count] {key: (b)}
+  → stream_hash_aggregate [by b] [count(*), sum(int_add(c, Int64(1))), avg(a), min(c) FILTER (WHERE a > 1), count(DISTINCT a)] {key: (b)}
+    → stream_project [b, int_add(c@2, 1) as int_add(c, Int64(1)), CAST(a@0 AS Float64) as a, c, a@0 > 1 as a > 1, a] {key: (a)}
+      → stream_scan t [a, b, c] {key: (a)}"#,
         ),
-        ("SELECT t.b, u.d FROM t JOIN u ON t.a = u.a AND t.c > u.d", ""),
-        ("SELECT t.b FROM t, u WHERE t.a + 1 = u.a", ""),
-        ("SELECT DISTINCT item FROM bid", ""),
-        ("SELECT a FROM t UNION ALL SELECT price FROM bid", ""),
+        (
+            "SELECT t.b, u.d FROM t JOIN u ON t.a = u.a AND t.c > u.d",
+            r#"stream_project [b, d] {}
+  → stream_hash_join [a = a; CAST(c@2 AS Float64) > d@4] {}
+    → stream_scan t [a, b, c] {key: (a)}
+    → stream_scan u [a, d] {}"#,
+        ),
+        (
+            "SELECT t.b FROM t, u WHERE t.a + 1 = u.a",
+            r#"stream_project [b] {}
+  → stream_hash_join [left_key_0 = a] {}
+    → stream_project [a, b, int_add(a@0, 1) as left_key_0] {key: (a)}
+      → stream_scan t [a, b] {key: (a)}
+    → stream_scan u [a] {}"#,
+        ),
+        (
+            "SELECT DISTINCT item FROM bid",
+            r#"stream_distinct [item] {append-only; key: (item)}
+  → stream_scan bid [item] {append-only}"#,
+        ),
+        (
+            "SELECT a FROM t UNION ALL SELECT price FROM bid",
+            r#"stream_union {}
+  → stream_project [CAST(a@0 AS Int64) as a] {}
+    → stream_scan t [a] {key: (a)}
+  → stream_project [price@0 as a] {append-only}
+    → stream_scan bid [price] {append-only}"#,
+        ),
         (
             "SELECT window_start, item, count(*) AS n FROM TUMBLE(bid, ts, INTERVAL '1 minute') GROUP BY window_start, item",
-            "",
+            r#"stream_project [window_start, item, count(*)@2 as n] {key: (window_start, item)}
+  → stream_hash_aggregate [by window_start, item] [count(*)] {key: (window_start, item)}
+    → stream_project [item, window_start] {append-only}
+      → stream_tumble [ts, size 1 min] {append-only; time: ts − 4 s}
+        → stream_scan bid [ts, item] {append-only; time: ts − 4 s}"#,
         ),
-        ("SELECT * FROM HOP(bid, ts, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE price > 3", ""),
-        ("SELECT m FROM w2 ORDER BY m", ""),
-        ("SELECT 1 AS one", ""),
-        ("VALUES (1, 'a'), (2, NULL)", ""),
-        ("SELECT b, b || '!' AS loud FROM (SELECT b FROM t WHERE a = 1) x", ""),
+        (
+            "SELECT * FROM HOP(bid, ts, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE price > 3",
+            r#"stream_hop [ts, slide 1 min, size 5 min] {append-only; time: ts − 4 s}
+  → stream_filter [price@1 > 3] {append-only; time: ts − 4 s}
+    → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}"#,
+        ),
+        (
+            "SELECT m FROM w2 ORDER BY m",
+            r#"stream_project [int_add(n@0, 1) as m] {}
+  → stream_project [count(*)@1 as n] {}
+    → stream_hash_aggregate [by a] [count(*)] {key: (a)}
+      → stream_scan t [a] {key: (a)}"#,
+        ),
+        (
+            "SELECT 1 AS one",
+            r#"stream_project [1 as one] {append-only; key: ()}
+  → stream_values [1 rows] {append-only; key: ()}"#,
+        ),
+        ("VALUES (1, 'a'), (2, NULL)", r#"stream_values [2 rows] {append-only}"#),
+        (
+            "SELECT b, b || '!' AS loud FROM (SELECT b FROM t WHERE a = 1) x",
+            r#"stream_project [b, b@0 || ! as loud] {}
+  → stream_project [b] {}
+    → stream_filter [a@0 = 1] {key: (a)}
+      → stream_scan t [a, b] {key: (a)}"#,
+        ),
     ]);
 }
 

@@ -42,9 +42,9 @@ const OPERATOR_CHAIN_MAX: usize = 2000;
 /// where the grammar ends; 0A000 with a hint for what the grammar knows and we do not; 54001 if it nests too deeply.
 pub fn parse(text: &str) -> Result<Vec<Statement>> {
     let source = Text::new(text);
-    let mut tokens =
+    let tokens =
         Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|e| bad_token(&source, &e))?;
-    reader::unwrap_window_arguments(&mut tokens);
+    let tokens = reader::respell(tokens);
     let mut statements = vec![];
     for part in tokens.split(|t| t.token == Token::SemiColon) {
         if let Some(statement) = read_statement(&source, part)? {

@@ -233,7 +233,8 @@ impl<'a> Reader<'a> {
             query => query?,
         };
         let text = inner.text_since(0);
-        while self.parser.index() < end && self.parser.next_token().token != Token::EOF {}
+        let taken = self.tokens[from..end].iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).count();
+        (0..taken).for_each(|_| drop(self.parser.next_token()));
         Ok((query, text))
     }
 
@@ -347,7 +348,7 @@ pub(in crate::sql) fn fold_name(name: &ObjectName) -> Result<Name> {
         }
         [_, _, _] => Err(Error::new(
             SqlState::FEATURE_NOT_SUPPORTED,
-            format!("cross-database references are not implemented: \"{name}\""),
+            format!("cross-database references are not implemented: \"{}\"", parts.join(".")),
         )
         .with_hint(format!("the only database is {}", crate::catalog::DATABASE))),
         _ => {
@@ -368,26 +369,55 @@ pub(super) fn without_emit(tokens: &[TokenWithSpan]) -> (&[TokenWithSpan], Optio
     (&tokens[..end], Some(tokens[end].clone()))
 }
 
-/// Flink writes relations as `TABLE rel` inside window functions; the word is dropped: `TUMBLE(TABLE bid, …)`,
-/// `HOP(DATA => TABLE bid, …)`.
-pub(super) fn unwrap_window_arguments(tokens: &mut [TokenWithSpan]) {
+/// Respells what the grammar does not read rightly. Flink writes relations as `TABLE rel` inside window functions; there
+/// the word is dropped: `TUMBLE(TABLE bid, …)`, `HOP(DATA => TABLE bid, …)`. Where a query begins with it, `TABLE t` is
+/// `SELECT * FROM t`.
+pub(super) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const QUERY_BEGINS_AFTER: &[&str] = &[
+        "",
+        ";",
+        "(",
+        "AS",
+        "ALL",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "DISTINCT",
+        "EXPLAIN",
+        "ANALYZE",
+        "VERBOSE",
+        "FOR",
+    ];
     let mut before: [String; 2] = Default::default();
-    for index in 0..tokens.len() {
-        if matches!(tokens[index].token, Token::Whitespace(_)) {
+    let mut respelled = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        if matches!(token.token, Token::Whitespace(_)) {
+            respelled.push(token);
             continue;
         }
-        let word = upper(&tokens[index].token);
+        let word = upper(&token.token);
+        let span = token.span;
         let opens_window = before[1] == "(" && matches!(before[0].as_str(), "TUMBLE" | "HOP" | "CUMULATE" | "SESSION");
-        if word == "TABLE" && (opens_window || before[1] == "=>") {
-            tokens[index].token = Token::Whitespace(Whitespace::Space);
+        if word != "TABLE" {
+            respelled.push(token);
+        } else if opens_window || before[1] == "=>" {
+            respelled.push(TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span });
             continue;
+        } else if QUERY_BEGINS_AFTER.contains(&before[1].as_str())
+            && !rest.peek().is_some_and(|next| next.token == Token::LParen)
+        {
+            let tokens = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+            respelled.extend(tokens.map(|token| TokenWithSpan { token, span }));
+        } else {
+            respelled.push(token);
         }
         before = [std::mem::take(&mut before[1]), word];
     }
+    respelled
 }
 
-/// Spells parts of queries as the planner takes them: `TABLE t` as SELECT, FETCH FIRST as LIMIT; refuses what it would
-/// pass over.
+/// Spells parts of queries as the planner takes them: FETCH FIRST as LIMIT; refuses what it would pass over.
 #[derive(Default)]
 struct PlainQueries {
     refused: Option<Error>,
@@ -425,14 +455,6 @@ fn plain(query: &mut ast::Query) -> Result<()> {
 
 fn plain_body(body: &mut ast::SetExpr) -> Result<()> {
     match body {
-        ast::SetExpr::Table(table) => {
-            let quote = |part: &String| Ident::with_quote('"', part.to_ascii_lowercase());
-            let idents = table.schema_name.iter().chain(&table.table_name).map(quote).collect();
-            *body = ast::SetExpr::Select(Box::new(select_all(ObjectName(
-                Vec::<Ident>::into_iter(idents).map(ast::ObjectNamePart::Identifier).collect(),
-            ))?));
-            Ok(())
-        }
         ast::SetExpr::Select(select) if select.into.is_some() => {
             Err(Error::unsupported("SELECT INTO", "write CREATE TABLE … AS SELECT …"))
         }
@@ -448,11 +470,4 @@ fn plain_body(body: &mut ast::SetExpr) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// `SELECT * FROM name`.
-fn select_all(name: ObjectName) -> Result<ast::Select> {
-    let text = format!("SELECT * FROM {name}");
-    let parsed = Parser::new(&DIALECT).try_with_sql(&text).and_then(|mut parser| parser.parse_select());
-    parsed.map_err(|e| Error::internal(format!("cannot read back \"{text}\": {e}")))
 }
