@@ -119,7 +119,7 @@ impl FragmentGraph {
             return self.node(plan, worker_count, spec);
         }
         let fragment = self.fragment(plan, worker_count);
-        spec.inputs.push(FragmentInput::Exchange { fragment, partitioning: Partitioning::Hash(key.to_vec()) });
+        spec.inputs.push(FragmentInput::Exchange { fragment, partitioning: Partitioning { columns: key.to_vec() } });
         NodeInput::External(spec.inputs.len() - 1)
     }
 }

@@ -6,24 +6,22 @@ use crate::error::Result;
 use crate::state::arrangement::hash_rows;
 use crate::types::Delta;
 
-/// How rows are spread before a fragment.
+/// How rows are spread before a fragment: by the hash of these columns; without any, all to the first worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Partitioning {
-    /// By the hash of these columns. None: everything to worker 0.
-    Hash(Vec<usize>),
+pub struct Partitioning {
+    pub columns: Vec<usize>,
 }
 
 impl Partitioning {
     /// One delta for each worker; some may be empty.
     pub fn split(&self, delta: Delta, worker_count: usize) -> Result<Vec<Delta>> {
-        let Partitioning::Hash(columns) = self;
         let empty = delta.slice(0, 0);
-        if worker_count == 1 || columns.is_empty() {
+        if worker_count == 1 || self.columns.is_empty() {
             let mut parts = vec![empty; worker_count];
             parts[0] = delta;
             return Ok(parts);
         }
-        let key: Vec<_> = columns.iter().map(|&column| delta.column(column).clone()).collect();
+        let key: Vec<_> = self.columns.iter().map(|&column| delta.column(column).clone()).collect();
         let hashes = hash_rows(&key, delta.row_count())?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(hashes.len() / worker_count + 1); worker_count];
         for (row, hash) in hashes.iter().enumerate() {

@@ -27,9 +27,13 @@ impl Window {
     /// Start of the last window that has begun at `time_us`. It may end before (HOP with gaps). Saturates at the ends
     /// of time.
     pub fn last_start(&self, time_us: i64) -> i64 {
-        let since = i128::from(time_us) - i128::from(self.offset_us());
-        let into = since.rem_euclid(i128::from(self.slide_us()));
-        (i128::from(time_us) - into).max(i128::from(i64::MIN)) as i64
+        match time_us.checked_sub(self.offset_us()) {
+            Some(since_us) => time_us.saturating_sub(since_us.rem_euclid(self.slide_us())),
+            None => {
+                let since_us = i128::from(time_us) - i128::from(self.offset_us());
+                time_us.saturating_sub(since_us.rem_euclid(i128::from(self.slide_us())) as i64)
+            }
+        }
     }
 
     /// Starts of all windows that hold `time_us`, earliest first.

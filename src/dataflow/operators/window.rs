@@ -17,9 +17,7 @@ use crate::types::Delta;
 
 pub struct WindowOperator {
     time_column: usize,
-    slide_us: i64,
-    size_us: i64,
-    offset_us: i64,
+    window: Window,
     /// The input's columns, then `window_start` and `window_end`.
     schema: SchemaRef,
 }
@@ -27,46 +25,31 @@ pub struct WindowOperator {
 impl WindowOperator {
     /// The time column is a timestamp in microseconds.
     pub fn new(time_column: usize, window: Window, schema: SchemaRef) -> WindowOperator {
-        let (slide_us, size_us, offset_us) = match window {
-            Window::Tumble { size_us, offset_us } => (size_us, size_us, offset_us),
-            Window::Hop { slide_us, size_us, offset_us } => (slide_us, size_us, offset_us),
-        };
-        assert!(slide_us > 0 && size_us > 0, "windows have a positive size and slide");
-        WindowOperator { time_column, slide_us, size_us, offset_us, schema }
+        assert!(window.slide_us() > 0 && window.size_us() > 0, "windows have a positive size and slide");
+        WindowOperator { time_column, window, schema }
     }
 
     fn assign(&self, delta: &Delta) -> Result<Delta> {
         let times = cast(delta.column(self.time_column), &DataType::Int64)?;
         let times = times.as_primitive::<Int64Type>();
-        let per_row = self.size_us.div_euclid(self.slide_us) as usize + 1;
-        let copies = if self.size_us == self.slide_us { 1 } else { per_row };
-        let (mut rows, mut starts) =
-            (Vec::with_capacity(times.len() * copies), Vec::with_capacity(times.len() * copies));
-        for row in 0..times.len() {
-            if times.is_null(row) {
-                continue;
-            }
-            let time = times.value(row);
-            // The last window that begins at or before the row's time; none if that is before the calendar.
-            let Some(mut start) =
-                time.checked_sub(self.offset_us).and_then(|t| time.checked_sub(t.rem_euclid(self.slide_us)))
-            else {
-                continue;
-            };
-            while time.checked_sub(start).is_some_and(|age| age < self.size_us) {
-                rows.push(row as u32);
-                starts.push(start);
-                match start.checked_sub(self.slide_us) {
-                    Some(earlier) => start = earlier,
-                    None => break,
+        let is_tumbling = matches!(self.window, Window::Tumble { .. });
+        let (delta, starts) = if is_tumbling && times.null_count() == 0 {
+            let starts = times.values().iter().map(|&time| self.window.last_start(time)).collect();
+            (delta.clone(), starts)
+        } else {
+            let (mut rows, mut starts) = (vec![], vec![]);
+            for row in (0..times.len()).filter(|&row| times.is_valid(row)) {
+                for start in self.window.starts(times.value(row)) {
+                    rows.push(row as u32);
+                    starts.push(start);
                 }
             }
-        }
-        let whole = rows.len() == delta.row_count() && copies == 1;
-        let delta = if whole { delta.clone() } else { delta.take(&UInt32Array::from(rows))? };
-        let ends: Int64Array = starts.iter().map(|start| start.saturating_add(self.size_us)).collect::<Vec<_>>().into();
+            (delta.take(&UInt32Array::from(rows))?, starts)
+        };
+        let size_us = self.window.size_us();
+        let ends: Vec<i64> = starts.iter().map(|start| start.saturating_add(size_us)).collect();
         let window_type = self.schema.field(self.schema.fields().len() - 1).data_type();
-        let bounds: [ArrayRef; 2] = [Arc::new(Int64Array::from(starts)), Arc::new(ends)];
+        let bounds: [ArrayRef; 2] = [Arc::new(Int64Array::from(starts)), Arc::new(Int64Array::from(ends))];
         let mut columns = delta.batch().columns().to_vec();
         for bound in bounds {
             columns.push(cast(&bound, window_type)?);
