@@ -24,12 +24,15 @@ struct Item {
     quarters: Option<i64>,
 }
 
+/// From, to, note.
+type Link = (Option<i64>, Option<i64>, Option<&'static str>);
+
 /// A copy of the three tables.
 #[derive(Clone, Default)]
 pub struct Model {
     items: BTreeMap<i64, Item>,
     /// Rows with how often they are there.
-    links: BTreeMap<(Option<i64>, Option<i64>, Option<&'static str>), usize>,
+    links: BTreeMap<Link, usize>,
     labels: BTreeMap<i64, &'static str>,
 }
 

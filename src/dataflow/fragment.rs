@@ -124,9 +124,12 @@ impl FragmentGraph {
     }
 }
 
+/// `None` hands its input through.
+type Node = (Option<Box<dyn Operator>>, Vec<NodeInput>);
+
 /// One worker's share of a fragment: its operators and their state.
 pub struct Fragment {
-    nodes: Vec<(Option<Box<dyn Operator>>, Vec<NodeInput>)>,
+    nodes: Vec<Node>,
     is_first: bool,
 }
 

@@ -226,7 +226,7 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("a"), Some("")]));
         for column in [ints, texts] {
             let mut index = KeyIndex::new(vec![column.data_type().clone()])?;
-            let numbers = index.intern(&[column.clone()], 4)?;
+            let numbers = index.intern(std::slice::from_ref(&column), 4)?;
             assert_eq!(numbers, vec![0, 1, 0, 2]);
             let back = &index.columns(&[0, 1, 0, 2])?[0];
             assert_eq!(back.as_ref(), column.as_ref());

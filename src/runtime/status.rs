@@ -61,10 +61,13 @@ pub struct ViewError {
     pub count: i64,
 }
 
+/// Reason and row to how many such rows fail.
+type RowErrors = BTreeMap<(String, String), i64>;
+
 #[derive(Default)]
 pub struct Statuses {
     sources: BTreeMap<RelationId, (SourceStatus, VecDeque<SourceError>)>,
-    views: BTreeMap<RelationId, (ViewStatus, BTreeMap<(String, String), i64>)>,
+    views: BTreeMap<RelationId, (ViewStatus, RowErrors)>,
 }
 
 impl Statuses {

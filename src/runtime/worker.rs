@@ -109,14 +109,18 @@ pub fn start(worker_count: usize) -> Result<(Workers, Vec<WorkerLink>)> {
         let (commands, results) = ends.expect("each worker takes its own channels once");
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(worker, &commands, &results)));
         if let Err(panic) = outcome {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            let words = words.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             // The sequencer ends the process; if it is gone, the process is ending anyway.
-            let _ = results.send(Err(words.to_string()));
+            let _ = results.send(Err(last_words(panic.as_ref()).to_string()));
         }
     });
     let guards = guards.map_err(|e| Error::internal(format!("could not start workers: {e}")))?;
     Ok((Workers { _guards: guards }, links))
+}
+
+/// The message of a panic.
+pub fn last_words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Result<Vec<ViewOutput>, String>>) {

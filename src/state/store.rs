@@ -30,6 +30,9 @@ impl StoreBatch {
     }
 }
 
+/// Called with each key and value of a scan; an error ends the scan.
+pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+
 /// # Contract
 /// - [`Store::commit`] is atomic and durable (synced) when it returns; on an error nothing of it is visible.
 /// - [`Store::scan`] yields keys in byte order, each once, with the last committed value.
@@ -40,5 +43,5 @@ pub trait Store: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// All pairs whose key starts with `prefix`.
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
+    fn scan(&self, prefix: &[u8], each: &mut EachPair<'_>) -> Result<()>;
 }

@@ -9,6 +9,7 @@ mod tables;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -136,14 +137,19 @@ pub fn start(
     sequencer.publish_all();
     let thread = std::thread::Builder::new().name("sequencer".to_string());
     thread
-        .spawn(move || sequencer.run(workers))
+        .spawn(move || {
+            let run = AssertUnwindSafe(|| sequencer.run(workers));
+            if let Err(panic) = std::panic::catch_unwind(run) {
+                die("sequencer", worker::last_words(panic.as_ref()));
+            }
+        })
         .map_err(|e| Error::internal(format!("could not start the sequencer: {e}")))?;
     Ok(events)
 }
 
-/// A worker is gone: operators hold half an epoch, so the only way on is from the durable state.
-fn die(words: &str) -> ! {
-    tracing::error!("a worker panicked: {words}; ending the process, it recovers on the next start");
+/// A thread of the engine is gone: operators hold half an epoch, so the only way on is from the durable state.
+fn die(thread: &str, words: &str) -> ! {
+    tracing::error!("the {thread} panicked: {words}; ending the process, it recovers on the next start");
     std::process::exit(70)
 }
 
@@ -264,7 +270,7 @@ impl Sequencer {
     ) {
         let worker_count = self.links.len();
         let first_worker = epoch.0 as usize;
-        let measure = touched.iter().any(|id| self.views[id].step_count % MEASURE_EVERY == 0);
+        let measure = touched.iter().any(|id| self.views[id].step_count.is_multiple_of(MEASURE_EVERY));
         let mut steps: Vec<Step> = (0..worker_count)
             .map(|_| Step {
                 epoch,
@@ -292,15 +298,15 @@ impl Sequencer {
         }
         for (link, step) in self.links.iter().zip(steps) {
             if link.commands.send(Command::Step(step)).is_err() {
-                die("its channel is closed");
+                die("worker", "its channel is closed");
             }
         }
         let mut outputs = vec![];
         for link in &self.links {
             match link.results.recv() {
                 Ok(Ok(views)) => outputs.extend(views),
-                Ok(Err(words)) => die(&words),
-                Err(_) => die("its channel is closed"),
+                Ok(Err(words)) => die("worker", &words),
+                Err(_) => die("worker", "its channel is closed"),
             }
         }
         self.take_outputs(epoch, touched, outputs);
@@ -361,7 +367,7 @@ impl Sequencer {
     fn command_all(&self, command: impl Fn() -> Command) {
         for link in &self.links {
             if link.commands.send(command()).is_err() {
-                die("its channel is closed");
+                die("worker", "its channel is closed");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-use super::{Store, StoreBatch};
+use super::{EachPair, Store, StoreBatch};
 use crate::error::Result;
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl Store for MemoryStore {
         Ok(self.pairs.read().get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn scan(&self, prefix: &[u8], each: &mut EachPair<'_>) -> Result<()> {
         let pairs = self.pairs.read();
         for (key, value) in pairs.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)) {
             each(key, value)?;

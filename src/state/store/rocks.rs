@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
-use super::{Store, StoreBatch};
+use super::{EachPair, Store, StoreBatch};
 use crate::error::{Error, Result, SqlState};
 
 /// Written into every new directory; another number is refused, never converted in silence.
@@ -37,7 +37,7 @@ impl RocksStore {
                 format!("data directory {} is in use by another process", dir.display()),
             )
             .with_detail(e.to_string()),
-            _ => io_error(dir, &e.to_string()),
+            _ => io_error(dir, e.as_ref()),
         })?;
         Ok(RocksStore { db })
     }
@@ -104,7 +104,7 @@ impl Store for RocksStore {
         self.db.get(key).map_err(rocks_error)
     }
 
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn scan(&self, prefix: &[u8], each: &mut EachPair<'_>) -> Result<()> {
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         for pair in self.db.iterator_opt(IteratorMode::From(prefix, Direction::Forward), options) {
