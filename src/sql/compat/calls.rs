@@ -217,10 +217,10 @@ pub(super) fn rewrite_table_factor(factor: &mut TableFactor) {
                 name_column(alias, &function);
             }
         }
-        TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } if array_exprs.len() == 1 => {
-            if alias.columns.is_empty() {
-                alias.columns = vec![TableAliasColumnDef::from_name(alias.name.value.clone())];
-            }
+        TableFactor::UNNEST { alias: Some(alias), array_exprs, .. }
+            if array_exprs.len() == 1 && alias.columns.is_empty() =>
+        {
+            alias.columns = vec![TableAliasColumnDef::from_name(alias.name.value.clone())];
         }
         _ => {}
     }

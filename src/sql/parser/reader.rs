@@ -409,7 +409,7 @@ pub(super) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             respelled.push(TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span });
             continue;
         } else if QUERY_BEGINS_AFTER.contains(&before[1].as_str())
-            && !rest.peek().is_some_and(|next| next.token == Token::LParen)
+            && rest.peek().is_none_or(|next| next.token != Token::LParen)
         {
             let tokens = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
             respelled.extend(tokens.map(|token| TokenWithSpan { token, span }));
