@@ -86,6 +86,7 @@ fn psql_and_its_meta_commands() -> TestResult {
         ],
     )?;
     says(&psql(&server, "\\d dear")?, &["Materialized view \"public.dear\"", " price  | numeric(10,2)"])?;
+    says(&psql(&server, "SELECT 'fruit'::regclass, 'fruit'::regclass::oid > 0")?, &["fruit    | t"])?;
     says(&psql(&server, "\\d+ dear")?, &["View definition:", "FROM fruit"])?;
     says(&psql(&server, "\\l")?, &["List of databases", " dev ", "UTF8"])?;
     says(&psql(&server, "\\dn")?, &["List of schemas", "public"])?;

@@ -3,10 +3,12 @@
 //!
 //! What Arrow's cast does as Postgres would stays a plain cast, which the optimiser understands.
 
+mod nested;
 mod text;
 
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef};
@@ -17,6 +19,7 @@ use datafusion::logical_expr::{
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::PgType;
+use crate::types::text_input::zone_named;
 
 /// True if a plain cast would not do what Postgres does.
 pub(super) fn is_special(from: &PgType, from_arrow: &DataType, to: &PgType) -> bool {
@@ -46,9 +49,8 @@ pub(super) fn is_special(from: &PgType, from_arrow: &DataType, to: &PgType) -> b
         | PgType::Timestamptz
         | PgType::Interval
         | PgType::Bytea
-        | PgType::Oid
-        | PgType::Array(_)
-        | PgType::Record(_) => from_text,
+        | PgType::Oid => from_text,
+        PgType::Array(_) | PgType::Record(_) => from_text || nested::is_nested(from, to),
         _ => false,
     }
 }
@@ -68,6 +70,15 @@ pub(super) fn explicit(expr: Expr, target: PgType) -> Expr {
 /// The value of `expr` as a column of type `target` stores it: strings that are too long are an error (22001).
 pub(super) fn assignment(expr: Expr, target: PgType) -> Expr {
     ScalarUDF::new_from_impl(Convert::new(target, true)).call(vec![expr])
+}
+
+/// How a conversion treats values.
+#[derive(Clone, Copy)]
+struct Conversion {
+    /// Lengths are checked instead of cut to.
+    strict: bool,
+    /// The session's, for timestamps that name none.
+    zone: Tz,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -108,27 +119,48 @@ impl ScalarUDFImpl for Convert {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        let zone = match &args.config_options.execution.time_zone {
+            Some(name) => zone_named(name).unwrap_or(Tz::UTC),
+            None => Tz::UTC,
+        };
+        let how = Conversion { strict: self.strict, zone };
         match &args.args[0] {
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(convert(array, &self.target, self.strict)?)),
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(convert(array, &self.target, how)?)),
             ColumnarValue::Scalar(scalar) => {
-                let converted = convert(&scalar.to_array()?, &self.target, self.strict)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&converted, 0)?))
+                let converted = convert(&scalar.to_array()?, &self.target, how)?;
+                // A list or a record keeps the metadata of its parts only as it is.
+                Ok(ColumnarValue::Scalar(match converted.data_type() {
+                    DataType::List(_) => ScalarValue::List(Arc::new(converted.as_list::<i32>().clone())),
+                    DataType::Struct(_) => ScalarValue::Struct(Arc::new(converted.as_struct().clone())),
+                    _ => ScalarValue::try_from_array(&converted, 0)?,
+                }))
             }
         }
     }
 }
 
+/// The array as a column of the type stores it.
+#[cfg(test)]
+pub(super) fn stored(array: &ArrayRef, target: &PgType) -> Result<ArrayRef> {
+    convert(array, target, Conversion { strict: true, zone: Tz::UTC })
+}
+
 /// The array as the target type; the first value that does not fit is an error.
-pub(super) fn convert(array: &ArrayRef, target: &PgType, strict: bool) -> Result<ArrayRef> {
+fn convert(array: &ArrayRef, target: &PgType, how: Conversion) -> Result<ArrayRef> {
+    match (array.data_type(), target) {
+        (DataType::List(_), PgType::Array(item)) => return nested::from_list(array, item, how),
+        (DataType::Struct(_), PgType::Record(fields)) => return nested::from_record(array, fields, how),
+        _ => {}
+    }
     match array.data_type() {
-        DataType::Utf8 => text::from_text(array.as_string::<i32>(), target, strict),
+        DataType::Utf8 => text::from_text(array.as_string::<i32>(), target, how),
         DataType::LargeUtf8 | DataType::Utf8View => {
             let plain = plain_cast(array, &DataType::Utf8)?;
-            text::from_text(plain.as_string::<i32>(), target, strict)
+            text::from_text(plain.as_string::<i32>(), target, how)
         }
         _ if is_text(target) || matches!(target, PgType::Uuid | PgType::Json | PgType::Jsonb) => {
             let printed = plain_cast(array, &DataType::Utf8)?;
-            text::from_text(printed.as_string::<i32>(), target, strict)
+            text::from_text(printed.as_string::<i32>(), target, how)
         }
         _ => number(array, target),
     }

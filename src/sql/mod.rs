@@ -15,6 +15,7 @@ mod compat;
 mod convert;
 mod errors;
 pub mod lower;
+mod names;
 pub mod parser;
 mod state;
 mod statement;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::common::config::Dialect;
-use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
 use datafusion::prelude::SessionConfig;
 
-use super::checked::CheckedArithmetic;
+use super::checked::{CheckedArithmetic, sum};
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
 
@@ -22,9 +22,12 @@ pub fn dialect_state() -> SessionStateBuilder {
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.optimizer.expand_views_at_output = true;
     options.execution.time_zone = Some("UTC".to_string());
+    let mut aggregates = SessionStateDefaults::default_aggregate_functions();
+    aggregates.push(sum::checked_sum());
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_aggregate_functions(aggregates)
         .with_analyzer_rules(vec![
             Arc::new(datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction::new()),
             Arc::new(datafusion::optimizer::analyzer::type_coercion::TypeCoercion::new()),

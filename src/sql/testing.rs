@@ -52,7 +52,7 @@ impl Relations {
         };
         let columns = (0..schema.fields().len()).map(|column| {
             let strings: datafusion::arrow::array::StringArray = text.iter().map(|row| row[column]).collect();
-            super::convert::convert(&(Arc::new(strings) as _), &PgType::of(schema.field(column)), true)
+            super::convert::stored(&(Arc::new(strings) as _), &PgType::of(schema.field(column)))
         });
         Ok(vec![RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?])
     }

@@ -15,7 +15,8 @@ pub(super) struct PgTypePlanner;
 
 impl TypePlanner for PgTypePlanner {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> PlanResult<Option<FieldRef>> {
-        Ok(Some(pg_type(sql_type)?.field("", true)))
+        // A field without a name would keep what the source says of itself: `x::regclass::oid` would stay a regclass.
+        Ok(Some(pg_type(sql_type)?.field("cast", true)))
     }
 }
 

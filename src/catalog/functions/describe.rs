@@ -26,6 +26,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("pg_get_userbyid", &[Int], Returns::Name, get_userbyid),
     define("pg_get_serial_sequence", &[Text, Text], Returns::Text, get_serial_sequence),
     define("pg_get_functiondef", &[Int], Returns::Text, get_functiondef),
+    define("pg_get_function_sqlbody", &[Int], Returns::Text, |_| Ok(Value::Null)),
     define("pg_get_function_result", &[Int], Returns::Text, |call| function(call, |f| regtype_name(f.returns))),
     define("pg_get_function_arguments", &[Int], Returns::Text, |call| function(call, arguments)),
     define("pg_get_function_identity_arguments", &[Int], Returns::Text, |call| function(call, arguments)),

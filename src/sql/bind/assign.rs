@@ -1,6 +1,7 @@
 //! Assignment: what may be stored in a column without an explicit cast.
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -20,7 +21,7 @@ pub(super) fn assign(expr: Expr, schema: &DFSchema, column: &Column) -> PlanResu
     let is_null = arrow == DataType::Null || matches!(&expr, Expr::Literal(value, _) if value.is_null());
     if is_null {
         let null = ScalarValue::try_new_null(&target.arrow())?;
-        return Ok(Expr::Literal(null, None));
+        return Ok(Expr::Literal(null, metadata(target)));
     }
     if !is_assignable(&from, target) {
         let message = format!(
@@ -35,10 +36,21 @@ pub(super) fn assign(expr: Expr, schema: &DFSchema, column: &Column) -> PlanResu
     if convert::is_special(&from, &arrow, target) || (convert::is_text(target) && !convert::is_text(&from)) {
         return Ok(convert::assignment(expr, target.clone()));
     }
-    if arrow == target.arrow() {
+    // VALUES wants all rows of a column to have the same metadata.
+    let field = target.field("value", true);
+    if arrow == target.arrow() && expr.metadata(schema)? == FieldMetadata::from(field.metadata()) {
         return Ok(expr);
     }
-    Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), target.field("", true))))
+    if let (Expr::Literal(value, _), true) = (&expr, arrow == target.arrow()) {
+        return Ok(Expr::Literal(value.clone(), metadata(target)));
+    }
+    Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), field)))
+}
+
+/// What tells the type apart from others with the same Arrow type.
+fn metadata(target: &PgType) -> Option<FieldMetadata> {
+    let metadata = FieldMetadata::from(target.field("value", true).metadata());
+    (!metadata.is_empty()).then_some(metadata)
 }
 
 fn is_assignable(from: &PgType, to: &PgType) -> bool {

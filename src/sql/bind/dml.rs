@@ -78,6 +78,9 @@ fn plain_table(table: &ast::TableWithJoins) -> Result<(&ast::ObjectName, Option<
     }
 }
 
+/// New values by column, and the parameter types that they tell.
+type Assigned = (Vec<Option<ast::Expr>>, Vec<Option<PgType>>);
+
 impl Binding<'_> {
     /// By name; 42703 if the table has no such column.
     fn column_index(&self, name: &str) -> Result<usize> {
@@ -173,7 +176,7 @@ impl Binding<'_> {
     }
 
     /// SET's expressions by column, DEFAULT spelled out, and the parameter types that they tell.
-    fn assignments(&self, list: &[ast::Assignment]) -> Result<(Vec<Option<ast::Expr>>, Vec<Option<PgType>>)> {
+    fn assignments(&self, list: &[ast::Assignment]) -> Result<Assigned> {
         let mut assigned: Vec<Option<ast::Expr>> = vec![None; self.target.columns.len()];
         let mut hints = self.hints.to_vec();
         let mut set = |name: &ast::ObjectName, value: &ast::Expr| -> Result<()> {

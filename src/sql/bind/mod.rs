@@ -1,14 +1,14 @@
 //! Binding: a parsed query and the relations it names become a DataFusion logical plan.
 //!
-//! 1. [`names`]: every select list gets the column names that Postgres would give it.
-//! 2. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
-//! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
+//! Select lists have the column names that Postgres would give them already ([`super::names`]).
+//!
+//! 1. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
+//! 2. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
 //!    then types are settled (UNION, CASE), so that the result's are known before it runs.
-//! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
+//! 3. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
 
 mod assign;
 mod dml;
-mod names;
 mod postgres;
 mod provider;
 
@@ -30,7 +30,7 @@ use provider::Provider;
 pub(super) use provider::name_of;
 
 use super::text::Text;
-use super::{Dml, Name, Query, errors};
+use super::{Dml, Name, Query, errors, names};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
 
@@ -79,9 +79,7 @@ pub fn bind_query(
     query: &Query,
     hints: &[Option<PgType>],
 ) -> Result<Bound> {
-    let mut ast = query.ast.clone();
-    names::name_columns(&mut ast);
-    bind_ast(state, resolver, ast, &query.source, hints, Shape::Result)
+    bind_ast(state, resolver, query.ast.clone(), &query.source, hints, Shape::Result)
 }
 
 /// What becomes of the bound plan's columns.

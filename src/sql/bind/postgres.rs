@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 
 use crate::sql::convert;
 use crate::types::PgType;
+use crate::types::text_input::parse_text;
 
 /// Rewrites every expression of a freshly planned query.
 pub(super) fn as_postgres(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
@@ -80,6 +81,13 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 let unplanned = matches!(*cast.expr, Expr::Placeholder(_));
                 if !is_ours || unplanned || !convert::is_special(&from, source.data_type(), &target) {
                     return Ok(Transformed::no(Expr::Cast(cast)));
+                }
+                // Not a function of a constant: some functions take a literal only, such as the width of date_bin.
+                if let (PgType::Interval, Expr::Literal(ScalarValue::Utf8(Some(text)), metadata)) =
+                    (&target, cast.expr.as_ref())
+                {
+                    let interval = parse_text(text, &target, chrono_tz::UTC)?;
+                    return Ok(Transformed::yes(Expr::Literal(interval, metadata.clone())));
                 }
                 Ok(Transformed::yes(convert::explicit(*cast.expr, target)))
             }

@@ -131,9 +131,7 @@ impl<'a> Provider<'a> {
     }
 
     fn view_plan(&self, columns: &[String], query: &Query) -> PlanResult<LogicalPlan> {
-        let mut ast = query.ast.clone();
-        names::name_columns(&mut ast);
-        let plan = self.plan(ast, &[])?;
+        let plan = self.plan(query.ast.clone(), &[])?;
         let schema = plan.schema().clone();
         let named = schema.iter().enumerate().map(|(index, (qualifier, field))| {
             let name = columns.get(index).map_or_else(|| names::public(field.name()), String::as_str);

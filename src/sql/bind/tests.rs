@@ -80,6 +80,9 @@ fn integers_do_not_wrap_around() {
     is("SELECT -a - 2 FROM t", "integer out of range");
     is("SELECT a * a FROM t", "integer out of range");
     is("SELECT 9223372036854775807 + 1", "bigint out of range");
+    is("SELECT sum(9223372036854775807) FROM t", "bigint out of range");
+    is("SELECT a, sum(9223372036854775807) FROM t, generate_series(1, 2) GROUP BY a", "bigint out of range");
+    is("SELECT sum(9223372036854775807) OVER (ORDER BY a) FROM t", "bigint out of range");
     is("SELECT 32767::int2 + 1::int2", "smallint out of range");
     is("SELECT 3000000000::int", "integer out of range");
     assert_eq!(fails("SELECT 1 / 0").0, "22012");
@@ -95,6 +98,8 @@ fn casts_convert_as_postgres_does() -> Result<()> {
         ("SELECT '{\"bb\":1, \"a\":[1,2]}'::jsonb", "{\"a\": [1, 2], \"bb\": 1}"),
         ("SELECT '{1,NULL,3}'::int[], 'yes'::bool", "[1, , 3]|true"),
         ("SELECT a + c FROM t WHERE a = 1", "11"),
+        ("SELECT ('{abc,de}'::varchar(2)[])[1], '1 day 02:03:04'::interval = INTERVAL '26:03:04'", "ab|false"),
+        ("SELECT sum(v) FROM (VALUES (9223372036854775807), (1), (-2)) t(v)", "9223372036854775806"),
     ] {
         assert_eq!(rows(text)?, [expected], "{text}");
     }

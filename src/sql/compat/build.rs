@@ -31,6 +31,11 @@ pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
+/// The type of row ids in the catalogs.
+pub(super) fn oid() -> DataType {
+    DataType::Custom(ObjectName::from(vec![Ident::new("oid")]), vec![])
+}
+
 pub(super) fn null() -> Expr {
     Expr::Value(Value::Null.into())
 }

@@ -179,7 +179,7 @@ fn empty_arrays(function: &mut Function) {
     let [array, empty] = arguments.as_slice() else { return };
     let item = match column_name(array).as_deref() {
         Some("fnames") => DataType::Text,
-        Some("ftypes") => DataType::IntUnsigned(None),
+        Some("ftypes") => super::build::oid(),
         _ => return,
     };
     if string_literal(empty) == Some("{}") {
@@ -217,10 +217,10 @@ pub(super) fn rewrite_table_factor(factor: &mut TableFactor) {
                 name_column(alias, &function);
             }
         }
-        TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } if array_exprs.len() == 1 => {
-            if alias.columns.is_empty() {
-                alias.columns = vec![TableAliasColumnDef::from_name(alias.name.value.clone())];
-            }
+        TableFactor::UNNEST { alias: Some(alias), array_exprs, .. }
+            if array_exprs.len() == 1 && alias.columns.is_empty() =>
+        {
+            alias.columns = vec![TableAliasColumnDef::from_name(alias.name.value.clone())];
         }
         _ => {}
     }
@@ -270,7 +270,7 @@ fn table_function(
         // There are no partitions.
         "pg_partition_ancestors" => {
             let ordinality = if with_ordinality { ", CAST(0 AS BIGINT) AS ordinality" } else { "" };
-            derived(&format!("SELECT CAST(0 AS INT UNSIGNED) AS relid{ordinality} WHERE false"), alias, function)
+            derived(&format!("SELECT CAST(0 AS oid) AS relid{ordinality} WHERE false"), alias, function)
         }
         "pg_get_keywords" => derived(
             "SELECT UNNEST(hw_keywords()) AS word, CAST('U' AS TEXT) AS catcode, true AS barelabel, \

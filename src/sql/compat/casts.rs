@@ -3,9 +3,10 @@
 
 use sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Interval,
 };
 
-use super::build::{call, cast, column_name, folded_parts, function_name, null, string_literal, take, text};
+use super::build::{call, cast, column_name, folded_parts, function_name, null, oid, string_literal, take, text};
 
 /// Casts inside the expression are rewritten already.
 pub(super) fn rewrite_expr(expr: &mut Expr) {
@@ -27,6 +28,11 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
                 **inner = Expr::Array(Array { elem: elements, named: true });
             }
         }
+        Expr::Interval(interval) => {
+            if let Some(words) = interval_words(interval) {
+                *expr = cast(text(words), DataType::Interval { fields: None, precision: None });
+            }
+        }
         Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
             print_reference(left);
             print_reference(right);
@@ -41,6 +47,21 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
             }
         }
         _ => {}
+    }
+}
+
+/// `INTERVAL '1 day 02:03'` and `INTERVAL '2' HOUR` as text that the input of intervals reads as Postgres does.
+fn interval_words(interval: &Interval) -> Option<String> {
+    let words = string_literal(&interval.value)?;
+    if interval.last_field.is_some()
+        || interval.leading_precision.is_some()
+        || interval.fractional_seconds_precision.is_some()
+    {
+        return None;
+    }
+    match &interval.leading_field {
+        None => Some(words.to_string()),
+        Some(unit) => words.trim().parse::<f64>().ok().map(|_| format!("{} {unit}", words.trim())),
     }
 }
 
@@ -110,7 +131,7 @@ fn normalize(data_type: &mut DataType) {
             let qualified = name.0.len() > 1;
             let Some(name) = folded_parts(name).as_deref().and_then(built_in) else { return };
             *data_type = match name.as_str() {
-                "oid" | "xid" | "cid" => DataType::IntUnsigned(None),
+                "oid" | "xid" | "cid" => oid(),
                 // A quoted "char" is one byte of text; an unquoted one is parsed as a type of its own.
                 "name" | "cstring" | "char" => DataType::Text,
                 "text" => DataType::Text,
@@ -130,7 +151,7 @@ fn normalize(data_type: &mut DataType) {
                 "timestamptz" if qualified => DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::Tz),
                 "timestamp" if qualified => DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::None),
                 "int2vector" => array_of(DataType::Int2(None)),
-                "oidvector" => array_of(DataType::IntUnsigned(None)),
+                "oidvector" => array_of(oid()),
                 _ => return,
             };
         }

@@ -8,6 +8,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::datasource::MemTable;
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
 use sqlparser::dialect::PostgreSqlDialect;
@@ -17,6 +18,7 @@ use crate::catalog::functions::{self, AdvisoryLocks, FunctionContext};
 use crate::catalog::system::{self, SystemContext};
 use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SourceDefinition};
 use crate::error::{Error, Result};
+use crate::sql::types::PgTypePlanner;
 use crate::types::{PgType, Position, RelationId};
 
 const SETTINGS: &[(&str, &str)] = &[
@@ -145,7 +147,8 @@ impl Client {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
             .with_target_partitions(1)
             .with_default_catalog_and_schema("dev", "public");
-        let context = SessionContext::new_with_config(config);
+        let state = SessionStateBuilder::new().with_config(config).with_default_features();
+        let context = SessionContext::new_with_state(state.with_type_planner(Arc::new(PgTypePlanner)).build());
         let functions: Arc<dyn FunctionContext> =
             Arc::new(TestContext { catalog: catalog.clone(), locks: AdvisoryLocks::default() });
         let state = context.state_ref();

@@ -136,7 +136,7 @@ impl VisitorMut for Known<'_> {
             && let Some((.., oid)) =
                 system::names().find(|(schema, name, _)| *schema == "pg_catalog" && *name == relation)
         {
-            *expr = cast(Expr::Value(Value::Number(oid.to_string(), false).into()), DataType::IntUnsigned(None));
+            *expr = cast(Expr::Value(Value::Number(oid.to_string(), false).into()), super::build::oid());
         }
         drop_untaken(expr, self.scope);
         ControlFlow::Continue(())
@@ -177,7 +177,6 @@ fn never(condition: &Expr, scope: &Scope) -> bool {
 
 /// NULL of the type that a branch would have had, as far as its text tells.
 fn typed_null(result: &Expr) -> Expr {
-    let unsigned = || DataType::IntUnsigned(None);
     let array_of = |item| DataType::Array(sqlparser::ast::ArrayElemTypeDef::SquareBracket(Box::new(item), None));
     let is_oid = |expr: &Expr| column_name(expr).is_some_and(|name| name == "oid" || name.ends_with("typid"));
     let item = match result {
@@ -190,9 +189,9 @@ fn typed_null(result: &Expr) -> Expr {
                 FunctionArguments::List(list) => super::build::plain_arguments(&list.args).and_then(|mut a| a.pop()),
                 _ => None,
             };
-            array_of(if argument.as_ref().is_some_and(is_oid) { unsigned() } else { DataType::Text })
+            array_of(if argument.as_ref().is_some_and(is_oid) { super::build::oid() } else { DataType::Text })
         }
-        Some(expr) if is_oid(expr) => unsigned(),
+        Some(expr) if is_oid(expr) => super::build::oid(),
         _ => DataType::Text,
     };
     cast(null(), data_type)

@@ -9,7 +9,8 @@
 //! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
-//! | [`names`] | output columns named as Postgres names them, and unique |
+//!
+//! Select lists are named first ([`super::names`]), by what the client wrote.
 //!
 //! The functions whose names begin with `hw_` are those of [`crate::catalog::functions`].
 
@@ -20,7 +21,6 @@ mod casts;
 mod clients_test;
 mod correlate;
 mod knowledge;
-mod names;
 mod subqueries;
 
 use std::ops::ControlFlow;
@@ -29,32 +29,41 @@ use sqlparser::ast::{
     Expr, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
 };
 
-pub use names::client_name;
-
+use super::names;
 use crate::catalog::DATABASE;
 
 /// Rewrites one statement in place.
 pub fn rewrite(statement: &mut Statement) {
-    let _: ControlFlow<()> = statement.visit(&mut Rewriter);
+    let _: ControlFlow<()> = statement.visit(&mut Rewriter::default());
     if let Statement::Query(query) = statement {
         print_references(&mut query.body);
     }
 }
 
-/// Rewrites a query that stands by itself, as [`rewrite`] does.
-pub fn rewrite_query(query: &mut Query) {
-    let _: ControlFlow<()> = query.visit(&mut Rewriter);
-    print_references(&mut query.body);
+/// Remembers, for everything that is being visited, whether it is a call of a window function: the subqueries among
+/// its arguments are relations, not values.
+#[derive(Default)]
+struct Rewriter {
+    in_window: Vec<bool>,
 }
-
-struct Rewriter;
 
 impl VisitorMut for Rewriter {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        names::order_by_position(query);
+        self.in_window.push(false);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.in_window.pop();
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let scope = knowledge::Scope::of(select);
-        names::name_items(select);
+        names::name_select(select);
         knowledge::simplify(select, &scope);
         subqueries::count_existing(select);
         ControlFlow::Continue(())
@@ -63,17 +72,34 @@ impl VisitorMut for Rewriter {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         knowledge::drop_empty_subquery(expr);
         subqueries::rewrite_array_before(expr);
+        self.in_window.push(match expr {
+            Expr::Function(function) => is_window_function(&function.name),
+            Expr::Nested(_) => self.in_window.last().is_some_and(|inside| *inside),
+            _ => false,
+        });
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         calls::rewrite_expr(expr);
         casts::rewrite_expr(expr);
-        subqueries::rewrite_expr(expr);
+        self.in_window.pop();
+        if !self.in_window.last().is_some_and(|inside| *inside) {
+            subqueries::rewrite_expr(expr);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.in_window.push(match factor {
+            TableFactor::Table { name, args: Some(_), .. } => is_window_function(name),
+            _ => false,
+        });
         ControlFlow::Continue(())
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.in_window.pop();
         calls::rewrite_table_factor(factor);
         ControlFlow::Continue(())
     }
@@ -86,6 +112,10 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn is_window_function(name: &ObjectName) -> bool {
+    build::function_name(name).is_some_and(|name| matches!(name.as_str(), "tumble" | "hop" | "cumulate" | "session"))
 }
 
 /// A `reg…` value in the answer itself is read by people: it goes out as the name it stands for.
@@ -128,7 +158,7 @@ mod tests {
                 "SELECT a FROM t WHERE a ~ 'x'",
             ),
             ("SELECT pg_catalog.version()", "SELECT version() AS version"),
-            ("SELECT 'users'::regclass::oid", "SELECT hw_regclass('users')::INT UNSIGNED AS oid"),
+            ("SELECT 'users'::regclass::oid", "SELECT hw_regclass('users')::oid AS oid"),
             ("SELECT c.oid::pg_catalog.regclass FROM c", "SELECT hw_regclass_text(c.oid) AS oid FROM c"),
             ("SELECT a FROM t WHERE b::text = '1'", "SELECT a FROM t WHERE b::TEXT = '1'"),
             ("SELECT a FROM t WHERE a = ANY('{1,2}')", "SELECT a FROM t WHERE a IN ('1', '2')"),
@@ -151,8 +181,13 @@ mod tests {
             ),
             (
                 "SELECT window_start FROM TUMBLE(bids, ts, INTERVAL '1 minute') w",
-                "SELECT window_start FROM TUMBLE(bids, ts, INTERVAL '1 minute') w",
+                "SELECT window_start FROM TUMBLE(bids, ts, CAST('1 minute' AS INTERVAL)) w",
             ),
+            (
+                "SELECT window_start FROM TUMBLE((SELECT ts FROM bids), ts, INTERVAL '1 minute') w",
+                "SELECT window_start FROM TUMBLE((SELECT ts FROM bids), ts, CAST('1 minute' AS INTERVAL)) w",
+            ),
+            ("SELECT INTERVAL '2' HOUR AS i", "SELECT CAST('2 HOUR' AS INTERVAL) AS i"),
             ("SELECT a FROM dev.public.t", "SELECT a FROM public.t"),
             ("SELECT a FROM other.public.t", "SELECT a FROM other.public.t"),
             ("SELECT x FROM generate_series(1, 3) x", "SELECT x FROM generate_series(1, 3) x (x)"),
@@ -166,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn client_names_lose_their_mark() {
-        assert_eq!(client_name("?column?\u{1}2"), "?column?");
-        assert_eq!(client_name("plain"), "plain");
+    fn client_names_lose_their_suffix() {
+        assert_eq!(names::public("?column?\u{1}2"), "?column?");
+        assert_eq!(names::public("plain"), "plain");
     }
 }

@@ -118,10 +118,9 @@ impl Given {
         let format = self.format.unwrap_or(CopyFormat::Text);
         let csv = format == CopyFormat::Csv;
         let bad = |message: String| Err(Error::new(SqlState::SYNTAX_ERROR, message));
-        if format == CopyFormat::Binary {
-            if self.delimiter.is_some() || self.null.is_some() || self.header {
-                return bad("cannot specify DELIMITER, NULL or HEADER in BINARY mode".into());
-            }
+        let spelled = self.delimiter.is_some() || self.null.is_some() || self.header;
+        if format == CopyFormat::Binary && spelled {
+            return bad("cannot specify DELIMITER, NULL or HEADER in BINARY mode".into());
         }
         if !csv && (self.quote.is_some() || self.escape.is_some()) {
             return bad("COPY quote and escape available only in CSV mode".into());

@@ -243,6 +243,10 @@ impl<'a> Reader<'a> {
         let mut statement = ast::Statement::Query(ast);
         let mut plain = PlainQueries::default();
         let _ = statement.visit(&mut plain);
+        if let Some(ident) = plain.reserved {
+            let at = self.tokens.iter().find(|token| token.span.start == ident.span.start);
+            return Err(syntax_error(self.source, at).into());
+        }
         if let Some(error) = plain.refused {
             return Err(error.into());
         }
@@ -405,7 +409,7 @@ pub(super) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             respelled.push(TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span });
             continue;
         } else if QUERY_BEGINS_AFTER.contains(&before[1].as_str())
-            && !rest.peek().is_some_and(|next| next.token == Token::LParen)
+            && rest.peek().is_none_or(|next| next.token != Token::LParen)
         {
             let tokens = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
             respelled.extend(tokens.map(|token| TokenWithSpan { token, span }));
@@ -421,6 +425,8 @@ pub(super) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 #[derive(Default)]
 struct PlainQueries {
     refused: Option<Error>,
+    /// A reserved word where a relation's name should be.
+    reserved: Option<Ident>,
 }
 
 impl VisitorMut for PlainQueries {
@@ -433,6 +439,92 @@ impl VisitorMut for PlainQueries {
         }
         std::ops::ControlFlow::Continue(())
     }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> std::ops::ControlFlow<()> {
+        let first = relation.0.first().and_then(|part| part.as_ident());
+        match first.filter(|ident| is_reserved(ident)) {
+            Some(ident) => {
+                self.reserved = Some(ident.clone());
+                std::ops::ControlFlow::Break(())
+            }
+            None => std::ops::ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Postgres' reserved words, which the grammar takes for a relation's name: `SELECT FROM WHERE`. Those that are values
+/// (`current_date`) are left out.
+fn is_reserved(ident: &Ident) -> bool {
+    const RESERVED: &[&str] = &[
+        "ALL",
+        "ANALYSE",
+        "ANALYZE",
+        "AND",
+        "ANY",
+        "ARRAY",
+        "AS",
+        "ASC",
+        "ASYMMETRIC",
+        "BOTH",
+        "CASE",
+        "CAST",
+        "CHECK",
+        "COLLATE",
+        "COLUMN",
+        "CONSTRAINT",
+        "CREATE",
+        "DEFAULT",
+        "DEFERRABLE",
+        "DESC",
+        "DISTINCT",
+        "DO",
+        "ELSE",
+        "END",
+        "EXCEPT",
+        "FALSE",
+        "FETCH",
+        "FOR",
+        "FOREIGN",
+        "FROM",
+        "GRANT",
+        "GROUP",
+        "HAVING",
+        "IN",
+        "INITIALLY",
+        "INTERSECT",
+        "INTO",
+        "LATERAL",
+        "LEADING",
+        "LIMIT",
+        "NOT",
+        "NULL",
+        "OFFSET",
+        "ON",
+        "ONLY",
+        "OR",
+        "ORDER",
+        "PLACING",
+        "PRIMARY",
+        "REFERENCES",
+        "RETURNING",
+        "SELECT",
+        "SOME",
+        "SYMMETRIC",
+        "TABLE",
+        "THEN",
+        "TO",
+        "TRAILING",
+        "TRUE",
+        "UNION",
+        "UNIQUE",
+        "USING",
+        "VARIADIC",
+        "WHEN",
+        "WHERE",
+        "WINDOW",
+        "WITH",
+    ];
+    ident.quote_style.is_none() && RESERVED.iter().any(|word| ident.value.eq_ignore_ascii_case(word))
 }
 
 fn plain(query: &mut ast::Query) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::plan::Window;
 use crate::sql::parser::fold;
 use crate::types::PgType;
+use crate::types::text_input::parse_text;
 
 #[derive(Debug)]
 pub(in crate::sql) struct WindowPlanner;
@@ -231,8 +232,7 @@ fn span_us(expr: ast::Expr, context: &mut dyn RelationPlannerContext) -> PlanRes
         && PgType::of(&cast.field) == PgType::Interval
         && let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = cast.expr.as_ref()
     {
-        let interval = datafusion::arrow::compute::kernels::cast_utils::parse_interval_month_day_nano(text)?;
-        planned = Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), None);
+        planned = Expr::Literal(parse_text(text, &PgType::Interval, chrono_tz::UTC)?, None);
     }
     let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) = planned else {
         return Err(bad("write INTERVAL '1 minute'").into());

@@ -6,7 +6,7 @@ use datafusion::common::{Column as PlanColumn, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, Ident};
 
-use super::super::{Bound, BoundDml, DmlAction, OnConflict, Shape, assign, names, parameter_types, postgres};
+use super::super::{Bound, BoundDml, DmlAction, OnConflict, Shape, assign, parameter_types, postgres};
 use super::{Binding, hint_parameter, is_default, literal_outputs};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::parser::fold;
@@ -140,8 +140,7 @@ impl Binding<'_> {
     }
 
     fn insert_query(&self, query: &ast::Query, given: &[usize], short_is_fine: bool) -> Result<Bound> {
-        let mut ast = Box::new(query.clone());
-        names::name_columns(&mut ast);
+        let ast = Box::new(query.clone());
         let mut hints = self.hints.to_vec();
         if let ast::SetExpr::Select(select) = ast.body.as_ref() {
             for (item, &index) in select.projection.iter().zip(given) {

@@ -13,6 +13,7 @@ use sqlparser::ast::{Ident, SelectItem};
 use super::super::{RelationProperties, RelationResolver, ResolvedRelation, Shape};
 use super::Binding;
 use crate::error::Result;
+use crate::sql::names;
 use crate::types::PgType;
 
 impl Binding<'_> {
@@ -30,8 +31,8 @@ impl Binding<'_> {
         let mut query = crate::sql::parser::parse_query(&format!("SELECT 1 FROM {qualifier}"))?.ast;
         if let sqlparser::ast::SetExpr::Select(select) = query.body.as_mut() {
             select.projection = items.to_vec();
+            names::name_select(select);
         }
-        super::super::names::name_columns(&mut query);
         let bound = super::super::bind_ast(self.state, &resolver, query, self.source, hints, Shape::Result)?;
         Ok((bound.plan, bound.parameters))
     }

@@ -1,13 +1,15 @@
 //! Column names as Postgres gives them: `SELECT count(*), a + 1, x::date` is called `count`, `?column?`, `x`.
 //!
 //! The planner wants the columns of a select list to differ in name, where Postgres does not mind; a repeated name gets
-//! an invisible suffix, taken off again at the top of the plan ([`public`]).
+//! an invisible suffix, taken off again at the top of the plan ([`public`]). Names are given once, to what the client
+//! wrote, before anything is respelled: a respelled expression would be called otherwise.
 
-use std::ops::ControlFlow;
+use std::collections::HashSet;
 
-use sqlparser::ast::{self, Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut};
+use sqlparser::ast::{self, Expr, Ident, Query, Select, SelectItem, SetExpr};
 
-use crate::sql::parser::fold;
+use super::parser::fold;
+use crate::types::PgType;
 
 /// Begins the suffix of a repeated name. No client can type it.
 const SUFFIX: char = '\u{1}';
@@ -17,25 +19,8 @@ pub(super) fn public(name: &str) -> &str {
     name.split(SUFFIX).next().unwrap_or(name)
 }
 
-/// Names every column of every select list in the query.
-pub(super) fn name_columns(query: &mut Query) {
-    let _ = query.visit(&mut Namer);
-}
-
-struct Namer;
-
-impl VisitorMut for Namer {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        order_by_position(query);
-        name_body(&mut query.body);
-        ControlFlow::Continue(())
-    }
-}
-
 /// `SELECT a + 1 … ORDER BY a + 1` sorts by that column, which is about to get a name of its own: say which by number.
-fn order_by_position(query: &mut Query) {
+pub(super) fn order_by_position(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     let Some(ast::OrderBy { kind: ast::OrderByKind::Expressions(sorts), .. }) = &mut query.order_by else { return };
     let expr = |item: &SelectItem| match item {
@@ -53,20 +38,10 @@ fn order_by_position(query: &mut Query) {
     }
 }
 
-fn name_body(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => name_select(select),
-        SetExpr::SetOperation { left, right, .. } => {
-            name_body(left);
-            name_body(right);
-        }
-        // A nested query is visited on its own.
-        _ => {}
-    }
-}
-
-fn name_select(select: &mut Select) {
+/// Names the columns of one select list.
+pub(super) fn name_select(select: &mut Select) {
     let mut taken: Vec<(String, Option<String>)> = vec![];
+    let mut given = HashSet::new();
     let has_wildcard = select
         .projection
         .iter()
@@ -82,12 +57,14 @@ fn name_select(select: &mut Select) {
             *other == name && (qualified.is_none() || other_qualified.is_none() || qualified == *other_qualified)
         }) || (has_wildcard && qualified.is_some());
         let is_bare = qualified.is_some();
-        let unique = if clashes { format!("{name}{SUFFIX}{}", taken.len()) } else { name.clone() };
+        let unique = if clashes { unused(&name, &given) } else { name.clone() };
+        given.insert(unique.clone());
         taken.push((name, qualified));
         if is_bare && !clashes {
             continue;
         }
-        let alias = Ident::with_quote('"', unique);
+        let plain = unique.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let alias = if plain { Ident::new(unique) } else { Ident::with_quote('"', unique) };
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 let expr = std::mem::replace(expr, Expr::value(ast::Value::Null));
@@ -97,6 +74,12 @@ fn name_select(select: &mut Select) {
             _ => {}
         }
     }
+}
+
+/// The name with the first suffix that no column has yet.
+fn unused(name: &str, given: &HashSet<String>) -> String {
+    let suffixed = (2..).map(|count: usize| format!("{name}{SUFFIX}{count}"));
+    suffixed.into_iter().find(|suffixed| !given.contains(suffixed)).unwrap_or_else(|| name.to_string())
 }
 
 /// The column's full spelling, if the expression is nothing but a column.
@@ -109,7 +92,7 @@ fn plain_column(expr: &Expr) -> Option<String> {
 }
 
 /// Postgres' `FigureColname`.
-pub(super) fn column_name(expr: &Expr) -> String {
+fn column_name(expr: &Expr) -> String {
     figure(expr).map_or_else(|| "?column?".to_string(), |(name, _)| name)
 }
 
@@ -178,24 +161,32 @@ fn subquery_name(body: &SetExpr) -> Option<(String, bool)> {
 
 /// As the catalog calls the type: `SELECT '1'::int` is a column `int4`.
 fn type_name(data_type: &ast::DataType) -> String {
-    use crate::types::PgType;
-    match crate::sql::types::pg_type(data_type) {
-        Err(_) => data_type.to_string().to_ascii_lowercase(),
-        Ok(pg_type) => match pg_type {
-            PgType::Bool => "bool".into(),
-            PgType::Int2 => "int2".into(),
-            PgType::Int4 => "int4".into(),
-            PgType::Int8 => "int8".into(),
-            PgType::Float4 => "float4".into(),
-            PgType::Float8 => "float8".into(),
-            PgType::Numeric(_) => "numeric".into(),
-            PgType::Varchar(_) => "varchar".into(),
-            PgType::Bpchar(_) => "bpchar".into(),
-            PgType::Time => "time".into(),
-            PgType::Timestamp => "timestamp".into(),
-            PgType::Timestamptz => "timestamptz".into(),
-            PgType::Array(item) => PgType::name(&item),
-            other => other.name(),
-        },
+    match (super::types::pg_type(data_type), data_type) {
+        // A type we do not have is called by its last word.
+        (Err(_), ast::DataType::Custom(name, _)) => {
+            name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default()
+        }
+        (Err(_), other) => other.to_string().to_ascii_lowercase(),
+        (Ok(pg_type), _) => catalog_name(&pg_type),
+    }
+}
+
+fn catalog_name(pg_type: &PgType) -> String {
+    match pg_type {
+        PgType::Bool => "bool".into(),
+        PgType::Int2 => "int2".into(),
+        PgType::Int4 => "int4".into(),
+        PgType::Int8 => "int8".into(),
+        PgType::Float4 => "float4".into(),
+        PgType::Float8 => "float8".into(),
+        PgType::Numeric(_) => "numeric".into(),
+        PgType::Varchar(_) => "varchar".into(),
+        PgType::Bpchar(_) => "bpchar".into(),
+        PgType::Char => "char".into(),
+        PgType::Time => "time".into(),
+        PgType::Timestamp => "timestamp".into(),
+        PgType::Timestamptz => "timestamptz".into(),
+        PgType::Array(item) => catalog_name(item),
+        other => other.name(),
     }
 }
