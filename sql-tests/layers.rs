@@ -129,6 +129,8 @@ struct File {
     lines: Vec<(usize, String)>,
     line_count: usize,
     opens_with_docs: bool,
+    /// Modules of their own that only tests compile: paths below src/, without `.rs`.
+    test_modules: Vec<String>,
 }
 
 fn files() -> TestResult<Vec<File>> {
@@ -142,6 +144,14 @@ fn files() -> TestResult<Vec<File>> {
             } else if path.extension().is_some_and(|e| e == "rs") {
                 files.push(read(&src, &path)?);
             }
+        }
+    }
+    // What `#[cfg(test)] mod name;` declares is compiled for tests alone, with all that is below it.
+    let only_tests: Vec<String> = files.iter().flat_map(|file| file.test_modules.iter().cloned()).collect();
+    for file in &mut files {
+        let module = file.path.trim_end_matches(".rs");
+        if only_tests.iter().any(|test| module == test || module.starts_with(&format!("{test}/"))) {
+            file.lines.clear();
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -164,7 +174,26 @@ fn read(src: &Path, path: &Path) -> TestResult<File> {
         }
     }
     let opens_with_docs = text.starts_with("//!");
-    Ok(File { path, room, lines, line_count: text.lines().count(), opens_with_docs })
+    let test_modules = test_modules(&path, &text);
+    Ok(File { path, room, lines, line_count: text.lines().count(), opens_with_docs, test_modules })
+}
+
+/// What `#[cfg(test)] mod name;` stands for in the file at `path`.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let own = path.trim_end_matches(".rs");
+    // `a/mod.rs` keeps its modules beside it, `a.rs` in the folder `a`; those of lib.rs and main.rs are at the top.
+    let folder = match own.rsplit_once('/') {
+        Some((folder, "mod")) => format!("{folder}/"),
+        None if matches!(own, "lib" | "main") => String::new(),
+        _ => format!("{own}/"),
+    };
+    let after = text.split("#[cfg(test)]\n").skip(1);
+    let name = |rest: &str| {
+        let line = rest.lines().next()?;
+        let name = line.trim_start().trim_start_matches("pub(crate) ").strip_prefix("mod ")?.strip_suffix(';')?;
+        Some(format!("{folder}{name}"))
+    };
+    after.filter_map(name).collect()
 }
 
 /// The line as code: what stands in a string or behind `//` names nothing.
@@ -230,6 +259,9 @@ fn the_reader_of_imports_sees_what_it_must() {
     assert_eq!(rooms_named("let x: crate::plan::Window = my_crate::plan();"), ["plan"]);
     assert!(rooms_named(&without_strings_and_comments("// crate::pg, \"crate::sql\"")).is_empty());
     assert!(rooms_named(&without_strings_and_comments("let s = \"crate::sql\";")).is_empty());
+    assert_eq!(test_modules("a/mod.rs", "#[cfg(test)]\nmod tests;\n"), ["a/tests"]);
+    assert_eq!(test_modules("a/b.rs", "mod c;\n\n#[cfg(test)]\nmod tests;\n"), ["a/b/tests"]);
+    assert!(test_modules("a/b.rs", "mod tests;\n#[cfg(test)]\nmod tests {\n").is_empty());
     assert!(has_word("use rocksdb::DB;", "rocksdb"));
     assert!(!has_word("let rocksdb_path = 1;", "rocksdb"));
 }

@@ -44,6 +44,7 @@ with psycopg.connect(url) as conn:
         else:
             raise AssertionError("a duplicate key was taken")
     assert cur.execute("SELECT count(*) FROM p WHERE id = 100").fetchone() == (1,)
+    conn.commit()
     try:
         cur.execute("SELECT * FROM nowhere")
     except psycopg.errors.UndefinedTable as error:
@@ -61,6 +62,21 @@ with psycopg.connect(url) as conn:
         second = conn.execute("SELECT %s::text", ("two",))
         assert first.fetchone() == (1,) and second.fetchone() == ("two",)
     conn.commit()
+    # What goes up to one Sync is one transaction.
+    conn.autocommit = True
+    try:
+        with conn.pipeline():
+            conn.execute("INSERT INTO p (id) VALUES (200)")
+            conn.execute("INSERT INTO p (id) VALUES (1)")
+    except psycopg.errors.UniqueViolation:
+        pass
+    else:
+        raise AssertionError("a duplicate key was taken")
+    with conn.pipeline():
+        conn.execute("INSERT INTO p (id) VALUES (201)")
+        conn.execute("INSERT INTO p (id) VALUES (202)")
+    assert cur.execute("SELECT id FROM p WHERE id >= 200 ORDER BY id").fetchall() == [(201,), (202,)]
+    conn.autocommit = False
     # COPY in and out.
     cur.execute("CREATE TABLE c (a int, b text)")
     with cur.copy("COPY c FROM STDIN") as copy:

@@ -16,15 +16,15 @@ use tokio::sync::watch;
 use crate::error::Result;
 use crate::session::{CopyIn, Notice, Outcome, Prepared, Session, Shared, TransactionStatus};
 use crate::sql::Statement;
-use crate::types::text_output::{RegNames, TextStyle};
-use crate::types::{PgType, RelationId};
+use crate::types::PgType;
+use crate::types::text_output::TextStyle;
 
 /// What a statement did; see [`Outcome`].
 pub(super) enum Answer<C> {
     Rows { schema: SchemaRef, stream: SendableRecordBatchStream, tag: &'static str, counted: bool },
     Done { tag: String },
     CopyIn { column_count: usize, binary: bool, copy: C },
-    CopyOut { column_count: usize, binary: bool, lines: BoxStream<'static, Result<Bytes>> },
+    CopyOut { column_count: usize, binary: bool, extra_line_count: u64, lines: BoxStream<'static, Result<Bytes>> },
     Empty,
 }
 
@@ -72,6 +72,9 @@ pub(super) trait Backend: Send + 'static {
     fn copy_done(&mut self, copy: Self::Copy) -> impl Future<Output = Result<String>> + Send;
     fn copy_fail(&mut self, copy: Self::Copy);
 
+    fn is_in_block(&self) -> bool;
+    fn begin_implicit(&mut self);
+    fn end_implicit(&mut self) -> impl Future<Output = Result<()>> + Send;
     fn transaction_status(&self) -> TransactionStatus;
     fn fail_transaction(&mut self);
     fn take_notices(&mut self) -> Vec<Notice>;
@@ -81,10 +84,8 @@ pub(super) trait Backend: Send + 'static {
     fn text_style(&self) -> TextStyle;
 }
 
-/// A session and the server that it belongs to, whose catalog names the objects of `regclass` values.
 pub(super) struct SessionBackend {
     session: Session,
-    reg_names: RegNames,
 }
 
 impl Host for Arc<Shared> {
@@ -95,36 +96,12 @@ impl Host for Arc<Shared> {
         if let Some(client) = client {
             session.set_client_address(client);
         }
-        Ok(SessionBackend { session, reg_names: reg_names(self.clone()) })
+        Ok(SessionBackend { session })
     }
 
     fn cancel(&self, pid: i32, secret: i32) {
         Shared::cancel(self, pid, secret);
     }
-}
-
-/// Names relations and schemas as Postgres prints `regclass` and `regnamespace`.
-fn reg_names(shared: Arc<Shared>) -> RegNames {
-    Arc::new(move |pg_type, oid| {
-        let catalog = shared.catalog();
-        match pg_type {
-            PgType::Regclass => {
-                let object = catalog.get(RelationId(oid))?;
-                let name = quoted(&object.name.name);
-                let is_visible = object.name.schema == crate::catalog::SCHEMA;
-                Some(if is_visible { name } else { format!("{}.{name}", quoted(&object.name.schema)) })
-            }
-            PgType::Regnamespace => catalog.schemas().find(|(_, id)| *id == oid).map(|(name, _)| quoted(name)),
-            _ => None,
-        }
-    })
-}
-
-/// An identifier as it must be written: in quotes unless it is plain lower case.
-pub(super) fn quoted(name: &str) -> String {
-    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if is_plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 impl Backend for SessionBackend {
@@ -157,7 +134,9 @@ impl Backend for SessionBackend {
             Outcome::Rows { schema, stream, tag, counted } => Answer::Rows { schema, stream, tag, counted },
             Outcome::Done { tag } => Answer::Done { tag },
             Outcome::CopyIn(copy) => Answer::CopyIn { column_count: copy.column_count, binary: copy.binary, copy },
-            Outcome::CopyOut { column_count, binary, lines } => Answer::CopyOut { column_count, binary, lines },
+            Outcome::CopyOut { column_count, binary, extra_line_count, lines } => {
+                Answer::CopyOut { column_count, binary, extra_line_count, lines }
+            }
             Outcome::Empty => Answer::Empty,
         })
     }
@@ -190,6 +169,18 @@ impl Backend for SessionBackend {
         self.session.copy_fail(copy);
     }
 
+    fn is_in_block(&self) -> bool {
+        self.session.is_in_block()
+    }
+
+    fn begin_implicit(&mut self) {
+        self.session.begin_implicit();
+    }
+
+    fn end_implicit(&mut self) -> impl Future<Output = Result<()>> + Send {
+        self.session.end_implicit()
+    }
+
     fn transaction_status(&self) -> TransactionStatus {
         self.session.transaction_status()
     }
@@ -215,6 +206,6 @@ impl Backend for SessionBackend {
     }
 
     fn text_style(&self) -> TextStyle {
-        TextStyle { time_zone: self.session.time_zone(), reg_names: Some(self.reg_names.clone()) }
+        self.session.text_style()
     }
 }

@@ -86,6 +86,18 @@ impl<R: AsyncRead + Unpin> Client<'_, R> {
             frame = self.reader.next() => frame,
         }
     }
+
+    /// The kind of the next frame, which stays where it is.
+    pub async fn next_kind(&mut self) -> Result<u8, Trouble> {
+        if let Some(kind) = self.reader.buffered_kind() {
+            return Ok(kind);
+        }
+        tokio::select! {
+            biased;
+            () = raised(&mut self.terminated) => Err(terminated()),
+            kind = self.reader.next_kind() => kind,
+        }
+    }
 }
 
 impl<'a, R, W, B> Connection<'a, R, W, B>
@@ -127,7 +139,11 @@ where
             self.send_notices();
             self.outbox.error("ERROR", &error);
             match kind {
-                b'Q' | b'F' => self.end_statement().await?,
+                b'Q' | b'F' | b'S' => {
+                    // It has failed: this rolls it back.
+                    self.client.watched(self.session.end_implicit()).await??;
+                    self.end_statement().await?;
+                }
                 _ => {
                     self.is_skipping = true;
                     // Drivers that send Flush instead of Sync wait for the error before they send Sync.
@@ -141,6 +157,7 @@ where
         match request {
             Request::Sync => {
                 self.is_skipping = false;
+                self.client.watched(self.session.end_implicit()).await??;
                 return self.end_statement().await;
             }
             Request::CopyData(_) | Request::CopyDone | Request::CopyFail(_) | Request::Terminate => return Ok(()),

@@ -25,7 +25,13 @@ where
     W: AsyncWrite + Unpin + Send,
     B: Backend,
 {
-    pub(super) async fn copy_in(&mut self, column_count: usize, binary: bool, copy: B::Copy) -> Result<(), Trouble> {
+    /// The command tag.
+    pub(super) async fn copy_in(
+        &mut self,
+        column_count: usize,
+        binary: bool,
+        copy: B::Copy,
+    ) -> Result<String, Trouble> {
         self.outbox.copy_in_response(column_count, format(binary));
         self.flush_watched().await?;
         let mut copy = copy;
@@ -39,10 +45,7 @@ where
                 }
             }
         }
-        let tag = self.client.watched(self.session.copy_done(copy)).await??;
-        self.send_notices();
-        self.outbox.command_complete(&tag);
-        Ok(())
+        Ok(self.client.watched(self.session.copy_done(copy)).await??)
     }
 
     /// One message; true when the client has sent all.
@@ -69,26 +72,24 @@ where
         }
     }
 
-    /// Each item of `lines` is one row, a header or a trailer, and one CopyData message. The binary format has one of each.
+    /// Each item of `lines` is one CopyData message; all but `extra_line_count` are rows.
     pub(super) async fn copy_out(
         &mut self,
         column_count: usize,
         binary: bool,
+        extra_line_count: u64,
         mut lines: BoxStream<'static, Result<Bytes>>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<String, Trouble> {
         self.outbox.copy_out_response(column_count, format(binary));
-        let mut row_count = 0u64;
+        let mut line_count = 0u64;
         while let Some(line) = self.client.watched(lines.next()).await? {
             self.outbox.copy_data(&line?);
-            row_count += 1;
+            line_count += 1;
             if self.outbox.is_full() {
                 self.flush_watched().await?;
             }
         }
-        let row_count = if binary { row_count.saturating_sub(2) } else { row_count };
         self.outbox.copy_done();
-        self.send_notices();
-        self.outbox.command_complete(&format!("COPY {row_count}"));
-        Ok(())
+        Ok(format!("COPY {}", line_count.saturating_sub(extra_line_count)))
     }
 }

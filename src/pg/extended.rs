@@ -17,6 +17,7 @@ use super::message::Bind;
 use super::outbox::ColumnHead;
 use super::portal::{Portal, PortalState, RowSource};
 use crate::error::{Error, Result, SqlState};
+use crate::session::TransactionStatus;
 use crate::types::PgType;
 
 /// Portals that one connection may hold open.
@@ -192,6 +193,8 @@ where
             }
             PortalState::Bound => {
                 let parameters = std::mem::take(&mut portal.parameters);
+                let before = self.session.transaction_status();
+                self.begin_pipeline().await?;
                 let answer = self.client.watched(self.session.execute(&prepared, parameters)).await??;
                 self.send_notices();
                 match answer {
@@ -204,9 +207,13 @@ where
                         Box::new(RowSource::new(stream, fields, portal.formats.clone(), style, tag, counted))
                     }
                     answer => {
-                        self.answer_without_rows(answer).await?;
-                        // COMMIT and ROLLBACK end the portals of their transaction.
-                        self.drop_dead_portals();
+                        let tag = self.answer_without_rows(answer).await?;
+                        self.complete(tag);
+                        // COMMIT and ROLLBACK end the portals of their transaction; other statements leave those that
+                        // were bound before the next Sync.
+                        if before != TransactionStatus::Idle {
+                            self.drop_dead_portals();
+                        }
                         portal.state = PortalState::Finished;
                         self.portals.insert(name.to_string(), portal);
                         return Ok(());
@@ -224,6 +231,15 @@ where
             PortalState::Suspended(rows)
         };
         self.portals.insert(name.to_string(), portal);
+        Ok(())
+    }
+
+    /// What runs up to Sync is one transaction. A statement right before Sync with none before it needs no block around
+    /// it, and that is the common case: so this waits for what comes next, which a client that wants an answer has sent.
+    async fn begin_pipeline(&mut self) -> Result<(), Trouble> {
+        if !self.session.is_in_block() && self.client.next_kind().await? != b'S' {
+            self.session.begin_implicit();
+        }
         Ok(())
     }
 

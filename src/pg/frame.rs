@@ -74,6 +74,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(Frame { kind, body: self.buffer.split_to(length - 4).freeze() }))
     }
 
+    /// The kind of the frame at the front, of which at least that has arrived.
+    pub fn buffered_kind(&self) -> Option<u8> {
+        self.buffer.first().copied()
+    }
+
+    /// Waits for the next frame's first byte, and takes nothing.
+    pub async fn next_kind(&mut self) -> Result<u8, Trouble> {
+        loop {
+            if let Some(kind) = self.buffered_kind() {
+                return Ok(kind);
+            }
+            self.fill(READ_BYTES).await?;
+        }
+    }
+
     /// Kind and length (its own four bytes included) of the frame at the front.
     fn header(&self) -> Result<Option<(u8, usize)>, Trouble> {
         let Some(&kind) = self.buffer.first() else { return Ok(None) };

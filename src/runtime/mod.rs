@@ -25,6 +25,7 @@ use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+pub use source::check as check_source;
 pub use status::{SourceError, SourceStatus, ViewError, ViewStatus};
 
 use crate::catalog::SourceDefinition;

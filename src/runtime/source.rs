@@ -160,17 +160,16 @@ pub enum SourceEvent {
 /// `queue_row_count_max` bounds the rows that are read ahead (a single larger batch is let through).
 pub fn spawn(task: SourceTask, wake: Arc<dyn Fn() + Send + Sync>, queue_row_count_max: usize) -> Result<SourceHandle> {
     let queue = Arc::new(Queue::new(queue_row_count_max));
-    let (id, its_queue) = (task.id, queue.clone());
+    let its_queue = queue.clone();
     let thread = std::thread::Builder::new()
         .name(format!("source-{}", task.id.0))
         .spawn(move || thread::run(task, &its_queue, wake.as_ref()))
         .map_err(|e| Error::internal(format!("could not start a source thread: {e}")))?;
-    Ok(SourceHandle { id, queue, thread: Some(thread) })
+    Ok(SourceHandle { queue, thread: Some(thread) })
 }
 
 /// The sequencer's end of a running task. Dropping it stops the thread, without waiting for it.
 pub struct SourceHandle {
-    pub id: RelationId,
     queue: Arc<Queue>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -182,11 +181,6 @@ impl SourceHandle {
     /// The next event, if there is one now.
     pub fn try_next(&self) -> Option<SourceEvent> {
         self.queue.pop()
-    }
-
-    /// Rows that wait in the queue.
-    pub fn queued_row_count(&self) -> usize {
-        self.queue.row_count()
     }
 
     /// Stops the thread and waits for it, a tenth of a second at most. What is queued is dropped.

@@ -61,6 +61,7 @@ impl Session {
             | StatementKind::CreateSchema { .. }
             | StatementKind::Drop { .. } => {
                 self.notice_ddl();
+                self.write_implicit().await?;
                 let tag = self.execute_ddl(statement, &mut limits).await?;
                 Ok(Outcome::Done { tag: tag.to_string() })
             }

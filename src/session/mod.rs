@@ -45,6 +45,8 @@ pub use shared::registry::CancelHandle;
 use crate::catalog::functions;
 use crate::catalog::{DATABASE, USER};
 use crate::error::{Error, Result, SqlState};
+use crate::types::PgType;
+use crate::types::text_output::{RegNames, TextStyle};
 use context::SessionContext;
 use cursor::Cursor;
 use settings::Settings;
@@ -62,6 +64,7 @@ pub struct Session {
     state: SessionState,
     state_version: u64,
     reported: Vec<(String, String)>,
+    reg_names: RegNames,
 }
 
 /// What a statement did.
@@ -72,8 +75,13 @@ pub enum Outcome {
     Done { tag: String },
     /// The client now sends rows: call [`Session::copy_in`] with each piece, then [`Session::copy_done`].
     CopyIn(Box<CopyIn>),
-    /// COPY … TO STDOUT: lines ready to send.
-    CopyOut { column_count: usize, binary: bool, lines: futures::stream::BoxStream<'static, Result<bytes::Bytes>> },
+    /// COPY … TO STDOUT: lines ready to send. `extra_line_count` of them are no rows: header, trailer.
+    CopyOut {
+        column_count: usize,
+        binary: bool,
+        extra_line_count: u64,
+        lines: futures::stream::BoxStream<'static, Result<bytes::Bytes>>,
+    },
     /// The empty query.
     Empty,
 }
@@ -119,6 +127,7 @@ impl Session {
         });
         let state = session_state(&shared, &context);
         let state_version = context.settings.lock().version;
+        let reg_names = reg_names(shared.clone());
         Ok(Session {
             shared,
             context,
@@ -129,6 +138,7 @@ impl Session {
             state,
             state_version,
             reported: vec![],
+            reg_names,
         })
     }
 
@@ -144,6 +154,11 @@ impl Session {
 
     pub fn transaction_status(&self) -> TransactionStatus {
         self.transaction.status()
+    }
+
+    /// True in a block of the client's, and in one around the statements of a message or a pipeline.
+    pub fn is_in_block(&self) -> bool {
+        self.transaction.is_open()
     }
 
     /// Any error seen by the protocol itself (a bad parameter, a bad portal) fails an open transaction too.
@@ -173,8 +188,13 @@ impl Session {
         self.context.entry.terminate.subscribe()
     }
 
+    /// How values are shown as text.
+    pub fn text_style(&self) -> TextStyle {
+        TextStyle { time_zone: self.time_zone(), reg_names: Some(self.reg_names.clone()) }
+    }
+
     /// The zone in which timestamps are shown.
-    pub fn time_zone(&self) -> chrono_tz::Tz {
+    fn time_zone(&self) -> chrono_tz::Tz {
         self.context.settings.lock().time_zone()
     }
 
@@ -238,6 +258,15 @@ impl Shared {
     pub fn cancel(&self, pid: i32, secret: i32) {
         self.registry.cancel(pid, secret);
     }
+}
+
+/// Names relations and schemas as Postgres prints `regclass` and `regnamespace`.
+fn reg_names(shared: Arc<Shared>) -> RegNames {
+    Arc::new(move |pg_type, oid| match pg_type {
+        PgType::Regclass => Some(functions::regclass_name(&shared.catalog(), oid)),
+        PgType::Regnamespace => Some(functions::regnamespace_name(&shared.catalog(), oid)),
+        _ => None,
+    })
 }
 
 /// The shared state with the functions that answer for this session.

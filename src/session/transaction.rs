@@ -123,6 +123,17 @@ impl Session {
         }
     }
 
+    /// Writes what an implicit block has staged: definitions are not part of it and must find what stands before them.
+    pub(super) async fn write_implicit(&mut self) -> Result<()> {
+        match &mut self.transaction.block {
+            Some(block) if block.implicit && !block.writes.is_empty() => {
+                let writes = table_writes(std::mem::take(&mut block.writes));
+                self.shared.runtime.write(writes).await.map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn begin(&mut self, read_only: bool) -> Outcome {
         match &mut self.transaction.block {
             Some(block) if block.implicit => {
@@ -168,8 +179,7 @@ impl Session {
             self.context.settings.lock().restore(block.settings_before);
             return Ok(false);
         }
-        let writes: Vec<TableWrite> =
-            block.writes.into_iter().map(|(table, delta)| TableWrite { table, delta }).collect();
+        let writes = table_writes(block.writes);
         if !writes.is_empty()
             && let Err(error) = self.shared.runtime.write(writes).await
         {
@@ -223,7 +233,7 @@ impl Session {
 
     /// 25P01 outside of a block.
     fn clients_block(&mut self, statement: &str) -> Result<&mut Block> {
-        self.transaction.block.as_mut().ok_or_else(|| {
+        self.transaction.block.as_mut().filter(|block| !block.implicit).ok_or_else(|| {
             Error::new(
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
                 format!("{statement} can only be used in transaction blocks"),
@@ -251,6 +261,10 @@ impl Session {
             self.notice(SqlState("00000"), "definitions take effect at once: ROLLBACK will not undo them");
         }
     }
+}
+
+fn table_writes(writes: Writes) -> Vec<TableWrite> {
+    writes.into_iter().map(|(table, delta)| TableWrite { table, delta }).collect()
 }
 
 impl Block {

@@ -132,11 +132,11 @@ pub fn put_timestamptz(out: &mut BytesMut, instant_us: i64, zone: Tz) {
     out.put_u8(if offset_s < 0 { b'-' } else { b'+' });
     let offset = offset_s.unsigned_abs();
     put_two(out, offset / 3600);
-    if offset % 3600 != 0 {
+    if !offset.is_multiple_of(3600) {
         out.put_u8(b':');
         put_two(out, offset / 60 % 60);
     }
-    if offset % 60 != 0 {
+    if !offset.is_multiple_of(60) {
         out.put_u8(b':');
         put_two(out, offset % 60);
     }

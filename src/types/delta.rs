@@ -4,8 +4,6 @@
 //! are equal after [`Delta::consolidate`]. An absent weight column means that every weight is +1, which lets
 //! append-only streams pass without a byte spent on weights.
 
-use std::sync::Arc;
-
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
@@ -182,11 +180,4 @@ impl From<RecordBatch> for Delta {
     fn from(batch: RecordBatch) -> Delta {
         Delta::insert(batch)
     }
-}
-
-/// Builds an empty-column batch of `row_count` rows: what `SELECT count(*)` needs of its input.
-pub fn batch_without_columns(row_count: usize) -> RecordBatch {
-    let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(row_count));
-    RecordBatch::try_new_with_options(Arc::new(arrow::datatypes::Schema::empty()), vec![], &options)
-        .expect("a batch without columns cannot disagree with its schema")
 }

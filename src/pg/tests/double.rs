@@ -22,6 +22,8 @@ pub struct Seen {
     pub cancelled: AtomicUsize,
     /// `sleep` statements that were dropped before their end.
     pub dropped: AtomicUsize,
+    /// Blocks around the statements of a message or a pipeline that came to their end.
+    pub implicit_blocks: AtomicUsize,
     pub terminate: watch::Sender<bool>,
 }
 
@@ -31,6 +33,7 @@ pub struct DoubleHost(pub Arc<Seen>);
 pub struct Double {
     seen: Arc<Seen>,
     status: TransactionStatus,
+    is_implicit: bool,
     statements: HashMap<String, Arc<Prepared>>,
     notices: Vec<Notice>,
     changes: Vec<(String, String)>,
@@ -61,6 +64,7 @@ impl Host for DoubleHost {
         Ok(Double {
             seen: self.0.clone(),
             status: TransactionStatus::Idle,
+            is_implicit: false,
             statements: HashMap::new(),
             notices: vec![],
             changes: vec![("server_version".into(), "15.0".into()), ("client_encoding".into(), "UTF8".into())],
@@ -168,7 +172,7 @@ impl Backend for Double {
             "copyout" => {
                 let lines = (0..count).map(|n| Ok(bytes::Bytes::from(format!("{n}\n"))));
                 let lines = Box::pin(futures::stream::iter(lines.collect::<Vec<_>>()));
-                Ok(Answer::CopyOut { column_count: 1, binary: false, lines })
+                Ok(Answer::CopyOut { column_count: 1, binary: false, extra_line_count: 0, lines })
             }
             "CLOSE" => done("CLOSE CURSOR"),
             other => Err(Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{other}\""))),
@@ -208,6 +212,21 @@ impl Backend for Double {
     }
 
     fn copy_fail(&mut self, _: u64) {}
+
+    fn is_in_block(&self) -> bool {
+        self.is_implicit || self.status != TransactionStatus::Idle
+    }
+
+    fn begin_implicit(&mut self) {
+        self.is_implicit = true;
+    }
+
+    async fn end_implicit(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_implicit) {
+            self.seen.implicit_blocks.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
 
     fn transaction_status(&self) -> TransactionStatus {
         self.status

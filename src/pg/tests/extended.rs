@@ -155,3 +155,25 @@ async fn copy_in_the_extended_protocol() {
         ["1", "2", "G 0 2", "E ERROR 22P04 extra data after last expected column", "Z I"]
     );
 }
+
+#[tokio::test]
+async fn what_runs_up_to_sync_is_one_transaction() {
+    let mut wire = Wire::session().await;
+    let blocks = |wire: &Wire| wire.host.0.implicit_blocks.load(std::sync::atomic::Ordering::SeqCst);
+    // One statement stands for itself.
+    assert_eq!(wire.ask(&[parse("", "set tz"), bind("", ""), execute("", 0), sync()]).await[2], "C SET");
+    assert_eq!(blocks(&wire), 0);
+    // Portals that were bound before are there after another one ran.
+    let asked = [parse("s", "notice"), bind("a", "s"), bind("b", "s"), execute("a", 0), execute("b", 0), sync()];
+    let note = "N NOTICE 00000 take note";
+    assert_eq!(wire.ask(&asked).await, ["1", "2", "2", note, "C DO", note, "C DO", "Z I"]);
+    assert_eq!(blocks(&wire), 1);
+    let asked = [parse("", "fail"), bind("", "s"), execute("", 0), bind("", ""), execute("", 0), sync()];
+    assert_eq!(wire.ask(&asked).await.last().map(String::as_str), Some("Z I"));
+    assert_eq!(blocks(&wire), 2);
+    // Also the statements of one simple message, but not a single one.
+    assert_eq!(wire.ask(&[query("notice; notice")]).await.len(), 5);
+    assert_eq!(blocks(&wire), 3);
+    assert_eq!(wire.ask(&[query("notice")]).await, [note, "C DO", "Z I"]);
+    assert_eq!(blocks(&wire), 3);
+}

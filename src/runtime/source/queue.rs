@@ -85,6 +85,7 @@ impl Queue {
         Some(event)
     }
 
+    #[cfg(test)]
     pub fn row_count(&self) -> usize {
         self.state.lock().total.row_count
     }

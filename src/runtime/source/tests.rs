@@ -122,7 +122,7 @@ fn a_full_queue_holds_the_generator_back() -> Outcome {
     let running = start(task, 20_000)?;
     assert!(matches!(running.next(), SourceEvent::Partitions(names) if names == ["0"]));
     std::thread::sleep(Duration::from_millis(100));
-    assert!(running.handle.queued_row_count() <= 20_000);
+    assert!(running.handle.queue.row_count() <= 20_000);
     let (ids, _, position) = running.drain();
     assert_eq!((ids.len(), position.get("0")), (460_000, Some(500_000)));
     Ok(())

@@ -34,12 +34,9 @@ impl Session {
         let rows = limits.watch(rows, busy);
         let fields: Vec<FieldRef> = rows.schema().fields().iter().cloned().collect();
         let types: Vec<PgType> = fields.iter().map(|field| PgType::of(field)).collect();
-        let encoder = Encoder {
-            types,
-            options: options.clone(),
-            style: TextStyle { time_zone: self.time_zone(), ..TextStyle::default() },
-        };
+        let encoder = Encoder { types, options: options.clone(), style: self.text_style() };
         let (head, tail) = (encoder.head(&fields), encoder.tail());
+        let extra_line_count = head.iter().len() as u64 + tail.iter().len() as u64;
         let body = rows.flat_map(move |batch| {
             let lines = batch.map_err(Error::from).and_then(|batch| encoder.lines(&batch));
             match lines {
@@ -49,7 +46,7 @@ impl Session {
         });
         let lines = stream::iter(head.map(Ok)).chain(body).chain(stream::iter(tail.map(Ok))).boxed();
         let binary = options.format == CopyFormat::Binary;
-        Ok(Outcome::CopyOut { column_count: fields.len(), binary, lines })
+        Ok(Outcome::CopyOut { column_count: fields.len(), binary, extra_line_count, lines })
     }
 
     /// A table is copied as a query over it.

@@ -19,6 +19,8 @@ pub struct TextSplit {
     options: CopyOptions,
     /// Bytes of a record that is not complete.
     pending: Vec<u8>,
+    /// How far they were searched for its end: a record of many pieces is searched once.
+    scan: Scan,
     /// Records so far.
     line: u64,
     header_pending: bool,
@@ -26,24 +28,32 @@ pub struct TextSplit {
     ended: bool,
 }
 
+/// A search for a record's end, which goes on where it stopped.
+#[derive(Default)]
+struct Scan {
+    /// Behind the end if that is a backslash, whose other half is still to come.
+    at: usize,
+    is_quoted: bool,
+}
+
 impl TextSplit {
     pub fn new(options: CopyOptions) -> TextSplit {
         let header_pending = options.header;
-        TextSplit { options, pending: vec![], line: 0, header_pending, ended: false }
+        TextSplit { options, pending: vec![], scan: Scan::default(), line: 0, header_pending, ended: false }
     }
 
     pub fn feed(&mut self, data: &[u8], sink: Sink) -> Result<()> {
-        // Only the last record may be incomplete; it is scanned again with the next piece.
-        let mut bytes = std::mem::take(&mut self.pending);
+        let (mut bytes, mut scan) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.scan));
         bytes.extend_from_slice(data);
         let mut start = 0;
-        while let Some(length) = self.record_end(&bytes[start..]) {
+        while let Some(length) = self.record_end(&bytes[start..], &mut scan) {
+            scan = Scan::default();
             let record = &bytes[start..start + length];
             start += length + 1;
             self.record(record, sink)?;
         }
         bytes.drain(..start);
-        self.pending = bytes;
+        (self.pending, self.scan) = (bytes, scan);
         Ok(())
     }
 
@@ -59,27 +69,25 @@ impl TextSplit {
     }
 
     /// Bytes before the line break that ends the first record.
-    fn record_end(&self, bytes: &[u8]) -> Option<usize> {
-        let mut quoted = false;
-        let mut at = 0;
-        while at < bytes.len() {
-            let byte = bytes[at];
+    fn record_end(&self, bytes: &[u8], scan: &mut Scan) -> Option<usize> {
+        while scan.at < bytes.len() {
+            let byte = bytes[scan.at];
             match self.options.format {
                 CopyFormat::Csv => {
                     let escape = self.options.escape;
-                    if quoted && byte == escape && escape != self.options.quote {
-                        at += 1;
+                    if scan.is_quoted && byte == escape && escape != self.options.quote {
+                        scan.at += 1;
                     } else if byte == self.options.quote {
-                        quoted = !quoted;
-                    } else if byte == b'\n' && !quoted {
-                        return Some(at);
+                        scan.is_quoted = !scan.is_quoted;
+                    } else if byte == b'\n' && !scan.is_quoted {
+                        return Some(scan.at);
                     }
                 }
-                _ if byte == b'\\' => at += 1,
-                _ if byte == b'\n' => return Some(at),
+                _ if byte == b'\\' => scan.at += 1,
+                _ if byte == b'\n' => return Some(scan.at),
                 _ => {}
             }
-            at += 1;
+            scan.at += 1;
         }
         None
     }
@@ -87,7 +95,7 @@ impl TextSplit {
     fn inside_quotes(&self, bytes: &[u8]) -> bool {
         let mut closed = bytes.to_vec();
         closed.push(b'\n');
-        self.record_end(&closed).is_none()
+        self.record_end(&closed, &mut Scan::default()).is_none()
     }
 
     fn record(&mut self, record: &[u8], sink: Sink) -> Result<()> {

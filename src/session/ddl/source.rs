@@ -10,9 +10,8 @@ use super::shape::require_distinct;
 use super::table::columns;
 use super::{Session, require_free};
 use crate::catalog::{Column, Object, ObjectKind, SourceDefinition, WatermarkDefinition};
-use crate::connectors::Connector;
 use crate::error::{Error, Result, SqlState};
-use crate::formats;
+use crate::runtime::check_source;
 use crate::serve::SourceTable;
 use crate::session::limits::Limits;
 use crate::session::shared::source_spec;
@@ -46,9 +45,9 @@ impl Session {
             watermark: None,
             start: Position::default(),
         };
-        let (columns, connector) = self.source_columns(create, &definition)?;
+        let columns = self.source_columns(create, &definition)?;
         definition.watermark = watermark(create, &columns)?;
-        definition.start = limits.guard(start(connector)).await?;
+        definition.start = limits.guard(start(schema_of(&columns), definition.clone())).await?;
 
         let (shared, text) = (self.shared.clone(), text.to_string());
         let created = self.shared.uninterrupted(async move {
@@ -75,15 +74,10 @@ impl Session {
         }
     }
 
-    /// The declared columns, or the connector's own; and the connector, with all options checked.
-    fn source_columns(
-        &self,
-        create: &CreateSource,
-        definition: &SourceDefinition,
-    ) -> Result<(Vec<Column>, Arc<dyn Connector>)> {
+    /// The declared columns, or the connector's own. Says whether they and the format fit the connector at all.
+    fn source_columns(&self, create: &CreateSource, definition: &SourceDefinition) -> Result<Vec<Column>> {
         let mut columns = columns(&create.columns, &[]);
-        let mut connector = SourceTable::connect(definition, &schema_of(&columns))?;
-        let native = connector.native_schema();
+        let native = SourceTable::connect(definition, &schema_of(&columns))?.native_schema();
         if columns.is_empty() {
             let Some(native) = &native else {
                 return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "a source needs columns")
@@ -96,7 +90,6 @@ impl Session {
                 default: None,
             };
             columns = native.fields().iter().map(column).collect();
-            connector = SourceTable::connect(definition, &schema_of(&columns))?;
         }
         match definition.encode.as_str() {
             "NATIVE" | "PARQUET" if native.is_some() => {}
@@ -105,19 +98,16 @@ impl Session {
                 return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "a source of bytes needs a format")
                     .with_hint("add FORMAT PLAIN ENCODE JSON or FORMAT PLAIN ENCODE CSV"));
             }
-            encode => {
-                let all: Vec<usize> = (0..columns.len()).collect();
-                formats::decoder(encode, &definition.encode_options, &schema_of(&columns), &all)?;
-                if native.is_some() {
-                    return Err(Error::new(
-                        SqlState::INVALID_PARAMETER_VALUE,
-                        format!("this connector makes rows itself: ENCODE {encode} does not apply"),
-                    )
-                    .with_hint("leave FORMAT … ENCODE … out"));
-                }
+            encode if native.is_some() => {
+                return Err(Error::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("this connector makes rows itself: ENCODE {encode} does not apply"),
+                )
+                .with_hint("leave FORMAT … ENCODE … out"));
             }
+            _ => {}
         }
-        Ok((columns, connector))
+        Ok(columns)
     }
 }
 
@@ -150,9 +140,10 @@ fn watermark(create: &CreateSource, columns: &[Column]) -> Result<Option<Waterma
     }))
 }
 
-/// Asks the outside system, on a thread that may wait. 08006 if it does not answer in time.
-async fn start(connector: Arc<dyn Connector>) -> Result<Position> {
-    let asked = tokio::task::spawn_blocking(move || connector.start());
+/// Checks options, format and columns, and asks the outside system, on a thread that may wait. 08006 if it does not answer
+/// in time.
+async fn start(schema: SchemaRef, definition: SourceDefinition) -> Result<Position> {
+    let asked = tokio::task::spawn_blocking(move || check_source(&schema, &definition));
     match tokio::time::timeout(START_TIMEOUT, asked).await {
         Ok(Ok(position)) => position,
         Ok(Err(error)) => Err(Error::internal(format!("asking for the source's start failed: {error}"))),

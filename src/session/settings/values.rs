@@ -103,7 +103,7 @@ pub fn milliseconds(value: &str) -> Option<u64> {
 /// In the largest whole unit, as SHOW does.
 fn show_milliseconds(ms: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
-    match UNITS.iter().find(|(_, size)| ms > 0 && ms % size == 0) {
+    match UNITS.iter().find(|(_, size)| ms > 0 && ms.is_multiple_of(*size)) {
         Some((unit, size)) => format!("{}{unit}", ms / size),
         None if ms == 0 => "0".to_string(),
         None => format!("{ms}ms"),

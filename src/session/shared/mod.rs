@@ -85,12 +85,15 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Ends what sessions are executing. The listener must have been closed before.
+    /// Ends what sessions are executing, then sources, views and workers. The listener must have been closed before.
     pub async fn shutdown(&self) {
         const PATIENCE: Duration = Duration::from_secs(5);
         self.registry.terminate_all();
         // A change of the catalog under way is short; let it become durable.
         let _ = tokio::time::timeout(PATIENCE, self.ddl.lock()).await;
+        if tokio::time::timeout(PATIENCE, self.runtime.shutdown()).await.is_err() {
+            tracing::warn!("an epoch under way was abandoned");
+        }
     }
 
     /// The catalog as it is now.

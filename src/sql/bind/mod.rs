@@ -9,12 +9,14 @@
 
 mod assign;
 mod dml;
+mod parameters;
 mod postgres;
 mod provider;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
@@ -103,7 +105,7 @@ pub(super) fn bind_ast(
 ) -> Result<Bound> {
     let provider = Provider::new(state, resolver);
     let plan = provider.plan(ast.clone(), hints).map_err(|e| errors::explain(e, source))?;
-    let parameters = parameter_types(&plan, hints)?;
+    let parameters = parameter_types(&plan, hints, || parameters::cast_types(std::slice::from_ref(ast.as_ref())))?;
     let given = hints.iter().flatten().count();
     let (provider, plan) = if given < parameters.len() {
         let all: Vec<Option<PgType>> = parameters.iter().cloned().map(Some).collect();
@@ -132,8 +134,12 @@ pub fn with_parameters(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<Lo
     Ok(plan.with_param_values(ParamValues::from(values))?)
 }
 
-/// Types of `$1` … `$n`: the client's where it gave one, else what the plan says, else text.
-fn parameter_types(plan: &LogicalPlan, hints: &[Option<PgType>]) -> Result<Vec<PgType>> {
+/// Types of `$1` … `$n`: the client's where it gave one, else what the plan says, else that of a cast, else text.
+fn parameter_types(
+    plan: &LogicalPlan,
+    hints: &[Option<PgType>],
+    casts: impl FnOnce() -> HashMap<usize, PgType>,
+) -> Result<Vec<PgType>> {
     let mut inferred: Vec<Option<PgType>> = vec![];
     for (name, field) in plan.get_parameter_fields()? {
         let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
@@ -147,7 +153,15 @@ fn parameter_types(plan: &LogicalPlan, hints: &[Option<PgType>]) -> Result<Vec<P
     }
     inferred.resize(inferred.len().max(hints.len()), None);
     let hint = |index: usize| hints.get(index).cloned().flatten();
-    Ok(inferred.into_iter().enumerate().map(|(index, t)| hint(index).or(t).unwrap_or(PgType::Text)).collect())
+    let mut known: Vec<_> = inferred.into_iter().enumerate().map(|(index, t)| hint(index).or(t)).collect();
+    if known.contains(&None) {
+        for (number, pg_type) in casts() {
+            if let Some(unknown @ None) = known.get_mut(number.wrapping_sub(1)) {
+                *unknown = Some(pg_type);
+            }
+        }
+    }
+    Ok(known.into_iter().map(|t| t.unwrap_or(PgType::Text)).collect())
 }
 
 /// The protocol counts parameters in 16 bits.

@@ -1,3 +1,5 @@
+//! Arrangements against what a plain list of signed rows says.
+
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};

@@ -313,6 +313,3 @@ fn accumulator(call: &AggregateCall, input: &SchemaRef, append_only: bool) -> Re
     };
     Ok(if call.distinct { Box::new(distinct::Distinct::new(argument, inner)?) } else { inner })
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
 use sqlparser::ast::{self, Ident};
 
+use super::super::parameters::cast_types;
 use super::super::{OnConflict, PARAMETER_COUNT_MAX, assign};
 use super::Binding;
 use crate::error::{Error, Result, SqlState};
@@ -101,6 +102,7 @@ impl Binding<'_> {
             }
             hints[index].get_or_insert_with(|| known.clone());
         }
+        let casts = cast_types(std::slice::from_ref(update));
         let plan = |expr: &ast::Expr, hints: &[Option<PgType>]| {
             let qualified = qualify(expr.clone(), &old, &old_schema);
             self.expression(&qualified, &schema, hints)
@@ -124,6 +126,9 @@ impl Binding<'_> {
             }
             if pass == 0 {
                 self.infer_parameters(&logical, &mut hints)?;
+                for (index, hint) in hints.iter_mut().enumerate() {
+                    *hint = hint.take().or_else(|| casts.get(&(index + 1)).cloned());
+                }
             }
         }
         parameters.clear();

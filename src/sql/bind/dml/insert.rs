@@ -6,6 +6,7 @@ use datafusion::common::{Column as PlanColumn, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{self, Ident};
 
+use super::super::parameters::cast_types;
 use super::super::{Bound, BoundDml, DmlAction, OnConflict, Shape, assign, parameter_types, postgres};
 use super::{Binding, hint_parameter, is_default, literal_outputs};
 use crate::error::{Error, Result, SqlState};
@@ -107,7 +108,7 @@ impl Binding<'_> {
             self.named(plan)
         };
         let plan = bind_all(&hints)?;
-        let parameters = parameter_types(&plan, &hints)?;
+        let parameters = parameter_types(&plan, &hints, || cast_types(rows))?;
         let all: Vec<_> = parameters.iter().cloned().map(Some).collect();
         let plan = if all == hints { plan } else { bind_all(&all)? };
         Ok(Bound { plan, relations: vec![], depends_on: vec![], parameters })
