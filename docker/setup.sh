@@ -14,7 +14,8 @@ need() { # need PACKAGE COMMAND…: the package, if the command fails
 }
 libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return
-    ldconfig -p | grep -q 'libclang[-.0-9]*\.so' || ls /usr/lib/llvm-*/lib/libclang*.so* || ls /usr/lib/*/libclang*.so*
+    # Not libclang-cpp, which is something else.
+    ldconfig -p | grep -q 'libclang[-.0-9]*\.so' || ls /usr/lib/llvm-*/lib/libclang{,-[0-9]*}.so* | grep -q .
 }
 
 command -v cargo >/dev/null || {
