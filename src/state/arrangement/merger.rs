@@ -34,6 +34,11 @@ impl Merge {
         Merge { start, count, result: Mutex::new(result) }
     }
 
+    /// Blocks until it is done.
+    pub fn wait(&self) -> Result<Run> {
+        self.result.lock().recv().unwrap_or_else(|_| Err(Error::internal("a merge was lost")))
+    }
+
     /// `None` while it goes on.
     pub fn poll(&self) -> Option<Result<Run>> {
         match self.result.lock().try_recv() {

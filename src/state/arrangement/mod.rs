@@ -53,6 +53,8 @@ impl Layout {
 
 /// Merges of at most this many rows are done on the spot.
 const INLINE_ROW_COUNT_MAX: usize = 16 * 1024;
+/// With more runs than this, appending waits for the merge under way.
+const RUN_COUNT_MAX: usize = 32;
 
 #[derive(Debug)]
 pub struct Arrangement {
@@ -103,36 +105,43 @@ impl Arrangement {
         self.runs.iter().map(|run| run.memory_bytes()).sum()
     }
 
-    /// Takes in a finished merge, does small ones, starts a big one. Invariant: outside of a merge under way, each run
-    /// is more than twice as long as the next.
+    /// Takes in a finished merge and merges what is due: the longest tail in which no run is more than twice as long as
+    /// all that come after it. Small tails are merged here, big ones on the merger's thread; if runs come in faster
+    /// than it merges them, the caller waits for it, which is what holds the sources back.
     fn maintain(&mut self) -> Result<()> {
-        if let Some(merge) = &self.merging
-            && let Some(merged) = merge.poll()
-        {
-            let span = merge.start..merge.start + merge.count;
-            self.runs.splice(span, [Arc::new(merged?)]);
-            self.merging = None;
+        let is_behind = self.runs.len() > RUN_COUNT_MAX;
+        if let Some(merge) = &self.merging {
+            let finished = if is_behind { Some(merge.wait()) } else { merge.poll() };
+            if let Some(merged) = finished {
+                let span = merge.start..merge.start + merge.count;
+                self.runs.splice(span, [Arc::new(merged?)]);
+                self.merging = None;
+            }
         }
         // Runs of a merge under way keep their places.
-        let floor = self.merging.as_ref().map_or(0, |m| m.start + m.count);
-        while let [.., a, b] = &self.runs[floor..] {
-            if a.row_count() > 2 * b.row_count() {
-                break;
-            }
-            let start = self.runs.len() - 2;
-            if a.row_count() + b.row_count() > INLINE_ROW_COUNT_MAX {
-                if self.merging.is_none() {
-                    self.merging = Some(Merge::start(self.layout.clone(), self.runs[start..].to_vec(), start));
-                }
-                break;
-            }
+        let floor = self.merging.as_ref().map_or(0, |merge| merge.start + merge.count);
+        let Some((start, row_count)) = self.due(floor) else { return Ok(()) };
+        if row_count <= INLINE_ROW_COUNT_MAX {
             let merged = Run::merge(&self.layout, &self.runs[start..])?;
             self.runs.truncate(start);
             if merged.row_count() > 0 {
                 self.runs.push(Arc::new(merged));
             }
+        } else if self.merging.is_none() {
+            self.merging = Some(Merge::start(self.layout.clone(), self.runs[start..].to_vec(), start));
         }
         Ok(())
+    }
+
+    /// Where the tail to merge begins, and how many rows it has; `None` if no two runs are to be merged.
+    fn due(&self, floor: usize) -> Option<(usize, usize)> {
+        let mut start = self.runs.len().checked_sub(1).filter(|last| *last >= floor)?;
+        let mut row_count = self.runs[start].row_count();
+        while start > floor && self.runs[start - 1].row_count() <= 2 * row_count {
+            start -= 1;
+            row_count += self.runs[start].row_count();
+        }
+        (start + 1 < self.runs.len()).then_some((start, row_count))
     }
 }
 
