@@ -27,7 +27,7 @@ use super::{SourceSpec, TableSpec, TableWrite, ViewSpec};
 use crate::dataflow::partition::spread;
 use crate::error::{Error, Result};
 use crate::state::{Snapshot, Store, StoreBatch, World};
-use crate::types::{Epoch, RelationId};
+use crate::types::{BadRecord, Epoch, RelationId};
 
 pub enum Event {
     CreateTable {
@@ -231,6 +231,7 @@ impl Sequencer {
             return;
         }
         self.publish(epoch, &changes, &touched, &changed_sources, &became_ready);
+        self.tell_sources(epoch, changed_sources);
         for request in accepted {
             let _ = request.reply.send(Ok(epoch));
         }
@@ -318,7 +319,7 @@ impl Sequencer {
         epoch: Epoch,
         changes: &Changes,
         touched: &[RelationId],
-        changed_sources: &[RelationId],
+        changed_sources: &[(RelationId, Vec<BadRecord>)],
         became_ready: &[RelationId],
     ) {
         let mut world = World::clone(&self.world.read());
@@ -339,7 +340,7 @@ impl Sequencer {
                 }
             }
         }
-        for id in changed_sources {
+        for (id, _) in changed_sources {
             if let Some(source) = self.sources.get(id) {
                 world.positions.insert(*id, Arc::new(source.position().clone()));
             }

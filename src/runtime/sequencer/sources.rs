@@ -12,7 +12,7 @@ use crate::runtime::SourceSpec;
 use crate::runtime::source::{self, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark};
 use crate::runtime::status::SourceStatus;
 use crate::runtime::worker::RelationDelta;
-use crate::types::{Delta, Position, RelationId};
+use crate::types::{BadRecord, Delta, Epoch, Position, RelationId};
 
 /// Rows that a reader may be ahead of the epochs.
 const READ_AHEAD_ROW_COUNT_MAX: usize = 2 * EPOCH_ROW_COUNT_MAX;
@@ -218,8 +218,8 @@ impl Sequencer {
     }
 
     /// Takes the rows that sources have ready, up to an epoch's bound each. Returns the sources of which anything
-    /// changed.
-    pub(super) fn take_source_rows(&mut self, changes: &mut Changes) -> Vec<RelationId> {
+    /// changed, with the records that could not be used.
+    pub(super) fn take_source_rows(&mut self, changes: &mut Changes) -> Vec<(RelationId, Vec<BadRecord>)> {
         self.wake.is_set.store(false, std::sync::atomic::Ordering::Release);
         let mut changed = vec![];
         let mut more = false;
@@ -258,17 +258,25 @@ impl Sequencer {
             }
             more |= row_count >= EPOCH_ROW_COUNT_MAX;
             if is_changed {
-                let mut statuses = self.statuses.lock();
-                statuses.set_source(source.status());
-                if !bad_records.is_empty() {
-                    statuses.add_source_errors(*id, self.epoch, bad_records);
-                }
-                changed.push(*id);
+                changed.push((*id, bad_records));
             }
         }
         if more {
             self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
         }
         changed
+    }
+
+    /// Tells what became of the sources in an epoch, once the epoch is visible: a source that says that it has finished
+    /// has all its rows in the views.
+    pub(super) fn tell_sources(&self, epoch: Epoch, changed: Vec<(RelationId, Vec<BadRecord>)>) {
+        let mut statuses = self.statuses.lock();
+        for (id, bad_records) in changed {
+            let Some(source) = self.sources.get(&id) else { continue };
+            statuses.set_source(source.status());
+            if !bad_records.is_empty() {
+                statuses.add_source_errors(id, epoch, bad_records);
+            }
+        }
     }
 }
