@@ -33,10 +33,6 @@ impl Delta {
         Delta { batch, weights: Some(weights) }
     }
 
-    pub fn empty(schema: SchemaRef) -> Delta {
-        Delta::insert(RecordBatch::new_empty(schema))
-    }
-
     pub fn batch(&self) -> &RecordBatch {
         &self.batch
     }
@@ -168,11 +164,6 @@ impl Delta {
         let batch = take_record_batch(&self.batch, &indices)?;
         let all_one = weights.iter().all(|&w| w == 1);
         Ok(Delta { batch, weights: if all_one { None } else { Some(weights) } })
-    }
-
-    /// Bytes held by the columns and weights.
-    pub fn memory_bytes(&self) -> usize {
-        self.batch.get_array_memory_size() + self.row_count() * if self.weights.is_some() { 8 } else { 0 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! System time: the epoch. Event time: the watermark. The two are never mixed.
+//! System time: the epoch. Event time never comes as one: it is microseconds in a column.
 
 use std::fmt;
 
@@ -17,7 +17,3 @@ impl fmt::Display for Epoch {
         write!(f, "{}", self.0)
     }
 }
-
-/// A promise about event time: no row with an older time is expected. Microseconds since 1970-01-01 UTC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Watermark(pub i64);

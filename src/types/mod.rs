@@ -21,7 +21,7 @@ pub mod number;
 mod number_input;
 
 pub use delta::Delta;
-pub use epoch::{Epoch, Watermark};
+pub use epoch::Epoch;
 pub use pg_type::{NUMERIC_DEFAULT, PG_TYPE_KEY, PgType};
 pub use record::{BadRecord, Position, Records, RowError};
 

@@ -8,7 +8,7 @@ pub struct Records {
     pub bytes: Vec<u8>,
     /// Record `i` is `bytes[ends[i-1]..ends[i]]` (0 before the first), without its terminator.
     pub ends: Vec<usize>,
-    /// Where record `i` stands in its partition, for error relations: a Kafka offset, a line number.
+    /// Where record `i` stands in its partition, for error relations: a Kafka offset, a byte offset in a file.
     pub positions: Vec<u64>,
 }
 

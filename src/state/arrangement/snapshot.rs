@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
@@ -44,10 +44,6 @@ impl Snapshot {
     /// An upper bound that costs nothing.
     pub fn row_count_max(&self) -> usize {
         self.runs.iter().map(|run| run.row_count()).sum()
-    }
-
-    pub fn memory_bytes(&self) -> usize {
-        self.runs.iter().map(|run| run.memory_bytes()).sum()
     }
 
     /// This snapshot and one more change: what a transaction sees of its own writes.
@@ -122,11 +118,6 @@ impl Snapshot {
         let have = converter.convert_columns(found_keys.columns())?;
         let mask: BooleanArray = (0..found.num_rows()).map(|row| Some(wanted.contains(have.row(row).data()))).collect();
         Ok(filter_record_batch(&found, &mask)?)
-    }
-
-    /// The sum of the runs as one batch.
-    pub fn to_batch(&self) -> Result<RecordBatch> {
-        Ok(concat_batches(&self.layout.schema, self.rows()?.iter())?)
     }
 }
 
