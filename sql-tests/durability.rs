@@ -107,6 +107,95 @@ async fn definitions_survive_and_dropped_ones_stay_dropped() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_names_and_indexes_survive() -> TestResult {
+    let mut server = Server::start(1)?;
+    let client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, s text);
+             CREATE TABLE u (id int);
+             CREATE VIEW plain AS SELECT t.id FROM t;
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM plain JOIN t ON t.id = plain.id;
+             CREATE MATERIALIZED VIEW old AS SELECT 1 AS one;
+             INSERT INTO t VALUES (1, 'a'), (2, 'b');
+             CREATE SCHEMA lab;
+             ALTER TABLE t RENAME COLUMN s TO label;
+             ALTER TABLE t SET SCHEMA lab;
+             ALTER TABLE lab.t RENAME TO things;
+             ALTER VIEW plain RENAME COLUMN id TO number;
+             ALTER MATERIALIZED VIEW m SWAP WITH old;
+             ALTER TABLE u RENAME TO t;
+             CREATE UNIQUE INDEX things_label ON lab.things (label);
+             CREATE INDEX old_n ON old (n);
+             CREATE OR REPLACE MATERIALIZED VIEW old AS SELECT count(*) + 10 AS n FROM plain",
+        )
+        .await?;
+    server.kill()?;
+    server.start_again(Some(2))?;
+    let client = connect_again(&server).await?;
+    assert_eq!(one(&client, "SELECT one FROM m").await?, "1");
+    assert_eq!(one(&client, "SELECT n FROM old WHERE n = 12").await?, "12");
+    assert_eq!(one(&client, "SELECT label FROM lab.things WHERE id = 2").await?, "b");
+    client.batch_execute("INSERT INTO lab.things VALUES (3, 'c')").await?;
+    assert!(client.batch_execute("INSERT INTO lab.things VALUES (4, 'c')").await.is_err());
+    assert!(client.batch_execute("INSERT INTO lab.things VALUES (3, 'd')").await.is_err());
+    assert_eq!(one(&client, "SELECT n FROM old").await?, "13");
+    assert_eq!(one(&client, "SELECT max(number) FROM plain").await?, "3");
+    assert_eq!(one(&client, "SELECT count(*) FROM t").await?, "0");
+    Ok(())
+}
+
+/// Killed while a view and its readers are being replaced: afterwards all of them are the old ones, or all the new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_happens_whole_or_not_at_all() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (a int, b bigint);
+             INSERT INTO t SELECT n % 10, 1 FROM generate_series(1, 1000) AS g(n);
+             CREATE MATERIALIZED VIEW v AS SELECT a, sum(b) * 1 AS n FROM t GROUP BY a;
+             CREATE MATERIALIZED VIEW above AS SELECT sum(n) AS n FROM v;
+             CREATE MATERIALIZED VIEW highest AS SELECT n * 2 AS n FROM above",
+        )
+        .await?;
+    let mut factor = 1;
+    for pause_ms in [20, 63, 140] {
+        let client = connect_again(&server).await?;
+        let replacing = tokio::spawn(async move {
+            let mut done = factor;
+            loop {
+                let next = done + 1;
+                let sql = format!(
+                    "CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT a, sum(b) * {next} AS n FROM t GROUP BY a"
+                );
+                if client.batch_execute(&sql).await.is_err() {
+                    return done;
+                }
+                done = next;
+            }
+        });
+        // Readers never see an error, nor two views that do not belong together.
+        let reader = server.connect().await?;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(pause_ms) {
+            let sql = "SELECT h.n = 2 * a.n AND a.n = v.n FROM highest h, above a, (SELECT sum(n) AS n FROM v) AS v";
+            assert_eq!(one(&reader, sql).await?, "t");
+        }
+        server.kill()?;
+        let acknowledged = replacing.await?;
+        server.start_again(Some(1))?;
+        let client = connect_again(&server).await?;
+        let total: i64 = one(&client, "SELECT sum(n) FROM v").await?.parse()?;
+        println!("{} replacements in {pause_ms} ms", acknowledged - factor);
+        assert!(total == 1000 * acknowledged || total == 1000 * (acknowledged + 1), "{total}, {acknowledged}");
+        assert_eq!(one(&client, "SELECT n FROM highest").await?, (2 * total).to_string());
+        factor = total / 1000;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_it_cleanly() -> TestResult {
     let mut server = Server::start(2)?;
     let client = server.connect().await?;

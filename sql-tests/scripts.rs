@@ -197,7 +197,10 @@ impl Script {
 
 /// What PostgreSQL has in place of a maintained view is a view: always right, computed at each query.
 fn as_postgres(script: &str) -> String {
-    script.replace("CREATE MATERIALIZED VIEW", "CREATE VIEW").replace("DROP MATERIALIZED VIEW", "DROP VIEW")
+    script
+        .replace("CREATE MATERIALIZED VIEW", "CREATE VIEW")
+        .replace("DROP MATERIALIZED VIEW", "DROP VIEW")
+        .replace("ALTER MATERIALIZED VIEW", "ALTER VIEW")
 }
 
 /// One connection, as sqllogictest drives it.

@@ -12,7 +12,7 @@ pub mod system;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use object::{Column, Object, ObjectKind, QualifiedName, SourceDefinition, WatermarkDefinition};
+pub use object::{Column, Index, Object, ObjectKind, QualifiedName, SourceDefinition, WatermarkDefinition};
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::RelationId;
@@ -84,7 +84,9 @@ impl Catalog {
                 format!("schema \"{}\" does not exist", object.name.schema),
             ));
         }
-        if self.names.contains_key(&object.name) {
+        if self.names.contains_key(&object.name)
+            || self.find_index(Some(&object.name.schema), &object.name.name).is_some()
+        {
             return Err(Error::new(
                 SqlState::DUPLICATE_TABLE,
                 format!("relation \"{}\" already exists", object.name.name),
@@ -95,6 +97,32 @@ impl Catalog {
         self.objects.insert(object.id, object.clone());
         self.version += 1;
         Ok(object)
+    }
+
+    /// Puts these in the place of what has their ids, all at once: names may change places. 42P07 if a name is taken by
+    /// something else, 3F000 if its schema does not exist; then nothing has changed.
+    pub fn update(&mut self, objects: Vec<Object>) -> Result<()> {
+        let mut names = self.names.clone();
+        for object in &objects {
+            if let Some(old) = self.objects.get(&object.id) {
+                names.remove(&old.name);
+            }
+        }
+        for object in &objects {
+            if !self.schemas.contains_key(&object.name.schema) {
+                let message = format!("schema \"{}\" does not exist", object.name.schema);
+                return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, message));
+            }
+            let is_index = self.find_index(Some(&object.name.schema), &object.name.name).is_some();
+            if names.insert(object.name.clone(), object.id).is_some() || is_index {
+                let message = format!("relation \"{}\" already exists", object.name.name);
+                return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
+            }
+        }
+        self.names = names;
+        self.objects.extend(objects.into_iter().map(|object| (object.id, Arc::new(object))));
+        self.version += 1;
+        Ok(())
     }
 
     pub fn remove(&mut self, id: RelationId) -> Option<Arc<Object>> {
@@ -112,6 +140,19 @@ impl Catalog {
     pub fn find(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Object>> {
         let name = QualifiedName { schema: schema.unwrap_or(SCHEMA).to_string(), name: name.to_string() };
         self.names.get(&name).and_then(|id| self.objects.get(id))
+    }
+
+    /// The index of this name, with its relation; an unqualified one in `public`.
+    pub fn find_index(&self, schema: Option<&str>, name: &str) -> Option<(&Arc<Object>, &Index)> {
+        let schema = schema.unwrap_or(SCHEMA);
+        let mut indexed = self.objects.values().filter(|o| !o.indexes.is_empty() && o.name.schema == schema);
+        indexed.find_map(|object| Some((object, object.indexes.iter().find(|index| index.name == name)?)))
+    }
+
+    /// The index with this OID, with its relation.
+    pub fn index(&self, id: RelationId) -> Option<(&Arc<Object>, &Index)> {
+        let mut indexed = self.objects.values().filter(|o| !o.indexes.is_empty());
+        indexed.find_map(|object| Some((object, object.indexes.iter().find(|index| index.id == id)?)))
     }
 
     /// All objects, oldest first.

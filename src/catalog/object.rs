@@ -84,6 +84,21 @@ pub struct Object {
     pub definition: String,
     /// What it reads directly.
     pub depends_on: Vec<RelationId>,
+    /// Of a table or materialized view, in the order of their creation.
+    #[serde(default)]
+    pub indexes: Vec<Index>,
+}
+
+/// CREATE INDEX. An index lives and goes with its relation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Its OID; of the same kind as relations' ids.
+    pub id: RelationId,
+    /// In the relation's schema.
+    pub name: String,
+    /// Column indices, most significant first.
+    pub columns: Vec<usize>,
+    pub unique: bool,
 }
 
 impl Object {

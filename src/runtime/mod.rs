@@ -52,6 +52,15 @@ pub struct TableSpec {
     pub schema: SchemaRef,
     /// Column indices; empty: none.
     pub primary_key: Vec<usize>,
+    pub indexes: Vec<IndexSpec>,
+}
+
+/// A secondary index of a table or view. Only a table's may be unique.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexSpec {
+    pub name: String,
+    pub columns: Vec<usize>,
+    pub unique: bool,
 }
 
 pub struct SourceSpec {
@@ -67,6 +76,7 @@ pub struct ViewSpec {
     pub plan: StreamPlan,
     /// A sink to nowhere: maintained, counted, not kept.
     pub discard: bool,
+    pub indexes: Vec<IndexSpec>,
 }
 
 /// A change to one table, as a session computed it from a snapshot.
@@ -92,6 +102,16 @@ impl Runtime {
 
     pub async fn create_table(&self, spec: TableSpec) -> Result<()> {
         self.ask(|reply| Event::CreateTable { spec, reply }).await
+    }
+
+    /// A table under another name or with other column names; its rows are untouched.
+    pub async fn rename_table(&self, spec: TableSpec) -> Result<()> {
+        self.ask(|reply| Event::RenameTable { spec, reply }).await
+    }
+
+    /// From now on these are the relation's indexes. 23505 if a new unique one finds equal keys; then nothing changes.
+    pub async fn set_indexes(&self, relation: RelationId, indexes: Vec<IndexSpec>) -> Result<()> {
+        self.ask(|reply| Event::SetIndexes { relation, indexes, reply }).await
     }
 
     /// Registers a source; reading starts with the first view on it. 22023 for options that cannot be used.

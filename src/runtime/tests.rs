@@ -143,13 +143,19 @@ impl Model {
 }
 
 fn tables() -> Vec<TableSpec> {
-    let table = |id, name: &str| TableSpec { id, name: name.into(), schema: schema(&["k", "v"]), primary_key: vec![] };
+    let table = |id, name: &str| TableSpec {
+        id,
+        name: name.into(),
+        schema: schema(&["k", "v"]),
+        primary_key: vec![],
+        indexes: vec![],
+    };
     vec![table(T, "t"), table(U, "u")]
 }
 
 async fn make_views(runtime: &Runtime) -> Result<()> {
     for (id, plan) in [(BY_KEY, by_key()), (JOINED, joined()), (COUNTS, counts())] {
-        runtime.create_view(ViewSpec { id, name: format!("v{}", id.0), plan, discard: false }).await?;
+        runtime.create_view(ViewSpec { id, name: format!("v{}", id.0), plan, discard: false, indexes: vec![] }).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Reading: one world, seen by DataFusion.
 //!
 //! ```text
-//! bound plan ─┐                      ┌─ SnapshotTable: rows, or a lookup by key ──▶ World (state)
+//! bound plan ─┐                      ┌─ SnapshotTable: by key, by index, or all ──▶ World (state)
 //!             ├─▶ QueryEngine ─scan──┼─ SourceTable: read, decode, bounded ───────▶ connectors, formats
 //! ReadPoint ──┘   (own threads)      └─ SystemTable: pg_catalog and its kin ───────▶ SystemRelations
 //! ```
@@ -9,6 +9,7 @@
 //! A plan names relations, never rows: tables bind late. The [`ReadPoint`] of a statement travels in the plan's session
 //! configuration, so a plan that was bound once runs again and again, each time on the newest world.
 
+mod access;
 mod endless;
 mod engine;
 mod read_point;
@@ -17,8 +18,9 @@ mod source_scan;
 mod source_table;
 mod system_table;
 
+pub use access::TableIndex;
 pub use engine::QueryEngine;
 pub use read_point::{ReadPoint, SystemRelations};
-pub use snapshot_table::SnapshotTable;
+pub use snapshot_table::{SnapshotTable, access_lines};
 pub use source_table::SourceTable;
 pub use system_table::SystemTable;

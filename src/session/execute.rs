@@ -41,7 +41,7 @@ impl Session {
                 StatementKind::Declare { name, hold, .. } => {
                     limits.guard(self.declare(name, &bound, parameters, *hold)).await
                 }
-                _ => self.execute_query(&bound, parameters, limits, busy).await,
+                _ => self.execute_query(prepared, bound, parameters, limits, busy).await,
             },
             Plan::Dml(dml) => self.execute_dml(&dml, parameters, limits, busy).await,
             Plan::Late => self.execute_late(statement, limits, busy).await,
@@ -59,6 +59,8 @@ impl Session {
             | StatementKind::CreateMaterializedView(_)
             | StatementKind::CreateSink { .. }
             | StatementKind::CreateSchema { .. }
+            | StatementKind::CreateIndex(_)
+            | StatementKind::Alter(_)
             | StatementKind::Drop { .. } => {
                 self.notice_ddl();
                 self.write_implicit().await?;

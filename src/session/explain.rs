@@ -9,6 +9,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use super::Session;
 use crate::error::{Error, Result};
 use crate::plan;
+use crate::serve::access_lines;
 use crate::sql::bind::Bound;
 use crate::sql::lower::lower;
 use crate::sql::{Statement, StatementKind};
@@ -70,9 +71,16 @@ impl Session {
     }
 
     async fn explain_logical(&self, plan: LogicalPlan) -> Result<Vec<String>> {
-        let optimised = self.query_state(&self.read_point()?).optimize(&plan)?;
+        let read = self.read_point()?;
+        let optimised = self.query_state(&read).optimize(&plan)?;
         let mut lines = vec!["logical plan".to_string()];
         lines.extend(optimised.display_indent().to_string().lines().map(|line| format!("  {line}")));
+        // A view that is still being built has no rows to find.
+        let accesses = access_lines(&optimised, &read).unwrap_or_default();
+        if !accesses.is_empty() {
+            lines.push("access".to_string());
+            lines.extend(accesses.into_iter().map(|line| format!("  {line}")));
+        }
         Ok(lines)
     }
 

@@ -7,10 +7,10 @@ use datafusion::datasource::{TableProvider, provider_as_source};
 use super::settings::Settings;
 use super::shared::builds::still_building;
 use super::shared::{Shared, SystemReader};
-use crate::catalog::{Catalog, DATABASE, Object, ObjectKind, QualifiedName, SourceDefinition};
+use crate::catalog::{Catalog, DATABASE, Index, Object, ObjectKind, QualifiedName, SourceDefinition};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Properties, TimeColumn};
-use crate::serve::{SnapshotTable, SourceTable, SystemTable};
+use crate::serve::{SnapshotTable, SourceTable, SystemTable, TableIndex};
 use crate::sql::bind::{DmlTarget, RelationProperties};
 use crate::sql::{Name, RelationResolver, ResolvedRelation};
 
@@ -69,9 +69,12 @@ impl<'a> Resolver<'a> {
     pub fn dml_target(&self, name: &Name) -> Result<DmlTarget> {
         let object = self.require(name)?;
         match &object.kind {
-            ObjectKind::Table { primary_key } => {
-                Ok(DmlTarget { id: object.id, columns: object.columns.clone(), primary_key: primary_key.clone() })
-            }
+            ObjectKind::Table { primary_key } => Ok(DmlTarget {
+                id: object.id,
+                columns: object.columns.clone(),
+                primary_key: primary_key.clone(),
+                has_unique_index: object.indexes.iter().any(|index| index.unique),
+            }),
             ObjectKind::Source(_) => Err(wrong_kind(object, "its rows come from the outside system")),
             ObjectKind::Sink => Err(wrong_kind(object, "change the tables that its query reads")),
             ObjectKind::View | ObjectKind::MaterializedView { .. } => {
@@ -82,7 +85,11 @@ impl<'a> Resolver<'a> {
 
     fn user_relation(&self, object: &Arc<Object>) -> Result<ResolvedRelation> {
         let (id, name, schema) = (object.id, object.name.to_string(), object.schema());
-        let snapshot = || Arc::new(SnapshotTable { id, name: name.clone(), schema: schema.clone() });
+        let snapshot = || {
+            let index = |index: &Index| TableIndex { name: index.name.clone(), columns: index.columns.clone() };
+            let indexes = object.indexes.iter().map(index).collect();
+            Arc::new(SnapshotTable { id, name: name.clone(), schema: schema.clone(), indexes })
+        };
         let (provider, properties): (Arc<dyn TableProvider>, _) = match &object.kind {
             ObjectKind::Table { primary_key } => {
                 let key = (!primary_key.is_empty()).then(|| primary_key.clone());

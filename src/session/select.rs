@@ -13,11 +13,11 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use super::limits::{Busy, Limits};
-use super::prepare::with_parameters;
+use super::prepare::{Plan, Prepared, with_parameters};
 use super::shared::SystemReader;
 use super::shared::builds::WAIT_MAX;
 use super::{Outcome, Session};
-use crate::error::Result;
+use crate::error::{Result, SqlState};
 use crate::serve::ReadPoint;
 use crate::sql::bind::Bound;
 use crate::types::RelationId;
@@ -25,15 +25,38 @@ use crate::types::RelationId;
 impl Session {
     pub(super) async fn execute_query(
         &mut self,
-        bound: &Bound,
+        prepared: &Prepared,
+        bound: Arc<Bound>,
         parameters: &[ScalarValue],
         mut limits: Limits,
         busy: Busy,
     ) -> Result<Outcome> {
-        let started = self.start_query(bound, parameters);
+        let started = self.start_current(prepared, bound, parameters);
         let stream = limits.guard(started).await?;
         let stream = limits.watch(stream, busy);
         Ok(Outcome::Rows { schema: stream.schema(), stream, tag: "SELECT", counted: true })
+    }
+
+    /// Starts a query; if what it was bound to has been replaced since, binds it to what took its place.
+    async fn start_current(
+        &mut self,
+        prepared: &Prepared,
+        mut bound: Arc<Bound>,
+        parameters: &[ScalarValue],
+    ) -> Result<SendableRecordBatchStream> {
+        loop {
+            let started = self.start_query(&bound, parameters).await;
+            let is_replaced = || bound.relations.iter().any(|id| self.shared.catalog().get(*id).is_none());
+            match started {
+                Err(error) if error.code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE && is_replaced() => {
+                    match self.current_plan(prepared)? {
+                        Plan::Query(now) => bound = now,
+                        _ => return Err(error),
+                    }
+                }
+                started => return started,
+            }
+        }
     }
 
     /// A query's rows, with the columns that it was bound to.

@@ -19,6 +19,7 @@ pub fn fields(show: &Show) -> Vec<FieldRef> {
         Show::All => &["name", "setting", "description"],
         Show::Columns(_) => &["name", "type", "nullable", "key", "default"],
         Show::Create(_) => &["name", "create_sql"],
+        Show::Indexes(_) => &["name", "on", "key", "unique"],
         _ => &["name"],
     };
     names.iter().map(|name| text_field(name)).collect()
@@ -54,6 +55,8 @@ impl Session {
             Show::Databases => vec![vec![Some(DATABASE.to_string())]],
             Show::Columns(name) => columns(self.resolver(catalog).require(name)?),
             Show::Create(name) => self.show_create(name)?,
+            Show::Indexes(None) => indexes(catalog.objects().map(AsRef::as_ref)),
+            Show::Indexes(Some(name)) => indexes([self.resolver(catalog).require(name)?.as_ref()].into_iter()),
         };
         Ok(text_rows(fields(show), columns, "SHOW"))
     }
@@ -83,6 +86,20 @@ fn create_text(object: &Object) -> String {
         // Kept as the client wrote it.
         ObjectKind::Table { .. } | ObjectKind::Source(_) => object.definition.clone(),
     }
+}
+
+/// Primary keys among them.
+fn indexes<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<Vec<Option<String>>> {
+    let mut rows: Vec<[String; 4]> = vec![];
+    for object in objects {
+        for index in crate::catalog::system::indexes(object) {
+            let columns: Vec<&str> = index.columns.iter().map(|&column| object.columns[column].name.as_str()).collect();
+            let unique = if index.is_unique { "true" } else { "false" };
+            rows.push([index.name, object.name.to_string(), columns.join(", "), unique.to_string()]);
+        }
+    }
+    rows.sort();
+    (0..4).map(|column| rows.iter().map(|row| Some(row[column].clone())).collect()).collect()
 }
 
 fn names(catalog: &Catalog, is_kind: impl Fn(&ObjectKind) -> bool) -> Vec<Option<String>> {

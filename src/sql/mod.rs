@@ -17,6 +17,7 @@ mod errors;
 pub mod lower;
 mod names;
 pub mod parser;
+pub mod rename;
 mod state;
 mod statement;
 mod text;

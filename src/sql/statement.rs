@@ -73,6 +73,8 @@ pub enum StatementKind {
         if_exists: bool,
         cascade: bool,
     },
+    CreateIndex(CreateIndex),
+    Alter(Alter),
     Truncate {
         names: Vec<Name>,
     },
@@ -198,6 +200,7 @@ pub struct Watermark {
 pub struct CreateMaterializedView {
     pub name: Name,
     pub if_not_exists: bool,
+    pub or_replace: bool,
     pub columns: Vec<String>,
     pub query: Query,
     pub query_text: String,
@@ -214,6 +217,45 @@ pub enum DropKind {
     MaterializedView,
     Sink,
     Schema,
+    Index,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateIndex {
+    /// `None`: named after the relation and the columns.
+    pub name: Option<String>,
+    pub if_not_exists: bool,
+    pub unique: bool,
+    pub relation: Name,
+    pub columns: Vec<String>,
+}
+
+/// ALTER of a relation: what it is called changes, its rows do not.
+#[derive(Clone, Debug)]
+pub struct Alter {
+    /// ALTER TABLE is said of every kind of relation, as in Postgres.
+    pub kind: DropKind,
+    pub name: Name,
+    pub if_exists: bool,
+    pub action: AlterAction,
+}
+
+#[derive(Clone, Debug)]
+pub enum AlterAction {
+    Rename {
+        to: String,
+    },
+    RenameColumn {
+        from: String,
+        to: String,
+    },
+    SetSchema {
+        to: String,
+    },
+    /// The two change places: each gets the other's name.
+    Swap {
+        with: Name,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -268,6 +310,8 @@ pub enum Show {
     Sinks,
     Schemas,
     Databases,
+    /// `None`: those of all relations.
+    Indexes(Option<Name>),
     /// SHOW COLUMNS FROM / DESCRIBE.
     Columns(Name),
     /// SHOW CREATE TABLE|SOURCE|VIEW|MATERIALIZED VIEW|SINK name.

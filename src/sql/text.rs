@@ -46,7 +46,7 @@ impl Text {
         self.chars_before(location).map(|chars| chars + 1)
     }
 
-    fn bytes_before(&self, location: Location) -> Option<usize> {
+    pub fn bytes_before(&self, location: Location) -> Option<usize> {
         let (line, column) = (location.line.checked_sub(1)? as usize, location.column.checked_sub(1)? as usize);
         let start = self.0.starts.get(line)?.1;
         let rest = &self.0.text[start..];

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::Argument::{Any, Bool, Int, Text};
 use super::reg::{quote_identifier, regclass, regclass_name, regtype_name};
 use super::{Call, Definition, Returns, define, invalid};
-use crate::catalog::system::{
-    self, OWNER_OID, Value, index_oid, primary_key_name, relation_of_constraint, relation_of_index, type_row,
-};
+use crate::catalog::system::{self, IndexRow, OWNER_OID, Value, index_by_oid, relation_of_constraint, type_row};
 use crate::catalog::{Object, ObjectKind};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
@@ -101,11 +99,12 @@ fn element_oid(array: u32) -> u32 {
 }
 
 /// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`.
-pub fn index_definition(object: &Object) -> String {
-    let columns: Vec<String> = key_columns(object).map(quote_identifier).collect();
+pub fn index_definition(object: &Object, index: &IndexRow<'_>) -> String {
+    let columns: Vec<String> = index.columns.iter().map(|&c| quote_identifier(&object.columns[c].name)).collect();
     format!(
-        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
-        quote_identifier(&primary_key_name(object)),
+        "CREATE {}INDEX {} ON {}.{} USING btree ({})",
+        if index.is_unique { "UNIQUE " } else { "" },
+        quote_identifier(&index.name),
         quote_identifier(&object.name.schema),
         quote_identifier(&object.name.name),
         columns.join(", ")
@@ -123,11 +122,13 @@ fn key_columns(object: &Object) -> impl Iterator<Item = &str> {
 /// With a column number from 1, that column alone; with 0 or none, the whole definition.
 fn get_indexdef(call: &Call<'_>) -> Result<Value> {
     let catalog = call.context.catalog();
-    let index = call.oid(0).and_then(relation_of_index).and_then(|id| catalog.get(id));
-    let Some(object) = index.filter(|o| key_columns(o).next().is_some()) else { return Ok(Value::Null) };
+    let Some((object, index)) = call.oid(0).and_then(|oid| index_by_oid(&catalog, oid)) else { return Ok(Value::Null) };
     match call.int(1).and_then(|n| usize::try_from(n).ok()) {
-        None | Some(0) => Ok(index_definition(object).into()),
-        Some(number) => Ok(key_columns(object).nth(number - 1).map(quote_identifier).unwrap_or_default().into()),
+        None | Some(0) => Ok(index_definition(object, &index).into()),
+        Some(number) => {
+            let column = index.columns.get(number - 1).and_then(|&place| object.columns.get(place));
+            Ok(column.map(|column| quote_identifier(&column.name)).unwrap_or_default().into())
+        }
     }
 }
 
@@ -204,14 +205,13 @@ fn get_functiondef(call: &Call<'_>) -> Result<Value> {
 fn table_is_visible(call: &Call<'_>) -> Result<Value> {
     let Some(oid) = call.oid(0) else { return Ok(Value::Null) };
     let catalog = call.context.catalog();
-    let object = catalog.get(RelationId(oid)).or_else(|| relation_of_index(oid).and_then(|id| catalog.get(id)));
-    if let Some(object) = object {
-        let path = call.context.search_path();
-        let index = oid == index_oid(object.id);
-        let name = if index { primary_key_name(object) } else { object.name.name.clone() };
-        let first = path.iter().find(|schema| catalog.find(Some(schema), &name).is_some());
-        let visible = path.contains(&object.name.schema) && (index || first == Some(&object.name.schema));
-        return Ok(visible.into());
+    let path = call.context.search_path();
+    if let Some(object) = catalog.get(RelationId(oid)) {
+        let first = path.iter().find(|schema| catalog.find(Some(schema), &object.name.name).is_some());
+        return Ok((first == Some(&object.name.schema)).into());
+    }
+    if let Some((object, _)) = index_by_oid(&catalog, oid) {
+        return Ok(path.contains(&object.name.schema).into());
     }
     Ok(system::names().find(|(.., o)| *o == oid).map(|(schema, ..)| schema == "pg_catalog").into())
 }

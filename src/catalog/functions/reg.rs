@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 use super::Argument::{Any, Text};
 use super::{Call, Definition, Returns, define, text_of};
 use crate::catalog::Catalog;
-use crate::catalog::system::{self, Value, index_oid, primary_key_name, relation_of_index, schema_oid, type_by_name};
+use crate::catalog::system::{self, Value, schema_oid, type_by_name};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
 
@@ -121,14 +121,9 @@ pub(super) fn regclass(catalog: &Catalog, text: &str) -> Option<u32> {
     if let Some((.., oid)) = system::names().find(|(s, n, _)| *n == name && in_schema(s, "pg_catalog")) {
         return Some(oid);
     }
-    let indexed = |o: &&std::sync::Arc<crate::catalog::Object>| {
-        in_schema(&o.name.schema, crate::catalog::SCHEMA) && has_index(o) && primary_key_name(o) == name
-    };
-    catalog.objects().find(indexed).map(|o| index_oid(o.id))
-}
-
-fn has_index(object: &crate::catalog::Object) -> bool {
-    matches!(&object.kind, crate::catalog::ObjectKind::Table { primary_key } if !primary_key.is_empty())
+    let in_its_schema = catalog.objects().filter(|o| in_schema(&o.name.schema, crate::catalog::SCHEMA));
+    let mut indexes = in_its_schema.flat_map(|object| system::indexes(object));
+    indexes.find(|index| index.name == name).map(|index| index.oid)
 }
 
 fn regproc(text: &str) -> Option<u32> {
@@ -146,11 +141,10 @@ pub fn regclass_name(catalog: &Catalog, oid: u32) -> String {
     if oid == 0 {
         return "-".to_string();
     }
-    let index_of = relation_of_index(oid).and_then(|id| catalog.get(id));
     let (schema, name) = if let Some(object) = catalog.get(RelationId(oid)) {
         (object.name.schema.clone(), object.name.name.clone())
-    } else if let Some(object) = index_of {
-        (object.name.schema.clone(), primary_key_name(object))
+    } else if let Some((object, index)) = system::index_by_oid(catalog, oid) {
+        (object.name.schema.clone(), index.name)
     } else if let Some((schema, name, _)) = system::names().find(|(.., o)| *o == oid) {
         (schema.to_string(), name.to_string())
     } else {

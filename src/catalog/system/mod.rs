@@ -206,9 +206,42 @@ fn rule_oid(id: RelationId) -> u32 {
     id.0 | RULE_BIT
 }
 
-/// The relation whose primary key has this index.
-pub fn relation_of_index(oid: u32) -> Option<RelationId> {
-    (oid & INDEX_BIT != 0).then_some(RelationId(oid & !INDEX_BIT))
+/// An index as the system relations show it: that of the primary key, or one of CREATE INDEX.
+pub struct IndexRow<'a> {
+    pub oid: u32,
+    pub name: String,
+    pub columns: &'a [usize],
+    pub is_unique: bool,
+    pub is_primary: bool,
+}
+
+/// The primary key's index first.
+pub fn indexes(object: &Object) -> Vec<IndexRow<'_>> {
+    let key = primary_key(object);
+    let primary = (!key.is_empty()).then(|| IndexRow {
+        oid: index_oid(object.id),
+        name: primary_key_name(object),
+        columns: key,
+        is_unique: true,
+        is_primary: true,
+    });
+    let others = object.indexes.iter().map(|index| IndexRow {
+        oid: index.id.0,
+        name: index.name.clone(),
+        columns: &index.columns,
+        is_unique: index.unique,
+        is_primary: false,
+    });
+    primary.into_iter().chain(others).collect()
+}
+
+/// The index with this OID, with its relation.
+pub fn index_by_oid(catalog: &Catalog, oid: u32) -> Option<(&Object, IndexRow<'_>)> {
+    let object = match oid & INDEX_BIT {
+        0 => catalog.index(RelationId(oid))?.0,
+        _ => catalog.get(RelationId(oid & !INDEX_BIT))?,
+    };
+    Some((object, indexes(object).into_iter().find(|index| index.oid == oid)?))
 }
 
 /// The relation whose primary key is this constraint.

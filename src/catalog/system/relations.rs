@@ -6,7 +6,7 @@ use super::rows::{Rows, Value};
 use super::types::{collation, type_row};
 use super::{
     BTREE_OID, HEAP_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, columns, constraint_oid,
-    foreign_server, index_oid, primary_key, primary_key_name, rule_oid, schema_oid,
+    foreign_server, index_oid, indexes, primary_key, primary_key_name, rule_oid, schema_oid,
 };
 use crate::catalog::{Object, ObjectKind};
 use crate::types::PgType;
@@ -34,28 +34,28 @@ pub(super) fn pg_class(rows: &mut Rows, context: &SystemContext<'_>) {
         let relkind = object.relkind();
         let stored = matches!(relkind, 'r' | 'm');
         let namespace = schema_oid(context.catalog, &object.name.schema);
-        let has_key = !primary_key(object).is_empty();
+        let has_index = !indexes(object).is_empty();
         rows.push(&[
             ("oid", object.id.0.into()),
             ("relname", object.name.name.as_str().into()),
             ("relnamespace", namespace.into()),
             ("relam", if stored { HEAP_OID } else { 0 }.into()),
             ("relfilenode", if stored { object.id.0 } else { 0 }.into()),
-            ("relhasindex", has_key.into()),
+            ("relhasindex", has_index.into()),
             ("relkind", relkind.into()),
             ("relnatts", (object.columns.len() as i16).into()),
             ("relhasrules", matches!(relkind, 'v' | 'm').into()),
             ("relreplident", if stored { 'd' } else { 'n' }.into()),
         ]);
-        if has_key {
+        for index in indexes(object) {
             rows.push(&[
-                ("oid", index_oid(object.id).into()),
-                ("relname", primary_key_name(object).into()),
+                ("oid", index.oid.into()),
+                ("relname", index.name.into()),
                 ("relnamespace", namespace.into()),
                 ("relam", BTREE_OID.into()),
-                ("relfilenode", index_oid(object.id).into()),
+                ("relfilenode", index.oid.into()),
                 ("relkind", 'i'.into()),
-                ("relnatts", (primary_key(object).len() as i16).into()),
+                ("relnatts", (index.columns.len() as i16).into()),
                 ("relreplident", 'n'.into()),
             ]);
         }
@@ -77,9 +77,11 @@ pub(super) fn pg_attribute(rows: &mut Rows, context: &SystemContext<'_>) {
             let not_null = !column.nullable || primary_key(object).contains(&index);
             attribute(rows, object.id.0, &column.name, &column.pg_type, index, not_null, column.default.is_some());
         }
-        for (position, index) in primary_key(object).iter().enumerate() {
-            let column = &object.columns[*index];
-            attribute(rows, index_oid(object.id), &column.name, &column.pg_type, position, false, false);
+        for index in indexes(object) {
+            for (position, place) in index.columns.iter().enumerate() {
+                let column = &object.columns[*place];
+                attribute(rows, index.oid, &column.name, &column.pg_type, position, false, false);
+            }
         }
     }
 }
@@ -139,22 +141,26 @@ fn keyed<'a>(context: &SystemContext<'a>) -> impl Iterator<Item = &'a Object> {
 }
 
 pub(super) fn pg_index(rows: &mut Rows, context: &SystemContext<'_>) {
-    for object in keyed(context) {
-        let key = key_numbers(object);
-        let zeros = vec![0; key.len()];
-        let type_of = |i: &usize| object.columns[*i].pg_type.oid();
-        let collations = primary_key(object).iter().map(|i| collation(type_of(i)).into()).collect::<Vec<i64>>();
-        let classes = primary_key(object).iter().map(|i| operator_class(type_of(i)).into()).collect::<Vec<i64>>();
-        rows.push(&[
-            ("indexrelid", index_oid(object.id).into()),
-            ("indrelid", object.id.0.into()),
-            ("indnatts", (key.len() as i16).into()),
-            ("indnkeyatts", (key.len() as i16).into()),
-            ("indkey", key.into()),
-            ("indcollation", collations.into()),
-            ("indclass", classes.into()),
-            ("indoption", zeros.into()),
-        ]);
+    for object in context.catalog.objects() {
+        for index in indexes(object) {
+            let key: Vec<i64> = index.columns.iter().map(|place| *place as i64 + 1).collect();
+            let zeros = vec![0; key.len()];
+            let type_of = |place: &usize| object.columns[*place].pg_type.oid();
+            let collations = index.columns.iter().map(|i| collation(type_of(i)).into()).collect::<Vec<i64>>();
+            let classes = index.columns.iter().map(|i| operator_class(type_of(i)).into()).collect::<Vec<i64>>();
+            rows.push(&[
+                ("indexrelid", index.oid.into()),
+                ("indrelid", object.id.0.into()),
+                ("indnatts", (key.len() as i16).into()),
+                ("indnkeyatts", (key.len() as i16).into()),
+                ("indisunique", index.is_unique.into()),
+                ("indisprimary", index.is_primary.into()),
+                ("indkey", key.into()),
+                ("indcollation", collations.into()),
+                ("indclass", classes.into()),
+                ("indoption", zeros.into()),
+            ]);
+        }
     }
 }
 
@@ -195,6 +201,9 @@ pub(super) fn pg_depend(rows: &mut Rows, context: &SystemContext<'_>) {
         if !primary_key(object).is_empty() {
             push(CLASS_PG_CONSTRAINT, constraint_oid(object.id), CLASS_PG_CLASS, object.id.0, 'a');
             push(CLASS_PG_CLASS, index_oid(object.id), CLASS_PG_CONSTRAINT, constraint_oid(object.id), 'i');
+        }
+        for index in &object.indexes {
+            push(CLASS_PG_CLASS, index.id.0, CLASS_PG_CLASS, object.id.0, 'a');
         }
         if has_rule(object) {
             push(CLASS_PG_REWRITE, rule_oid(object.id), CLASS_PG_CLASS, object.id.0, 'i');

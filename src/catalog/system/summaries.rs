@@ -2,7 +2,7 @@
 //! the statistics by table.
 
 use super::rows::Rows;
-use super::{SystemContext, columns, index_oid, primary_key, primary_key_name};
+use super::{SystemContext, columns, indexes};
 use crate::catalog::functions::index_definition;
 use crate::catalog::{Object, ObjectKind};
 
@@ -23,7 +23,7 @@ pub(super) fn pg_tables(rows: &mut Rows, context: &SystemContext<'_>) {
             ("schemaname", object.name.schema.as_str().into()),
             ("tablename", object.name.name.as_str().into()),
             ("tableowner", context.user.into()),
-            ("hasindexes", (!primary_key(object).is_empty()).into()),
+            ("hasindexes", (!indexes(object).is_empty()).into()),
         ]);
     }
 }
@@ -58,13 +58,15 @@ pub(super) fn pg_matviews(rows: &mut Rows, context: &SystemContext<'_>) {
 }
 
 pub(super) fn pg_indexes(rows: &mut Rows, context: &SystemContext<'_>) {
-    for object in context.catalog.objects().filter(|o| !primary_key(o).is_empty()) {
-        rows.push(&[
-            ("schemaname", object.name.schema.as_str().into()),
-            ("tablename", object.name.name.as_str().into()),
-            ("indexname", primary_key_name(object).into()),
-            ("indexdef", index_definition(object).into()),
-        ]);
+    for object in context.catalog.objects() {
+        for index in indexes(object) {
+            rows.push(&[
+                ("schemaname", object.name.schema.as_str().into()),
+                ("tablename", object.name.name.as_str().into()),
+                ("indexdef", index_definition(object, &index).into()),
+                ("indexname", index.name.into()),
+            ]);
+        }
     }
 }
 
@@ -81,13 +83,15 @@ pub(super) fn table_statistics(rows: &mut Rows, context: &SystemContext<'_>) {
 }
 
 pub(super) fn index_statistics(rows: &mut Rows, context: &SystemContext<'_>) {
-    for object in context.catalog.objects().filter(|o| !primary_key(o).is_empty()) {
-        rows.push(&[
-            ("relid", object.id.0.into()),
-            ("indexrelid", index_oid(object.id).into()),
-            ("schemaname", object.name.schema.as_str().into()),
-            ("relname", object.name.name.as_str().into()),
-            ("indexrelname", primary_key_name(object).into()),
-        ]);
+    for object in context.catalog.objects() {
+        for index in indexes(object) {
+            rows.push(&[
+                ("relid", object.id.0.into()),
+                ("indexrelid", index.oid.into()),
+                ("schemaname", object.name.schema.as_str().into()),
+                ("relname", object.name.name.as_str().into()),
+                ("indexrelname", index.name.into()),
+            ]);
+        }
     }
 }

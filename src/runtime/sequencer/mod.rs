@@ -23,7 +23,7 @@ use self::tables::{Table, TableFiles};
 use self::views::View;
 use super::status::Statuses;
 use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
-use super::{SourceSpec, TableSpec, TableWrite, ViewSpec};
+use super::{IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
 use crate::dataflow::partition::spread;
 use crate::error::{Error, Result};
 use crate::state::{Snapshot, Store, StoreBatch, World};
@@ -32,6 +32,15 @@ use crate::types::{BadRecord, Epoch, RelationId};
 pub enum Event {
     CreateTable {
         spec: TableSpec,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    RenameTable {
+        spec: TableSpec,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    SetIndexes {
+        relation: RelationId,
+        indexes: Vec<IndexSpec>,
         reply: oneshot::Sender<Result<()>>,
     },
     CreateSource {
@@ -202,6 +211,13 @@ impl Sequencer {
             Event::CreateTable { spec, reply } => {
                 self.create_table(spec);
                 let _ = reply.send(Ok(()));
+            }
+            Event::RenameTable { spec, reply } => {
+                self.rename_table(spec);
+                let _ = reply.send(Ok(()));
+            }
+            Event::SetIndexes { relation, indexes, reply } => {
+                let _ = reply.send(self.set_indexes(relation, indexes));
             }
             Event::CreateSource { spec, reply } => {
                 let _ = reply.send(self.create_source(spec));

@@ -7,14 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::row::{RowConverter, SortField};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::{Changes, EPOCH_WRITE_COUNT_MAX, EPOCH_WRITE_ROW_COUNT_MAX, Sequencer, WriteRequest};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::worker::RelationDelta;
-use crate::runtime::{TableSpec, TableWrite};
+use crate::runtime::{IndexSpec, TableSpec, TableWrite};
+use crate::state::arrangement::{Interval, encode_keys};
 use crate::state::codec::{decode_delta, encode_delta};
 use crate::state::{Arrangement, Layout, Snapshot, Store, StoreBatch};
 use crate::types::{Delta, Epoch, RelationId};
@@ -29,6 +30,7 @@ pub struct Table {
 impl Table {
     fn new(spec: TableSpec) -> Table {
         let layout = Layout::indexed(spec.schema.clone(), spec.primary_key.clone());
+        let layout = Layout { indexes: index_columns(&spec.indexes), ..layout };
         let columns = (0..spec.schema.fields().len()).collect();
         Table { spec, arrangement: Arrangement::new(layout), columns }
     }
@@ -39,42 +41,93 @@ impl Table {
 
     /// Fails if the table after `delta` would have a row less than never (40001) or two rows of one key (23505).
     fn check(&self, delta: &Delta) -> Result<()> {
-        if delta.is_empty() || (self.spec.primary_key.is_empty() && !delta.has_retractions()) {
+        if delta.is_empty() {
             return Ok(());
         }
         let snapshot = self.snapshot();
-        let key = snapshot.key().expect("a table is indexed").to_vec();
-        let present = Delta::insert(snapshot.lookup(&delta.batch().project(&key)?)?);
-        let after = Delta::concat(&self.spec.schema, &[present, delta.clone()])?.consolidate()?;
-        if after.has_retractions() {
-            return Err(Error::new(
-                SqlState::SERIALIZATION_FAILURE,
-                "could not serialize access due to concurrent update",
-            ));
-        }
-        if self.spec.primary_key.is_empty() { Ok(()) } else { self.check_unique(&after) }
-    }
-
-    /// `rows`: what the table will hold of the keys in question.
-    fn check_unique(&self, rows: &Delta) -> Result<()> {
-        let keys = rows.batch().project(&self.spec.primary_key)?;
-        let fields = keys.columns().iter().map(|c| SortField::new(c.data_type().clone())).collect();
-        let encoded = RowConverter::new(fields)?.convert_columns(keys.columns())?;
-        let mut seen = std::collections::HashSet::with_capacity(keys.num_rows());
-        for row in 0..keys.num_rows() {
-            if rows.weight(row) > 1 || !seen.insert(encoded.row(row).data()) {
-                return Err(duplicate_key(&self.spec.name, &keys, row));
+        if !self.spec.primary_key.is_empty() || delta.has_retractions() {
+            let key = snapshot.key().expect("a table is indexed").to_vec();
+            let after = self.after(delta, snapshot.lookup(&delta.batch().project(&key)?)?)?;
+            if after.has_retractions() {
+                return Err(Error::new(
+                    SqlState::SERIALIZATION_FAILURE,
+                    "could not serialize access due to concurrent update",
+                ));
             }
+            if !self.spec.primary_key.is_empty() {
+                check_unique(&format!("{}_pkey", self.spec.name), &self.spec.primary_key, &after)?;
+            }
+        }
+        for index in self.spec.indexes.iter().filter(|index| index.unique) {
+            let intervals = inserted_keys(delta, &index.columns)?;
+            let present = match snapshot.range(&index.columns, &intervals)? {
+                Some(found) => found,
+                None => concat_batches(snapshot.schema(), snapshot.rows()?.iter())?,
+            };
+            check_unique(&index.name, &index.columns, &self.after(delta, present)?)?;
         }
         Ok(())
     }
+
+    /// Some rows of the table and a change, added up.
+    fn after(&self, delta: &Delta, present: RecordBatch) -> Result<Delta> {
+        Ok(Delta::concat(&self.spec.schema, &[Delta::insert(present), delta.clone()])?.consolidate()?)
+    }
+
+    /// Takes over a list of indexes, if the rows that are there allow it.
+    fn set_indexes(&mut self, indexes: Vec<IndexSpec>) -> Result<()> {
+        let added = indexes.iter().filter(|index| index.unique && !self.spec.indexes.contains(index));
+        for index in added {
+            let rows = concat_batches(&self.spec.schema, self.snapshot().rows()?.iter())?;
+            check_unique(&index.name, &index.columns, &Delta::insert(rows)).map_err(|error| match error.detail {
+                Some(detail) if error.code == SqlState::UNIQUE_VIOLATION => {
+                    let message = format!("could not create unique index \"{}\"", index.name);
+                    Error::new(error.code, message).with_detail(detail.replace("already exists", "is duplicated"))
+                }
+                detail => Error { detail, ..error },
+            })?;
+        }
+        self.arrangement.set_indexes(index_columns(&indexes));
+        self.spec.indexes = indexes;
+        Ok(())
+    }
+}
+
+fn index_columns(indexes: &[IndexSpec]) -> Vec<Vec<usize>> {
+    indexes.iter().map(|index| index.columns.clone()).collect()
+}
+
+/// Where an index holds the keys of what a delta inserts, each key once.
+fn inserted_keys(delta: &Delta, columns: &[usize]) -> Result<Vec<Interval>> {
+    let arrays: Vec<ArrayRef> = columns.iter().map(|&column| delta.column(column).clone()).collect();
+    let keys = encode_keys(&arrays)?;
+    let inserted =
+        |(row, _): &(usize, Vec<u8>)| delta.weight(*row) > 0 && arrays.iter().all(|array| array.is_valid(*row));
+    let mut keys: Vec<Vec<u8>> = keys.into_iter().enumerate().filter(inserted).map(|(_, key)| key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys.into_iter().map(|key| Interval { low: key.clone(), high: key }).collect())
+}
+
+/// 23505 if two of the rows that are there have one key. NULL is unlike everything.
+fn check_unique(constraint: &str, columns: &[usize], rows: &Delta) -> Result<()> {
+    let keys = rows.batch().project(columns)?;
+    let encoded = encode_keys(keys.columns())?;
+    let mut seen = std::collections::HashSet::with_capacity(keys.num_rows());
+    for (row, key) in encoded.iter().enumerate() {
+        let is_there = rows.weight(row) > 0 && keys.columns().iter().all(|column| column.is_valid(row));
+        if is_there && (rows.weight(row) > 1 || !seen.insert(key)) {
+            return Err(duplicate_key(constraint, &keys, row));
+        }
+    }
+    Ok(())
 }
 
 /// What an epoch writes: for each table, its rows before and the deltas in their order.
 type Total = BTreeMap<RelationId, (Snapshot, Vec<Delta>)>;
 
 /// 23505, told as Postgres tells it.
-fn duplicate_key(table: &str, keys: &RecordBatch, row: usize) -> Error {
+fn duplicate_key(constraint: &str, keys: &RecordBatch, row: usize) -> Error {
     let options = FormatOptions::default().with_null("null");
     let value = |column: &ArrayRef| match ArrayFormatter::try_new(column.as_ref(), &options) {
         Ok(formatter) => formatter.value(row).to_string(),
@@ -82,7 +135,7 @@ fn duplicate_key(table: &str, keys: &RecordBatch, row: usize) -> Error {
     };
     let names: Vec<String> = keys.schema().fields().iter().map(|field| field.name().clone()).collect();
     let values: Vec<String> = keys.columns().iter().map(value).collect();
-    Error::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{table}_pkey\""))
+    Error::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{constraint}\""))
         .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
 }
 
@@ -90,6 +143,23 @@ impl Sequencer {
     pub(super) fn create_table(&mut self, spec: TableSpec) {
         self.tables.insert(spec.id, Table::new(spec));
         self.publish_all();
+    }
+
+    /// Of a table or view; what is neither has none.
+    pub(super) fn set_indexes(&mut self, relation: RelationId, indexes: Vec<IndexSpec>) -> Result<()> {
+        if let Some(table) = self.tables.get_mut(&relation) {
+            table.set_indexes(indexes)?;
+        } else if let Some(view) = self.views.get_mut(&relation) {
+            view.set_indexes(index_columns(&indexes));
+        }
+        Ok(())
+    }
+
+    /// Errors and changes carry the new names; rows that are there already are found by column index.
+    pub(super) fn rename_table(&mut self, spec: TableSpec) {
+        if let Some(table) = self.tables.get_mut(&spec.id) {
+            table.spec = spec;
+        }
     }
 
     /// Takes the waiting writes, or as many as an epoch holds: checks them, makes them durable, applies them. Those that

@@ -65,6 +65,12 @@ impl View {
         self.arrangement.as_ref().map(|arrangement| arrangement.snapshot())
     }
 
+    pub fn set_indexes(&mut self, columns: Vec<Vec<usize>>) {
+        if let Some(arrangement) = &mut self.arrangement {
+            arrangement.set_indexes(columns);
+        }
+    }
+
     pub fn stop(&mut self) {
         self.backfills.clear();
     }
@@ -142,6 +148,8 @@ impl Sequencer {
             None if properties.append_only => Layout::log(spec.plan.schema.clone()),
             key => Layout::indexed(spec.plan.schema.clone(), key.clone().unwrap_or_default()),
         };
+        let indexes = spec.indexes.iter().map(|index| index.columns.clone()).collect();
+        let layout = Layout { indexes, ..layout };
         let arrangement = (!spec.discard).then(|| Arrangement::new(layout));
         let layout = arrangement.as_ref().map(|arrangement| arrangement.layout().clone());
         let (id, name, epoch) = (spec.id, spec.name, self.epoch);

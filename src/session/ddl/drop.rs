@@ -187,11 +187,12 @@ fn describe(kind: DropKind) -> (&'static str, &'static str) {
         DropKind::MaterializedView => ("materialized view", "DROP MATERIALIZED VIEW"),
         DropKind::Sink => ("sink", "DROP SINK"),
         DropKind::Schema => ("schema", "DROP SCHEMA"),
+        DropKind::Index => ("index", "DROP INDEX"),
     }
 }
 
 /// 42809 with the right command in the hint.
-fn require_kind(object: &Object, kind: DropKind) -> Result<()> {
+pub(super) fn require_kind(object: &Object, kind: DropKind) -> Result<()> {
     let wanted = describe(kind).0;
     let actual = object.kind_name();
     if actual == wanted {
@@ -211,7 +212,15 @@ mod tests {
         let mut add = |name: &str, kind, depends_on| -> Result<RelationId> {
             let id = catalog.allocate_id();
             let name = QualifiedName { schema: "public".into(), name: name.into() };
-            catalog.insert(Object { id, name, kind, columns: vec![], definition: String::new(), depends_on })?;
+            catalog.insert(Object {
+                id,
+                name,
+                kind,
+                columns: vec![],
+                definition: String::new(),
+                depends_on,
+                indexes: vec![],
+            })?;
             Ok(id)
         };
         let t = add("t", ObjectKind::Table { primary_key: vec![] }, vec![])?;

@@ -1,4 +1,4 @@
-//! Definitions: CREATE and DROP. Each takes effect at once, for everybody.
+//! Definitions: CREATE, ALTER and DROP. Each takes effect at once, for everybody.
 //!
 //! ```text
 //! validate ──▶ ddl lock ──▶ runtime (create) ──▶ Shared::publish: durable, then current ──▶ answer
@@ -7,7 +7,10 @@
 //!
 //! What is between the lock and the answer runs to its end even if the client goes away.
 
+mod alter;
 mod drop;
+mod index;
+mod replace;
 mod shape;
 mod source;
 mod table;
@@ -20,7 +23,7 @@ use super::limits::Limits;
 use super::shared::Shared;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::{Name, Statement, StatementKind};
+use crate::sql::{DropKind, Name, Statement, StatementKind};
 
 impl Session {
     /// The command tag.
@@ -50,9 +53,21 @@ impl Session {
                 self.require_writable("CREATE SCHEMA")?;
                 self.create_schema(name, *if_not_exists).await
             }
-            StatementKind::Drop { kind, names, if_exists, cascade } => {
+            StatementKind::Drop { kind, names, if_exists, cascade } if *kind != DropKind::Index => {
                 self.require_writable("DROP")?;
                 self.drop_objects(*kind, names, *if_exists, *cascade).await
+            }
+            StatementKind::CreateIndex(create) => {
+                self.require_writable("CREATE INDEX")?;
+                self.create_index(create).await
+            }
+            StatementKind::Drop { kind: DropKind::Index, names, if_exists, .. } => {
+                self.require_writable("DROP INDEX")?;
+                self.drop_indexes(names, *if_exists).await
+            }
+            StatementKind::Alter(alter) => {
+                self.require_writable("ALTER")?;
+                self.alter(alter).await
             }
             _ => Err(Error::internal("no definition")),
         }

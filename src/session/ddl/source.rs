@@ -56,7 +56,15 @@ impl Session {
             require_free(&shared, &catalog, &name)?;
             let id = catalog.allocate_id();
             let kind = ObjectKind::Source(definition);
-            let object = catalog.insert(Object { id, name, kind, columns, definition: text, depends_on: vec![] })?;
+            let object = catalog.insert(Object {
+                id,
+                name,
+                kind,
+                columns,
+                definition: text,
+                depends_on: vec![],
+                indexes: vec![],
+            })?;
             let spec = source_spec(&object).ok_or_else(|| Error::internal("a source is no source"))?;
             shared.runtime.create_source(spec).await?;
             match shared.publish(catalog).await {

@@ -60,7 +60,8 @@ impl Session {
             require_free(&shared, &catalog, &name)?;
             let id = catalog.allocate_id();
             let kind = ObjectKind::Table { primary_key };
-            let object = catalog.insert(Object { id, name, kind, columns, definition, depends_on: vec![] })?;
+            let object =
+                catalog.insert(Object { id, name, kind, columns, definition, depends_on: vec![], indexes: vec![] })?;
             let spec = table_spec(&object).ok_or_else(|| Error::internal("a table is no table"))?;
             let target = Target::of(&catalog, id)?;
             shared.runtime.create_table(spec).await?;

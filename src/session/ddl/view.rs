@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::execution::SessionState;
 use parking_lot::Mutex;
 
 use super::shape::shape;
-use super::{Session, require_free};
-use crate::catalog::{Column, Object, ObjectKind, QualifiedName, SCHEMA, USER};
+use super::{Session, replace, require_free};
+use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SCHEMA, USER};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::StreamPlan;
 use crate::runtime::ViewSpec;
@@ -64,7 +65,15 @@ impl Session {
                 }
             };
             require_present(&catalog, &depends_on)?;
-            catalog.insert(Object { id, name: qualified, kind: ObjectKind::View, columns, definition, depends_on })?;
+            catalog.insert(Object {
+                id,
+                name: qualified,
+                kind: ObjectKind::View,
+                columns,
+                definition,
+                depends_on,
+                indexes: vec![],
+            })?;
             shared.publish(catalog).await
         };
         drop(resolver);
@@ -87,6 +96,11 @@ impl Session {
                 "EMIT ON WINDOW CLOSE",
                 "leave it out: the view then shows open windows too, and updates them",
             ));
+        }
+        if create.or_replace
+            && let Some(old) = replace::replaced(&self.resolver(self.shared.catalog()), &create.name)?
+        {
+            return self.replace_materialized_view(old, create, limits).await.map(|()| TAG);
         }
         let Some(name) = self.new_name(&create.name, create.if_not_exists)? else { return Ok(TAG) };
         let kind = |plan: &StreamPlan| ObjectKind::MaterializedView { key: plan.properties.key.clone() };
@@ -142,6 +156,7 @@ impl Session {
             columns,
             definition: query_text.to_string(),
             depends_on,
+            indexes: vec![],
         };
         // What is read through plain views must not go away either.
         let read = object.depends_on.iter().chain(&bound.relations).copied().collect();
@@ -158,7 +173,7 @@ impl Session {
         let (id, shared) = (object.id, self.shared.clone());
         shared.builds.set_properties(id, plan.properties.clone());
         let discard = matches!(object.kind, ObjectKind::Sink);
-        let spec = ViewSpec { id, name: object.name.to_string(), plan, discard };
+        let spec = ViewSpec { id, name: object.name.to_string(), plan, discard, indexes: vec![] };
         if let Err(error) = limits.guard(shared.runtime.create_view(spec)).await {
             shared.builds.forget(id);
             return Err(error);
@@ -183,8 +198,25 @@ impl Session {
     }
 }
 
-/// The plan of a view that is in the catalog, over the catalog as it is now.
-pub fn plan_stored_view(shared: &Arc<Shared>, object: &Arc<Object>) -> Result<StreamPlan> {
+/// The plan of a maintained view or sink that is in the catalog, over that catalog.
+pub fn plan_stored_view(shared: &Arc<Shared>, catalog: Arc<Catalog>, object: &Arc<Object>) -> Result<StreamPlan> {
+    bind_stored_view(shared, catalog, object, |state, resolver, bound| lower(state, resolver, &bound))
+}
+
+/// Fails if a stored query no longer means what it did when it was created.
+pub(super) fn check_stored_view(shared: &Arc<Shared>, catalog: Arc<Catalog>, object: &Arc<Object>) -> Result<()> {
+    match object.kind {
+        ObjectKind::MaterializedView { .. } | ObjectKind::Sink => plan_stored_view(shared, catalog, object).map(|_| ()),
+        _ => bind_stored_view(shared, catalog, object, |_, _, _| Ok(())),
+    }
+}
+
+fn bind_stored_view<T>(
+    shared: &Arc<Shared>,
+    catalog: Arc<Catalog>,
+    object: &Arc<Object>,
+    then: impl FnOnce(&SessionState, &Resolver<'_>, Bound) -> Result<T>,
+) -> Result<T> {
     let settings = Settings::start(&[], USER)?;
     let context = Arc::new(SessionContext {
         shared: shared.clone(),
@@ -193,7 +225,7 @@ pub fn plan_stored_view(shared: &Arc<Shared>, object: &Arc<Object>) -> Result<St
         user: USER.to_string(),
     });
     let state = crate::session::session_state(shared, &context);
-    let resolver = Resolver::new(shared, shared.catalog(), settings, USER);
+    let resolver = Resolver::new(shared, catalog, settings, USER);
     let names: Vec<String> = object.columns.iter().map(|c| c.name.clone()).collect();
     let (bound, columns) = shape(bind_query(&state, &resolver, &shared.view_query(object)?, &[])?, &names)?;
     let same = |(now, then): (&Column, &Column)| now.pg_type == then.pg_type;
@@ -203,12 +235,12 @@ pub fn plan_stored_view(shared: &Arc<Shared>, object: &Arc<Object>) -> Result<St
             format!("the columns of \"{}\" are not what they were when it was created", object.name),
         ));
     }
-    lower(&state, &resolver, &bound)
+    then(&state, &resolver, bound)
 }
 
 /// Ids of what the query names. 0A000 if an unqualified name was found along a search path: a restart reads the
 /// definition with the default one.
-fn dependencies(resolver: &Resolver<'_>, bound: &Bound) -> Result<Vec<RelationId>> {
+pub(super) fn dependencies(resolver: &Resolver<'_>, bound: &Bound) -> Result<Vec<RelationId>> {
     let mut ids = vec![];
     for name in &bound.depends_on {
         // What is not the users' is the system's, and does not go away.
@@ -229,7 +261,7 @@ fn dependencies(resolver: &Resolver<'_>, bound: &Bound) -> Result<Vec<RelationId
     Ok(ids)
 }
 
-fn require_no_parameters(bound: &Bound) -> Result<()> {
+pub(super) fn require_no_parameters(bound: &Bound) -> Result<()> {
     if bound.parameters.is_empty() {
         return Ok(());
     }
@@ -238,7 +270,7 @@ fn require_no_parameters(bound: &Bound) -> Result<()> {
 }
 
 /// 42P01 if something was dropped since the query was bound.
-fn require_present(catalog: &crate::catalog::Catalog, ids: &[RelationId]) -> Result<()> {
+pub(super) fn require_present(catalog: &Catalog, ids: &[RelationId]) -> Result<()> {
     match ids.iter().all(|id| catalog.get(*id).is_some()) {
         true => Ok(()),
         false => Err(Error::new(SqlState::UNDEFINED_TABLE, "a relation of the query was dropped meanwhile")),
@@ -248,7 +280,7 @@ fn require_present(catalog: &crate::catalog::Catalog, ids: &[RelationId]) -> Res
 /// Postgres' rules for OR REPLACE, and one of ours: nothing that is maintained may read the view.
 fn require_replaceable(
     shared: &Shared,
-    catalog: &crate::catalog::Catalog,
+    catalog: &Catalog,
     old: &Object,
     columns: &[Column],
     depends_on: &[RelationId],

@@ -24,10 +24,10 @@ use parking_lot::{Mutex, RwLock};
 pub use system::SystemReader;
 
 use crate::catalog::functions::{AdvisoryLocks, aggregates};
-use crate::catalog::{Catalog, Object, ObjectKind};
+use crate::catalog::{Catalog, Index, Object, ObjectKind};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::runtime::{Runtime, SourceSpec, TableSpec};
+use crate::runtime::{IndexSpec, Runtime, SourceSpec, TableSpec};
 use crate::serve::QueryEngine;
 use crate::sql::{Query, StatementKind};
 use crate::state::Store;
@@ -173,7 +173,14 @@ pub(in crate::session) fn table_spec(object: &Object) -> Option<TableSpec> {
         name: object.name.to_string(),
         schema: object.schema(),
         primary_key: primary_key.clone(),
+        indexes: index_specs(object),
     })
+}
+
+pub(in crate::session) fn index_specs(object: &Object) -> Vec<IndexSpec> {
+    let spec =
+        |index: &Index| IndexSpec { name: index.name.clone(), columns: index.columns.clone(), unique: index.unique };
+    object.indexes.iter().map(spec).collect()
 }
 
 pub(in crate::session) fn source_spec(object: &Object) -> Option<SourceSpec> {

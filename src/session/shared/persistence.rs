@@ -84,6 +84,7 @@ mod tests {
             columns: vec![Column { name: "id".into(), pg_type: PgType::Int4, nullable: false, default: None }],
             definition: format!("CREATE TABLE {name} (id int PRIMARY KEY)"),
             depends_on: vec![],
+            indexes: vec![],
         }
     }
 

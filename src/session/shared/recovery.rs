@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::builds::Build;
-use super::{Shared, source_spec};
+use super::{Shared, index_specs, source_spec};
 use crate::catalog::{Object, ObjectKind};
 use crate::error::{Error, Result};
 use crate::runtime::ViewSpec;
@@ -43,14 +43,14 @@ pub fn start(shared: &Arc<Shared>) -> Result<()> {
 
 /// Plans now, since later views want to know this one's properties; runs when what it reads is ready.
 fn rebuild(shared: &Arc<Shared>, view: Arc<Object>) {
-    let plan = match plan_stored_view(shared, &view) {
+    let plan = match plan_stored_view(shared, shared.catalog(), &view) {
         Ok(plan) => plan,
         Err(error) => return fail(shared, &view, error),
     };
     shared.builds.set_properties(view.id, plan.properties.clone());
     let (inputs, shared) = (plan.relations().into_keys().collect::<Vec<RelationId>>(), shared.clone());
-    let spec =
-        ViewSpec { id: view.id, name: view.name.to_string(), plan, discard: matches!(view.kind, ObjectKind::Sink) };
+    let discard = matches!(view.kind, ObjectKind::Sink);
+    let spec = ViewSpec { id: view.id, name: view.name.to_string(), plan, discard, indexes: index_specs(&view) };
     shared.engine.handle().clone().spawn(async move {
         let outcome = async {
             for input in inputs {

@@ -242,4 +242,5 @@ pub struct DmlTarget {
     pub id: RelationId,
     pub columns: Vec<crate::catalog::Column>,
     pub primary_key: Vec<usize>,
+    pub has_unique_index: bool,
 }

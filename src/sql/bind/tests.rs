@@ -174,7 +174,12 @@ fn target(name: &Name) -> Result<DmlTarget> {
         pg_type,
         nullable: true,
     };
-    Ok(DmlTarget { id: RelationId(9), columns: columns.into_iter().map(column).collect(), primary_key: vec![0] })
+    Ok(DmlTarget {
+        id: RelationId(9),
+        columns: columns.into_iter().map(column).collect(),
+        primary_key: vec![0],
+        has_unique_index: false,
+    })
 }
 
 fn dml(text: &str, hints: &[Option<PgType>]) -> Result<BoundDml> {

@@ -102,7 +102,9 @@ fn test_catalog() -> Result<Catalog> {
         let id = catalog.allocate_id();
         let name = QualifiedName { schema: "public".into(), name: name.into() };
         let depends_on = reads.iter().map(|id| RelationId(*id)).collect();
-        catalog.insert(Object { id, name, kind, columns, definition: definition.into(), depends_on }).map(|_| ())
+        catalog
+            .insert(Object { id, name, kind, columns, definition: definition.into(), depends_on, indexes: vec![] })
+            .map(|_| ())
     };
     let users = vec![
         column("id", PgType::Int8, false, None),

@@ -14,7 +14,7 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["CREATE"])?;
     let or_replace = reader.words(&["OR", "REPLACE"]);
     let first = reader.peek_word();
-    if or_replace && first != "VIEW" {
+    if or_replace && !matches!(first.as_str(), "VIEW" | "MATERIALIZED") {
         let what = format!("CREATE OR REPLACE {first}");
         return Err(Error::unsupported(what, "drop the object and create it again").into());
     }
@@ -22,9 +22,10 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "TABLE" => create_table(reader),
         "SOURCE" => create_source(reader),
         "VIEW" => create_view(reader, or_replace),
-        "MATERIALIZED" => create_materialized_view(reader),
+        "MATERIALIZED" => create_materialized_view(reader, or_replace),
         "SINK" => create_sink(reader),
         "SCHEMA" => create_schema(reader),
+        "INDEX" | "UNIQUE" => super::index::create_index(reader),
         _ => Err(refuse(reader, "CREATE", &first)),
     }
 }
@@ -34,7 +35,6 @@ fn refuse(reader: &Reader<'_>, verb: &str, first: &str) -> Fault {
     let hint = match first {
         "TEMP" | "TEMPORARY" | "LOCAL" | "GLOBAL" => "there are no temporary relations; create a plain one and drop it",
         "UNLOGGED" => "tables are always durable; leave UNLOGGED out",
-        "INDEX" | "UNIQUE" => "there are no secondary indexes; maintain a view grouped by the columns",
         "FUNCTION" | "AGGREGATE" | "PROCEDURE" => "there are no user-defined functions",
         "TYPE" | "DOMAIN" => "there are no user-defined types; take struct<…> or a built-in one",
         "SEQUENCE" => "there are no sequences; take a uuid or a key of your own",
@@ -46,7 +46,7 @@ fn refuse(reader: &Reader<'_>, verb: &str, first: &str) -> Fault {
         "CONNECTION" | "SECRET" => "put the options into the WITH clause of the source",
         "SUBSCRIPTION" | "PUBLICATION" | "SERVER" | "FOREIGN" | "ACCESS" | "CAST" | "COLLATION" | "CONVERSION"
         | "EVENT" | "LANGUAGE" | "OPERATOR" | "OWNED" | "POLICY" | "STATISTICS" | "TABLESPACE" | "TEXT"
-        | "TRANSFORM" => "known objects: TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, SCHEMA",
+        | "TRANSFORM" => "known objects: TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, SCHEMA, INDEX, FUNCTION",
         _ => return reader.unexpected(),
     };
     Error::unsupported(format!("{verb} {first}"), hint).into()
@@ -182,9 +182,10 @@ fn create_view(reader: &mut Reader<'_>, or_replace: bool) -> Sofar<StatementKind
     Ok(StatementKind::CreateView { name, columns, query, query_text, or_replace })
 }
 
-fn create_materialized_view(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
+fn create_materialized_view(reader: &mut Reader<'_>, or_replace: bool) -> Sofar<StatementKind> {
     reader.expect_words(&["MATERIALIZED", "VIEW"])?;
-    let if_not_exists = if_not_exists(reader);
+    // The grammar of both together has no meaning.
+    let if_not_exists = !or_replace && if_not_exists(reader);
     let name = reader.name()?;
     let columns = reader.ident_list()?;
     let options = if reader.words(&["WITH"]) { reader.options()? } else { BTreeMap::new() };
@@ -197,6 +198,7 @@ fn create_materialized_view(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     Ok(StatementKind::CreateMaterializedView(CreateMaterializedView {
         name,
         if_not_exists,
+        or_replace,
         columns,
         query,
         query_text,
@@ -270,6 +272,8 @@ pub(super) fn drop(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         (&["MATERIALIZED", "VIEW"], DropKind::MaterializedView),
         (&["SINK"], DropKind::Sink),
         (&["SCHEMA"], DropKind::Schema),
+        (&["INDEX", "CONCURRENTLY"], DropKind::Index),
+        (&["INDEX"], DropKind::Index),
     ];
     let Some((_, kind)) = KINDS.iter().find(|(words, _)| reader.words(words)) else {
         return Err(refuse(reader, "DROP", &reader.peek_word()));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message ──tokens──▶ split at `;` ──▶ [`Reader`] by first word ──▶ Statement
-//!                                        ├ create, drop: create.rs, columns.rs
+//!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs
 //!                                        ├ show, set, begin, cursors, prepare: session.rs
 //!                                        ├ copy: copy.rs
 //!                                        └ queries, insert, update, delete: the grammar of `sqlparser`
@@ -10,9 +10,11 @@
 //! What Postgres' grammar has and we do not is refused by name (0A000 with a hint); what no grammar has is a syntax
 //! error in Postgres' words, with a position.
 
+mod alter;
 mod columns;
 mod copy;
 mod create;
+mod index;
 mod reader;
 mod refused;
 mod session;
@@ -27,7 +29,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use reader::{Fault, Reader, Sofar};
-pub(super) use reader::{fold, fold_name};
+pub(super) use reader::{fold, fold_name, respell};
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};
@@ -108,6 +110,7 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         }
         "CREATE" => create::create(reader)?,
         "DROP" => create::drop(reader)?,
+        "ALTER" if reader.peek_second_word() != "SYSTEM" => alter::alter(reader)?,
         "TRUNCATE" => create::truncate(reader)?,
         "EXPLAIN" => explain(reader)?,
         "DESCRIBE" | "DESC" => {

@@ -376,7 +376,7 @@ pub(super) fn without_emit(tokens: &[TokenWithSpan]) -> (&[TokenWithSpan], Optio
 /// Respells what the grammar does not read rightly. Flink writes relations as `TABLE rel` inside window functions; there
 /// the word is dropped: `TUMBLE(TABLE bid, …)`, `HOP(DATA => TABLE bid, …)`. Where a query begins with it, `TABLE t` is
 /// `SELECT * FROM t`.
-pub(super) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     const QUERY_BEGINS_AFTER: &[&str] = &[
         "",
         ";",

@@ -6,7 +6,6 @@ use crate::error::Error;
 /// First words, and the way around.
 const REFUSED: &[(&str, &str)] = &[
     ("ALTER SYSTEM", "set it in the server's configuration file"),
-    ("ALTER", "drop the object and create it again"),
     ("ANALYZE", "there are no statistics to gather; leave it out"),
     ("CALL", "there are no procedures"),
     ("CHECKPOINT", "checkpoints happen on their own"),
@@ -34,8 +33,8 @@ pub(super) fn refuse(reader: &Reader<'_>, first: &str) -> Fault {
     let matches = |words: &str| words == both || words == first;
     match REFUSED.iter().find(|(words, _)| matches(words)) {
         Some((words, hint)) => {
-            // `ALTER TABLE` says more than `ALTER`.
-            let named = if *words == "ALTER" || *words == "REFRESH" { both.as_str() } else { words };
+            // `REFRESH MATERIALIZED VIEW` says more than `REFRESH`.
+            let named = if *words == "REFRESH" { both.as_str() } else { words };
             Error::unsupported(named, *hint).into()
         }
         None => reader.unexpected(),

@@ -46,6 +46,10 @@ fn show(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
     if let Some((_, list)) = LISTS.iter().find(|(words, _)| reader.words(words)) {
         return Ok(StatementKind::Show(list.clone()));
     }
+    if reader.words(&["INDEXES"]) {
+        let relation = if reader.words(&["FROM"]) || reader.words(&["ON"]) { Some(reader.name()?) } else { None };
+        return Ok(StatementKind::Show(Show::Indexes(relation)));
+    }
     if reader.words(&["COLUMNS", "FROM"]) {
         return Ok(StatementKind::Show(Show::Columns(reader.name()?)));
     }
@@ -56,11 +60,10 @@ fn show(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
         }
         return Ok(StatementKind::Show(Show::Create(reader.name()?)));
     }
-    if let word @ ("INDEXES" | "FUNCTIONS" | "JOBS" | "CONNECTIONS" | "CLUSTER" | "SUBSCRIPTIONS" | "SECRETS"
-    | "INTERNAL" | "PROCESSLIST") = reader.peek_word().as_str()
+    if let word @ ("FUNCTIONS" | "JOBS" | "CONNECTIONS" | "CLUSTER" | "SUBSCRIPTIONS" | "SECRETS" | "INTERNAL"
+    | "PROCESSLIST") = reader.peek_word().as_str()
     {
-        let hint =
-            "known: TABLES, SOURCES, VIEWS, MATERIALIZED VIEWS, SINKS, SCHEMAS, DATABASES, COLUMNS FROM, CREATE …";
+        let hint = "known: TABLES, SOURCES, VIEWS, MATERIALIZED VIEWS, SINKS, INDEXES, SCHEMAS, DATABASES, COLUMNS FROM, CREATE …";
         return Err(Error::unsupported(format!("SHOW {word}"), hint).into());
     }
     Ok(StatementKind::Show(Show::Setting(setting_name(reader)?)))

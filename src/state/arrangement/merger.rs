@@ -24,8 +24,12 @@ impl Merge {
         let (done, result) = mpsc::channel();
         let count = runs.len();
         let job: Job = Box::new(move || {
+            let merged = Run::merge(&layout, &runs).and_then(|run| {
+                layout.indexes.iter().try_for_each(|columns| run.indexes.get(&run.batch, columns).map(|_| ()))?;
+                Ok(run)
+            });
             // Nobody listens any more if the relation was dropped meanwhile.
-            let _ = done.send(Run::merge(&layout, &runs));
+            let _ = done.send(merged);
         });
         if let Err(mpsc::SendError(job)) = queue().lock().send(job) {
             // The thread could not be had: merge here.

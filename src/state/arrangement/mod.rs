@@ -10,6 +10,7 @@
 //! ```
 
 mod hash;
+mod index;
 mod merger;
 mod run;
 mod snapshot;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use hash::hash_rows;
+pub use index::{Interval, can_be_indexed, encode_keys};
 pub use run::Run;
 pub use snapshot::Snapshot;
 
@@ -35,19 +37,21 @@ pub struct Layout {
     pub key: Vec<usize>,
     /// False for append-only relations without a key: their runs stay in arrival order, and lookups scan.
     pub indexed: bool,
+    /// Columns of each secondary index.
+    pub indexes: Vec<Vec<usize>>,
 }
 
 impl Layout {
     /// Indexed by `key`, or by the whole row where there is none.
     pub fn indexed(schema: SchemaRef, key: Vec<usize>) -> Layout {
         let key = if key.is_empty() { (0..schema.fields().len()).collect() } else { key };
-        Layout { schema, key, indexed: true }
+        Layout { schema, key, indexed: true, indexes: vec![] }
     }
 
     /// Rows are only ever added.
     pub fn log(schema: SchemaRef) -> Layout {
         let key = (0..schema.fields().len()).collect();
-        Layout { schema, key, indexed: false }
+        Layout { schema, key, indexed: false, indexes: vec![] }
     }
 }
 
@@ -71,6 +75,12 @@ impl Arrangement {
 
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
+    }
+
+    /// Which secondary indexes big merges shall make on their way. Runs that are there get theirs when they are read.
+    pub fn set_indexes(&mut self, indexes: Vec<Vec<usize>>) {
+        self.runs.iter().for_each(|run| run.indexes.retain(&indexes));
+        self.layout = Arc::new(Layout { indexes, ..self.layout.as_ref().clone() });
     }
 
     /// Adds a change. `delta` need not be consolidated.

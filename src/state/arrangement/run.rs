@@ -7,6 +7,7 @@ use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::index::RunIndexes;
 use super::{Layout, hash_rows};
 use crate::error::Result;
 use crate::types::Delta;
@@ -20,15 +21,20 @@ pub struct Run {
     pub(super) weights: Option<ScalarBuffer<i64>>,
     /// Key hash of each row, ascending. Empty in a log.
     pub(super) hashes: Vec<u64>,
+    pub(super) indexes: RunIndexes,
 }
 
 impl Run {
+    pub(super) fn new(batch: RecordBatch, weights: Option<ScalarBuffer<i64>>, hashes: Vec<u64>) -> Run {
+        Run { batch, weights, hashes, indexes: RunIndexes::default() }
+    }
+
     pub fn build(layout: &Layout, delta: &Delta) -> Result<Run> {
         // Columns may come with narrower nullability or metadata than the relation's.
         let batch = relabel(layout, delta.batch())?;
         let weights = delta.weights().cloned();
         if !layout.indexed {
-            return Ok(Run { batch, weights, hashes: vec![] });
+            return Ok(Run::new(batch, weights, vec![]));
         }
         let key: Vec<_> = layout.key.iter().map(|&column| batch.column(column).clone()).collect();
         let hashes = hash_rows(&key, batch.num_rows())?;
@@ -44,7 +50,7 @@ impl Run {
             Some(runs.iter().flat_map(|run| (0..run.row_count()).map(|row| run.weight(row))).collect())
         };
         if !layout.indexed {
-            return Ok(Run { batch, weights, hashes: vec![] });
+            return Ok(Run::new(batch, weights, vec![]));
         }
         let hashes = runs.iter().flat_map(|run| run.hashes.iter().copied()).collect();
         Run::consolidate(batch, weights, hashes)
@@ -66,7 +72,10 @@ impl Run {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.batch.get_array_memory_size() + self.hashes.len() * 8 + self.weights.as_ref().map_or(0, |w| w.len() * 8)
+        self.batch.get_array_memory_size()
+            + self.hashes.len() * 8
+            + self.weights.as_ref().map_or(0, |w| w.len() * 8)
+            + self.indexes.memory_bytes()
     }
 
     /// Rows with this key hash.
@@ -132,7 +141,7 @@ impl Run {
         let hashes = kept.iter().map(|&row| hashes[row as usize]).collect();
         let batch = take_record_batch(&batch, &UInt32Array::from(kept))?;
         let weights = if kept_weights.iter().all(|&w| w == 1) { None } else { Some(kept_weights.into()) };
-        Ok(Run { batch, weights, hashes })
+        Ok(Run::new(batch, weights, hashes))
     }
 }
 

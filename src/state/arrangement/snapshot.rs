@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use super::run::{repeat_by_weight, row_comparators, rows_equal};
-use super::{Layout, Run, hash_rows};
+use super::{Interval, Layout, Run, hash_rows};
 use crate::error::{Error, Result};
 use crate::types::Delta;
 
@@ -81,6 +81,49 @@ impl Snapshot {
         }
     }
 
+    /// Some rows of one of the runs, as a run.
+    fn some_rows(&self, run: &Run, rows: Vec<u32>) -> Result<Run> {
+        let hashes = match self.layout.indexed {
+            true => rows.iter().map(|&row| run.hashes[row as usize]).collect(),
+            false => vec![],
+        };
+        let weights = run.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect());
+        Ok(Run::new(take_record_batch(&run.batch, &UInt32Array::from(rows))?, weights, hashes))
+    }
+
+    /// Makes the index over these columns for all runs, so that the first lookup need not.
+    pub fn build_index(&self, columns: &[usize]) -> Result<()> {
+        self.runs.iter().try_for_each(|run| run.indexes.get(&run.batch, columns).map(|_| ()))
+    }
+
+    /// Rows whose key over `columns` lies in one of the intervals, found by an index. `None` if they are so many that a
+    /// scan costs no more.
+    pub fn range(&self, columns: &[usize], intervals: &[Interval]) -> Result<Option<RecordBatch>> {
+        const SCANNED_SHARE: usize = 4;
+        const ALWAYS_FEW: usize = 4096;
+        let (mut found, mut found_count) = (vec![], 0);
+        for run in &self.runs {
+            let index = run.indexes.get(&run.batch, columns)?;
+            let Some(index) = index.get() else { continue };
+            let mut rows: Vec<u32> = intervals.iter().flat_map(|interval| index.rows(interval)).copied().collect();
+            if intervals.len() > 1 {
+                // Intervals may overlap.
+                rows.sort_unstable();
+                rows.dedup();
+            }
+            found_count += rows.len();
+            if found_count > ALWAYS_FEW && found_count > self.row_count_max() / SCANNED_SHARE {
+                return Ok(None);
+            }
+            if !rows.is_empty() {
+                found.push((run, rows));
+            }
+        }
+        let runs = found.into_iter().map(|(run, rows)| self.some_rows(run, rows).map(Arc::new));
+        let runs = runs.collect::<Result<Vec<_>>>()?;
+        Ok(Some(expand(&Run::merge(&self.layout, &runs)?)?))
+    }
+
     /// Rows whose key columns equal one of the rows of `keys` (columns in the key's order, of the key's types).
     pub fn lookup(&self, keys: &RecordBatch) -> Result<RecordBatch> {
         let hashes = hash_rows(keys.columns(), keys.num_rows())?;
@@ -95,15 +138,7 @@ impl Snapshot {
                 (0..run.row_count() as u32).collect()
             };
             if !rows.is_empty() {
-                candidates.push(Arc::new(Run {
-                    hashes: if self.layout.indexed {
-                        rows.iter().map(|&r| run.hashes[r as usize]).collect()
-                    } else {
-                        vec![]
-                    },
-                    weights: run.weights.as_ref().map(|w| rows.iter().map(|&r| w[r as usize]).collect()),
-                    batch: take_record_batch(&run.batch, &UInt32Array::from(rows))?,
-                }));
+                candidates.push(Arc::new(self.some_rows(run, rows)?));
             }
         }
         let found = expand(&Run::merge(&self.layout, &candidates)?)?;

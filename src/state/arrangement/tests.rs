@@ -69,6 +69,61 @@ fn rows_equal_the_multiset_at_every_step() -> Result<()> {
     Ok(())
 }
 
+/// Ranges over a secondary index against a plain filter, with rows that come and go, and equal rows.
+#[test]
+fn an_index_finds_what_a_scan_finds() -> Result<()> {
+    for layout in [layout(vec![0]), layout(vec![])] {
+        let mut arrangement = Arrangement::new(layout.clone());
+        arrangement.set_indexes(vec![vec![1]]);
+        let mut model: Vec<(i64, i64)> = vec![];
+        let mut seed = 11u64;
+        let mut random = move |n: u64| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        };
+        for _ in 0..100 {
+            let mut rows = vec![];
+            for _ in 0..random(60) {
+                if model.is_empty() || random(3) > 0 {
+                    let row = (random(10) as i64, random(50) as i64 - 25);
+                    model.push(row);
+                    rows.push((1, row.0, row.1));
+                } else {
+                    let row = model.swap_remove(random(model.len() as u64) as usize);
+                    rows.push((-1, row.0, row.1));
+                }
+            }
+            arrangement.append(&delta(&layout, &rows))?;
+            let (low, high) = (random(50) as i64 - 25, random(50) as i64 - 25);
+            let keys = encode_keys(&[Arc::new(Int64Array::from(vec![low, high])) as _])?;
+            let interval = Interval { low: keys[0].clone(), high: keys[1].clone() };
+            let mut expected: Vec<_> = model.iter().copied().filter(|row| low <= row.1 && row.1 <= high).collect();
+            expected.sort_unstable();
+            let found = arrangement.snapshot().range(&[1], &[interval.clone(), interval])?;
+            assert_eq!(sorted(&[found.expect("few rows are always looked up")]), expected);
+            let open = Interval { low: keys[0].clone(), high: vec![] };
+            let mut expected: Vec<_> = model.iter().copied().filter(|row| low <= row.1).collect();
+            expected.sort_unstable();
+            let found = arrangement.snapshot().range(&[1], &[open])?;
+            assert_eq!(sorted(&[found.expect("few rows are always looked up")]), expected);
+        }
+    }
+    Ok(())
+}
+
+/// Leading columns alone find the rows of all keys that begin with them.
+#[test]
+fn leading_columns_of_an_index_are_enough() -> Result<()> {
+    let layout = layout(vec![]);
+    let mut arrangement = Arrangement::new(layout.clone());
+    arrangement.append(&delta(&layout, &[(1, 1, 10), (1, 2, 20), (2, 2, 21), (1, 3, 30)]))?;
+    let keys = encode_keys(&[Arc::new(Int64Array::from(vec![2])) as _])?;
+    let interval = Interval { low: keys[0].clone(), high: keys[0].clone() };
+    let found = arrangement.snapshot().range(&[0, 1], &[interval])?;
+    assert_eq!(sorted(&[found.expect("few rows are always looked up")]), [(2, 20), (2, 21), (2, 21)]);
+    Ok(())
+}
+
 /// A snapshot does not see what comes after it, merges included.
 #[test]
 fn a_snapshot_stands_still() -> Result<()> {

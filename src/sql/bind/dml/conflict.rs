@@ -176,6 +176,12 @@ impl Binding<'_> {
             .with_hint("the conflict target is the table's primary key")
         };
         match &conflict.conflict_target {
+            None if self.target.has_unique_index && matches!(conflict.action, ast::OnConflictAction::DoNothing) => {
+                Err(Error::unsupported(
+                    "ON CONFLICT DO NOTHING over a unique index",
+                    "name the primary key: ON CONFLICT (…) DO NOTHING",
+                ))
+            }
             None => Ok(()),
             Some(ast::ConflictTarget::Columns(columns)) => {
                 let mut indices = columns.iter().map(|c| self.column_index(&fold(c))).collect::<Result<Vec<_>>>()?;

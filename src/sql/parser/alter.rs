@@ -1,0 +1,49 @@
+//! ALTER: names and schemas change, contents do not.
+
+use super::reader::{Reader, Sofar};
+use crate::error::Error;
+use crate::sql::{Alter, AlterAction, DropKind, StatementKind};
+
+pub(super) fn alter(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
+    reader.expect_words(&["ALTER"])?;
+    const KINDS: &[(&[&str], DropKind)] = &[
+        (&["TABLE"], DropKind::Table),
+        (&["SOURCE"], DropKind::Source),
+        (&["VIEW"], DropKind::View),
+        (&["MATERIALIZED", "VIEW"], DropKind::MaterializedView),
+        (&["SINK"], DropKind::Sink),
+    ];
+    let Some((words, kind)) = KINDS.iter().find(|(words, _)| reader.words(words)) else {
+        let what = format!("ALTER {}", reader.peek_word());
+        return Err(Error::unsupported(what, "drop the object and create it again").into());
+    };
+    let if_exists = reader.words(&["IF", "EXISTS"]);
+    reader.words(&["ONLY"]);
+    let name = reader.name()?;
+    let action = if reader.words(&["RENAME", "TO"]) {
+        AlterAction::Rename { to: reader.ident()? }
+    } else if reader.words(&["RENAME", "CONSTRAINT"]) {
+        return Err(Error::unsupported("RENAME CONSTRAINT", "a primary key is called after its table").into());
+    } else if reader.words(&["RENAME"]) {
+        reader.words(&["COLUMN"]);
+        let from = reader.ident()?;
+        reader.expect_words(&["TO"])?;
+        AlterAction::RenameColumn { from, to: reader.ident()? }
+    } else if reader.words(&["SET", "SCHEMA"]) {
+        AlterAction::SetSchema { to: reader.ident()? }
+    } else if reader.words(&["SWAP", "WITH"]) {
+        AlterAction::Swap { with: reader.name()? }
+    } else {
+        let words = words.join(" ");
+        let hint = "known: RENAME TO, RENAME COLUMN, SET SCHEMA, SWAP WITH; for another shape, create a second object, \
+                    fill it and swap the two";
+        return Err(match reader.peek_word().as_str() {
+            first @ ("ADD" | "DROP" | "ALTER" | "SET" | "RESET" | "OWNER" | "ENABLE" | "DISABLE" | "INHERIT" | "NO"
+            | "ATTACH" | "DETACH" | "CLUSTER" | "VALIDATE" | "REPLICA" | "FORCE" | "DEPENDS") => {
+                Error::unsupported(format!("ALTER {words} … {first}"), hint).into()
+            }
+            _ => reader.unexpected(),
+        });
+    };
+    Ok(StatementKind::Alter(Alter { kind: *kind, name, if_exists, action }))
+}
