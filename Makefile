@@ -9,7 +9,7 @@
 CARGO ?= cargo
 TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build release demo serve test unit scripts oracle bench fmt clippy ci
+.PHONY: help setup build release demo serve test unit scripts oracle tpch bench fmt clippy ci
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,6 +42,9 @@ scripts: setup ## the SQL scripts; HW_SCRIPT=join for some of them
 
 oracle: setup ## ten minutes of random changes against every view
 	HW_ORACLE_SECONDS=$${HW_ORACLE_SECONDS:-600} $(CARGO) test --test sql oracle -- --nocapture
+
+tpch: setup ## the 22 queries of TPC-H as views; HW_TPCH_SF=0.1 for more rows
+	$(CARGO) test --test sql tpch -- --nocapture
 
 bench: setup ## Nexmark and freshness, as a Markdown table; BENCH="--query q5" for one
 	$(CARGO) bench --bench nexmark -- $(BENCH)

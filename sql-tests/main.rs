@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`scripts`] | SQL scripts with their results, each view script in twins, with 1 and 2 workers |
 //! | [`oracle`] | random changes; after every commit each view equals its own SQL run afresh |
+//! | [`tpch`] | the 22 queries of TPC-H as views, while rows arrive and change |
 //! | [`consistency`] | one tagged query over tables and views under concurrent writers |
 //! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
 //! | [`garbage`] | bytes that are no Postgres |
@@ -26,3 +27,4 @@ mod layers;
 mod oracle;
 mod scripts;
 mod sources;
+mod tpch;

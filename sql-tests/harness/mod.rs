@@ -6,7 +6,7 @@ mod rows;
 mod server;
 
 pub use postgres::Postgres;
-pub use rows::{ints, one, rows, tagged, text};
+pub use rows::{difference, ints, one, rounded, rows, tagged, text};
 pub use server::{Client, Server, connect};
 
 use std::path::PathBuf;

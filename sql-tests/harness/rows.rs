@@ -55,3 +55,44 @@ pub async fn tagged(client: &Client, sql: &str) -> TestResult<Tagged> {
     }
     Ok(tagged)
 }
+
+/// What is found too often or not often enough, a row a line.
+pub fn difference(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) -> String {
+    let mut lines = vec![];
+    for row in found.keys().chain(expected.keys().filter(|row| !found.contains_key(*row))) {
+        let (have, want) = (found.get(row).copied().unwrap_or(0), expected.get(row).copied().unwrap_or(0));
+        if have != want {
+            lines.push(format!("{row}: {have} times instead of {want}"));
+        }
+    }
+    lines.truncate(30);
+    lines.join("\n")
+}
+
+/// Digits behind the point that are compared with PostgreSQL.
+const DIGITS_COMPARED: usize = 4;
+
+/// A number with a point rounded half away from zero and without trailing zeros, `12.50001` as `12.5`; any other text as it
+/// is. PostgreSQL shows more digits of a quotient than we keep. Two quotients of small whole numbers that differ beyond the
+/// digits kept cannot round apart: a half is itself a quotient that both show exactly.
+pub fn rounded(text: &str) -> String {
+    let (sign, number) = match text.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", text),
+    };
+    let Some((whole, fraction)) = number.split_once('.') else { return text.to_string() };
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !all_digits(whole) || !all_digits(fraction) || whole.len() > 30 {
+        return text.to_string();
+    }
+    let up = fraction.as_bytes().get(DIGITS_COMPARED).is_some_and(|digit| *digit >= b'5');
+    let kept: String = fraction.chars().chain(std::iter::repeat('0')).take(DIGITS_COMPARED).collect();
+    let Ok(scaled) = format!("{whole}{kept}").parse::<u128>() else { return text.to_string() };
+    let scaled = scaled + u128::from(up);
+    let (unit, mut fraction) = (10u128.pow(DIGITS_COMPARED as u32), String::new());
+    if scaled % unit != 0 {
+        fraction = format!(".{:04}", scaled % unit).trim_end_matches('0').to_string();
+    }
+    let sign = if scaled == 0 { "" } else { sign };
+    format!("{sign}{}{fraction}", scaled / unit)
+}

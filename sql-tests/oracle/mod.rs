@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{Client, Server, TestResult, env_number, eventually, seed, tagged};
+use crate::harness::{Client, Server, TestResult, difference, env_number, eventually, seed, tagged};
 use model::Model;
 use views::{TABLES, VIEWS};
 
@@ -232,17 +232,4 @@ impl Run {
         self.say(&format!("CREATE MATERIALIZED VIEW {} AS {}", view.name, view.sql)).await?;
         self.compare(number).await
     }
-}
-
-/// What is found too often or not often enough, a row a line.
-fn difference(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) -> String {
-    let mut lines = vec![];
-    for row in found.keys().chain(expected.keys().filter(|row| !found.contains_key(*row))) {
-        let (have, want) = (found.get(row).copied().unwrap_or(0), expected.get(row).copied().unwrap_or(0));
-        if have != want {
-            lines.push(format!("{row}: {have} times instead of {want}"));
-        }
-    }
-    lines.truncate(30);
-    lines.join("\n")
 }
