@@ -60,6 +60,38 @@ pub const VIEWS: &[View] = &[
         "v_three",
         "SELECT i.name, l.note, b.label FROM items i JOIN links l ON i.id = l.a JOIN labels b ON i.grp = b.grp",
     ),
+    view("v_left", "SELECT i.id, i.amount, l.b, l.note FROM items i LEFT JOIN links l ON i.id = l.a"),
+    view("v_right", "SELECT i.id, l.a, l.b FROM items i RIGHT JOIN links l ON i.id = l.a AND i.amount > l.b"),
+    view("v_full", "SELECT i.id, b.grp, b.label FROM items i FULL JOIN labels b ON i.grp = b.grp"),
+    view("v_full_residual", "SELECT i.id, l.a, l.b FROM items i FULL JOIN links l ON i.grp = l.a AND i.amount > l.b"),
+    view("v_cross", "SELECT b.label, l.a FROM labels b CROSS JOIN links l"),
+    view("v_band", "SELECT i.id, l.a FROM items i JOIN links l ON i.amount BETWEEN l.a AND l.b"),
+    view("v_left_band", "SELECT i.id, b.label FROM items i LEFT JOIN labels b ON i.amount < b.grp * 10"),
+    view("v_not_distinct", "SELECT x.a, y.b FROM links x JOIN links y ON x.b IS NOT DISTINCT FROM y.a AND x.a = y.b"),
+    view("v_in", "SELECT id, grp FROM items WHERE grp IN (SELECT a FROM links WHERE note IS NOT NULL)"),
+    view("v_not_in", "SELECT id, grp FROM items WHERE grp NOT IN (SELECT a FROM links WHERE b > 3)"),
+    view(
+        "v_exists",
+        "SELECT id FROM items i WHERE EXISTS (SELECT 1 FROM links l WHERE l.a = i.grp AND l.b < i.amount)",
+    ),
+    view("v_not_exists", "SELECT id FROM items i WHERE NOT EXISTS (SELECT 1 FROM links l WHERE l.a = i.id)"),
+    view(
+        "v_marks",
+        "SELECT id, grp IN (SELECT a FROM links) AS linked, amount > 50 OR EXISTS (SELECT 1 FROM labels b WHERE b.grp = i.grp) AS known FROM items i",
+    ),
+    view("v_above_mean", "SELECT id, amount FROM items WHERE amount > (SELECT avg(amount) FROM items)"),
+    view(
+        "v_above_group",
+        "SELECT id, amount FROM items i WHERE amount >= (SELECT max(x.amount) FROM items x WHERE x.grp = i.grp)",
+    ),
+    view(
+        "v_scalar",
+        "SELECT grp, label, (SELECT count(*) FROM items i WHERE i.grp = b.grp) AS n, (SELECT sum(l.b) FROM links l WHERE l.a < b.grp) AS s FROM labels b",
+    ),
+    view(
+        "v_lateral",
+        "SELECT b.grp, s.n, s.high FROM labels b, LATERAL (SELECT count(*) AS n, max(i.amount) AS high FROM items i WHERE i.grp = b.grp OR i.id = b.grp) s",
+    ),
     view("v_self", "SELECT x.a, y.b FROM links x JOIN links y ON x.b = y.a"),
     view(
         "v_join_sum",

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -29,6 +29,27 @@ pub fn evaluate(
             Ok((delta, columns))
         }
     }
+}
+
+/// A Boolean for each row of `delta`; NULL where the predicate failed, which is reported.
+pub fn evaluate_mask(
+    predicate: &Arc<dyn PhysicalExpr>,
+    delta: &Delta,
+    context: &mut EpochContext,
+) -> Result<BooleanArray> {
+    let exprs = std::slice::from_ref(predicate);
+    if let Ok(columns) = values(exprs, delta.batch()) {
+        return Ok(columns[0].as_boolean().clone());
+    }
+    let mut good = vec![];
+    split(exprs, delta, 0, delta.row_count(), &mut good, context);
+    let rows = UInt32Array::from(good);
+    let columns = values(exprs, delta.take(&rows)?.batch())?;
+    let mut mask = vec![None; delta.row_count()];
+    for (&row, value) in rows.values().iter().zip(columns[0].as_boolean()) {
+        mask[row as usize] = value;
+    }
+    Ok(mask.into())
 }
 
 fn values(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {

@@ -1,8 +1,9 @@
 //! From a stream plan to runnable fragments.
 //!
 //! A plan is cut where rows must meet their key's worker: below joins and aggregates, if there are several workers and
-//! the rows are not yet where they belong. What lies between two cuts is a fragment: its operators run one after the
-//! other in one synchronous step for each epoch.
+//! the rows are not yet where they belong. It is cut, too, where a part of it that keeps state appears more than once (a
+//! subquery used twice, the domain of a correlated one): that part becomes one fragment with several readers. What lies
+//! between two cuts is a fragment: its operators run one after the other in one synchronous step for each epoch.
 //!
 //! ```text
 //! scan ─ filter ─┐ fragment 0                 ┌ join ─ project ┐ fragment 2
@@ -17,11 +18,11 @@ use super::operators::{
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
 use crate::error::Result;
-use crate::plan::{StreamNode, StreamPlan};
+use crate::plan::{JoinKeys, JoinType, StreamNode, StreamPlan};
 use crate::types::{Delta, RelationId};
 
 /// A plan cut into fragments, in an order in which inputs come before their readers; the last one's output is the
-/// view's. Each fragment's output is read by exactly one other.
+/// view's. Each other fragment's output is read by one fragment or more.
 #[derive(Clone, Debug)]
 pub struct FragmentGraph {
     pub fragments: Vec<FragmentSpec>,
@@ -58,10 +59,10 @@ enum NodeInput {
 
 impl FragmentGraph {
     pub fn build(plan: &StreamPlan, worker_count: usize) -> FragmentGraph {
-        let mut graph = FragmentGraph { fragments: vec![] };
-        let last = graph.fragment(plan, worker_count);
-        debug_assert_eq!(last + 1, graph.fragments.len(), "the view's own fragment comes last");
-        graph
+        let mut builder = Builder { fragments: vec![], shared: repeated(plan), worker_count };
+        let last = builder.fragment(plan);
+        debug_assert_eq!(last + 1, builder.fragments.len(), "the view's own fragment comes last");
+        FragmentGraph { fragments: builder.fragments }
     }
 
     /// Relations that the fragments read, with the columns of each.
@@ -72,17 +73,57 @@ impl FragmentGraph {
         })
     }
 
-    /// How the reader of a fragment's output wants it spread; `None` for the last fragment.
-    pub fn reader(&self, fragment: usize) -> Option<Partitioning> {
-        self.fragments.iter().flat_map(|spec| &spec.inputs).find_map(|input| match input {
+    /// How each reader of a fragment's output wants it spread, in the order of the readers; none for the last fragment.
+    pub fn readers(&self, fragment: usize) -> Vec<Partitioning> {
+        let inputs = self.fragments.iter().flat_map(|spec| &spec.inputs);
+        let ways = inputs.filter_map(|input| match input {
             FragmentInput::Exchange { fragment: read, partitioning } if *read == fragment => Some(partitioning.clone()),
             _ => None,
-        })
+        });
+        ways.collect()
     }
+}
 
-    fn fragment(&mut self, plan: &StreamPlan, worker_count: usize) -> usize {
+/// The largest parts of a plan that keep state and appear more than once.
+fn repeated(plan: &StreamPlan) -> Vec<Shared> {
+    let (mut seen, mut found): (Vec<&StreamPlan>, Vec<Shared>) = (vec![], vec![]);
+    // Outer parts come first; what is inside a part that was seen already is shared with it.
+    let mut rest = vec![plan];
+    while let Some(part) = rest.pop() {
+        if holds_state(part) {
+            if seen.contains(&part) {
+                if !found.iter().any(|shared| shared.plan == *part) {
+                    found.push(Shared { plan: part.clone(), fragment: None });
+                }
+                continue;
+            }
+            seen.push(part);
+        }
+        rest.extend(part.inputs());
+    }
+    found
+}
+
+fn holds_state(plan: &StreamPlan) -> bool {
+    plan.is_stateful() || plan.inputs().into_iter().any(holds_state)
+}
+
+/// A part of the plan with several readers, and its fragment once it is built.
+struct Shared {
+    plan: StreamPlan,
+    fragment: Option<usize>,
+}
+
+struct Builder {
+    fragments: Vec<FragmentSpec>,
+    shared: Vec<Shared>,
+    worker_count: usize,
+}
+
+impl Builder {
+    fn fragment(&mut self, plan: &StreamPlan) -> usize {
         let mut spec = FragmentSpec { inputs: vec![], nodes: vec![] };
-        let root = self.node(plan, worker_count, &mut spec);
+        let root = self.operator(plan, &mut spec);
         if let NodeInput::External(_) = root {
             spec.nodes.push(NodeSpec { plan: None, inputs: vec![root] });
         }
@@ -90,37 +131,75 @@ impl FragmentGraph {
         self.fragments.len() - 1
     }
 
-    /// Puts `plan` into the fragment `spec`.
-    fn node(&mut self, plan: &StreamPlan, worker_count: usize, spec: &mut FragmentSpec) -> NodeInput {
+    /// The fragment of a part with several readers; `None` for other parts.
+    fn shared_fragment(&mut self, plan: &StreamPlan) -> Option<usize> {
+        let at = self.shared.iter().position(|shared| shared.plan == *plan)?;
+        if self.shared[at].fragment.is_none() {
+            self.shared[at].fragment = Some(self.fragment(plan));
+        }
+        self.shared[at].fragment
+    }
+
+    /// Puts `plan` into the fragment `spec`, or reads it from its own.
+    fn node(&mut self, plan: &StreamPlan, spec: &mut FragmentSpec) -> NodeInput {
+        match self.shared_fragment(plan) {
+            Some(fragment) => read(spec, fragment, Partitioning::Local),
+            None => self.operator(plan, spec),
+        }
+    }
+
+    fn operator(&mut self, plan: &StreamPlan, spec: &mut FragmentSpec) -> NodeInput {
         let inputs = match &plan.node {
             StreamNode::Scan { relation, columns, .. } => {
                 spec.inputs.push(FragmentInput::Relation { relation: *relation, columns: columns.clone() });
                 return NodeInput::External(spec.inputs.len() - 1);
             }
-            StreamNode::Join { left, right, left_keys, right_keys, .. } => vec![
-                self.exchanged(left, left_keys, worker_count, spec),
-                self.exchanged(right, right_keys, worker_count, spec),
-            ],
-            StreamNode::Aggregate { input, keys, .. } => vec![self.exchanged(input, keys, worker_count, spec)],
-            _ => plan.inputs().into_iter().map(|input| self.node(input, worker_count, spec)).collect(),
+            StreamNode::Join { left, right, join_type, keys, .. } => {
+                let [left_way, right_way] = join_partitioning(left, right, *join_type, keys);
+                vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
+            }
+            StreamNode::Aggregate { input, keys, .. } => {
+                vec![self.exchanged(input, Partitioning::Hash(keys.clone()), spec)]
+            }
+            _ => plan.inputs().into_iter().map(|input| self.node(input, spec)).collect(),
         };
         spec.nodes.push(NodeSpec { plan: Some(plan.clone()), inputs });
         NodeInput::Node(spec.nodes.len() - 1)
     }
 
-    fn exchanged(
-        &mut self,
-        plan: &StreamPlan,
-        key: &[usize],
-        worker_count: usize,
-        spec: &mut FragmentSpec,
-    ) -> NodeInput {
-        if worker_count == 1 {
-            return self.node(plan, worker_count, spec);
+    fn exchanged(&mut self, plan: &StreamPlan, partitioning: Partitioning, spec: &mut FragmentSpec) -> NodeInput {
+        if self.worker_count == 1 {
+            return self.node(plan, spec);
         }
-        let fragment = self.fragment(plan, worker_count);
-        spec.inputs.push(FragmentInput::Exchange { fragment, partitioning: Partitioning { columns: key.to_vec() } });
-        NodeInput::External(spec.inputs.len() - 1)
+        let fragment = match self.shared_fragment(plan) {
+            Some(fragment) => fragment,
+            None => self.fragment(plan),
+        };
+        read(spec, fragment, partitioning)
+    }
+}
+
+fn read(spec: &mut FragmentSpec, fragment: usize, partitioning: Partitioning) -> NodeInput {
+    spec.inputs.push(FragmentInput::Exchange { fragment, partitioning });
+    NodeInput::External(spec.inputs.len() - 1)
+}
+
+/// Rows of equal keys meet. Without keys every pair must meet somewhere: the side whose rows do not come out by themselves
+/// goes to all workers (of an inner join the one that is known to have one row at most, or else the right), the other
+/// side's rows to one each.
+fn join_partitioning(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, keys: &JoinKeys) -> [Partitioning; 2] {
+    if !keys.is_empty() {
+        return [Partitioning::Hash(keys.left.clone()), Partitioning::Hash(keys.right.clone())];
+    }
+    // By the whole row, so that a retraction finds its insertion.
+    let spread = |input: &StreamPlan| Partitioning::Hash((0..input.schema.fields().len()).collect());
+    match join_type.watched() {
+        [true, true] => [Partitioning::Hash(vec![]), Partitioning::Hash(vec![])],
+        [false, true] => [Partitioning::Broadcast, spread(right)],
+        [false, false] if left.properties.key.as_ref().is_some_and(|key| key.is_empty()) => {
+            [Partitioning::Broadcast, spread(right)]
+        }
+        _ => [spread(left), Partitioning::Broadcast],
     }
 }
 
@@ -148,7 +227,7 @@ impl Fragment {
         context.is_first = std::mem::replace(&mut self.is_first, false);
         let mut outputs: Vec<Vec<Delta>> = Vec::with_capacity(self.nodes.len());
         for (operator, sources) in &mut self.nodes {
-            // The graph is a tree: every output has one reader.
+            // Within a fragment every output has one reader.
             let operands = sources.iter().map(|source| match source {
                 NodeInput::External(index) => std::mem::take(&mut inputs[*index]),
                 NodeInput::Node(index) => std::mem::take(&mut outputs[*index]),
@@ -174,23 +253,20 @@ impl Fragment {
 }
 
 fn operator(plan: &StreamPlan) -> Result<Box<dyn Operator>> {
-    let schema = plan.schema.clone();
+    let schema = plan.delta_schema();
     Ok(match &plan.node {
         StreamNode::Scan { .. } => unreachable!("a scan is an input of its fragment"),
         StreamNode::Values { batch } => Box::new(ValuesOperator::new(batch.clone())),
         StreamNode::Filter { predicate, .. } => Box::new(FilterOperator::new(predicate.clone())),
         StreamNode::Project { exprs, .. } => Box::new(ProjectOperator::new(exprs.clone(), schema)),
         StreamNode::Window { time_column, window, .. } => Box::new(WindowOperator::new(*time_column, *window, schema)),
-        StreamNode::Join { left, right, left_keys, right_keys, residual } => Box::new(JoinOperator::new(
-            [left.schema.clone(), right.schema.clone()],
-            left_keys.clone(),
-            right_keys.clone(),
-            residual.clone(),
-            schema,
-        )?),
+        StreamNode::Join { left, right, join_type, keys, residual } => {
+            let inputs = [left.delta_schema(), right.delta_schema()];
+            Box::new(JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?)
+        }
         StreamNode::Aggregate { input, keys, calls } => {
             let append_only = input.properties.append_only;
-            Box::new(AggregateOperator::new(&input.schema, keys.clone(), calls.clone(), schema, append_only)?)
+            Box::new(AggregateOperator::new(&input.delta_schema(), keys.clone(), calls.clone(), schema, append_only)?)
         }
         StreamNode::Union { .. } => Box::new(UnionOperator::new(schema)),
     })

@@ -6,22 +6,34 @@ use crate::error::Result;
 use crate::state::arrangement::hash_rows;
 use crate::types::Delta;
 
-/// How rows are spread before a fragment: by the hash of these columns; without any, all to the first worker.
+/// How rows are spread before a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partitioning {
-    pub columns: Vec<usize>,
+pub enum Partitioning {
+    /// By the hash of these columns; without any, all to the first worker.
+    Hash(Vec<usize>),
+    /// Every row to every worker: the small side of a join without equalities.
+    Broadcast,
+    /// Rows stay where they are.
+    Local,
 }
 
 impl Partitioning {
-    /// One delta for each worker; some may be empty.
-    pub fn split(&self, delta: Delta, worker_count: usize) -> Result<Vec<Delta>> {
-        let empty = delta.slice(0, 0);
-        if worker_count == 1 || self.columns.is_empty() {
-            let mut parts = vec![empty; worker_count];
-            parts[0] = delta;
-            return Ok(parts);
+    /// One delta for each worker; some may be empty. `worker` is where the rows are now.
+    pub fn split(&self, delta: Delta, worker: usize, worker_count: usize) -> Result<Vec<Delta>> {
+        let all_to = |worker: usize, delta: Delta| {
+            let mut parts = vec![delta.slice(0, 0); worker_count];
+            parts[worker] = delta;
+            Ok(parts)
+        };
+        let columns = match self {
+            Partitioning::Broadcast => return Ok(vec![delta; worker_count]),
+            Partitioning::Local => return all_to(worker, delta),
+            Partitioning::Hash(columns) => columns,
+        };
+        if worker_count == 1 || columns.is_empty() {
+            return all_to(0, delta);
         }
-        let key: Vec<_> = self.columns.iter().map(|&column| delta.column(column).clone()).collect();
+        let key: Vec<_> = columns.iter().map(|&column| delta.column(column).clone()).collect();
         let hashes = hash_rows(&key, delta.row_count())?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(hashes.len() / worker_count + 1); worker_count];
         for (row, hash) in hashes.iter().enumerate() {

@@ -3,7 +3,7 @@
 //! A delta is appended as a chunk; short neighbours are joined into one, which keeps the numbers, since a row's number
 //! is its chunk's base plus its place.
 
-use arrow::array::{Array, ArrayRef, DynComparator, RecordBatch, UInt32Array, make_comparator};
+use arrow::array::{Array, ArrayRef, DynComparator, RecordBatch, UInt32Array, make_comparator, new_empty_array};
 use arrow::compute::{SortOptions, concat_batches, interleave, take};
 use arrow::datatypes::SchemaRef;
 
@@ -56,22 +56,34 @@ impl RowStore {
         (chunk, (row - self.bases[chunk]) as usize)
     }
 
-    /// The columns of these rows, in this order.
+    /// The stored batches, in the order of their rows' numbers.
+    pub fn chunks(&self) -> &[RecordBatch] {
+        &self.chunks
+    }
+
+    /// All columns of these rows, in this order.
     pub fn gather(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
-        if self.chunks.is_empty() {
-            return Ok(RecordBatch::new_empty(self.schema.clone()).columns().to_vec());
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        self.gather_columns(&all, rows)
+    }
+
+    /// Some columns of these rows, in this order.
+    pub fn gather_columns(&self, columns: &[usize], rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        match &self.chunks[..] {
+            [] => Ok(columns.iter().map(|&column| new_empty_array(self.schema.field(column).data_type())).collect()),
+            [only] => {
+                let rows = UInt32Array::from(rows.to_vec());
+                columns.iter().map(|&column| Ok(take(only.column(column), &rows, None)?)).collect()
+            }
+            chunks => {
+                let places: Vec<(usize, usize)> = rows.iter().map(|&row| self.locate(row)).collect();
+                let gather = |&column: &usize| {
+                    let arrays: Vec<&dyn Array> = chunks.iter().map(|chunk| chunk.column(column).as_ref()).collect();
+                    Ok(interleave(&arrays, &places)?)
+                };
+                columns.iter().map(gather).collect()
+            }
         }
-        if let [only] = &self.chunks[..] {
-            let rows = UInt32Array::from(rows.to_vec());
-            return only.columns().iter().map(|column| Ok(take(column, &rows, None)?)).collect();
-        }
-        let places: Vec<(usize, usize)> = rows.iter().map(|&row| self.locate(row)).collect();
-        (0..self.schema.fields().len())
-            .map(|index| {
-                let arrays: Vec<&dyn Array> = self.chunks.iter().map(|chunk| chunk.column(index).as_ref()).collect();
-                Ok(interleave(&arrays, &places)?)
-            })
-            .collect()
     }
 
     /// Compares rows of `batch` with rows in here.

@@ -1,7 +1,5 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
-use std::fmt::Write;
-
 use super::{AggregateCall, StreamNode, StreamPlan, Window};
 
 /// One line for each operator.
@@ -57,16 +55,18 @@ fn operator(plan: &StreamPlan) -> String {
                 shift(*offset_us)
             ),
         },
-        StreamNode::Join { left, right, left_keys, right_keys, residual } => {
-            let mut text = String::from("stream_hash_join [");
-            for (index, (l, r)) in left_keys.iter().zip(right_keys).enumerate() {
-                let comma = if index == 0 { "" } else { ", " };
-                let _ = write!(text, "{comma}{} = {}", left.schema.field(*l).name(), right.schema.field(*r).name());
-            }
-            if let Some(residual) = residual {
-                let _ = write!(text, "; {residual}");
-            }
-            text + "]"
+        StreamNode::Join { left, right, join_type, keys, residual } => {
+            let algorithm = if keys.is_empty() { "nested_loop" } else { "hash" };
+            let kind = if join_type.name().is_empty() { String::new() } else { format!("_{}", join_type.name()) };
+            let pairs = (0..keys.left.len()).map(|at| {
+                let equals = if keys.null_equals_null[at] { "IS NOT DISTINCT FROM" } else { "=" };
+                let (l, r) = (keys.left[at], keys.right[at]);
+                format!("{} {equals} {}", left.schema.field(l).name(), right.schema.field(r).name())
+            });
+            let residual = residual.iter().map(|residual| residual.to_string());
+            let conditions: Vec<String> =
+                [pairs.collect::<Vec<_>>().join(", ")].into_iter().filter(|c| !c.is_empty()).chain(residual).collect();
+            format!("stream_{algorithm}{kind}_join [{}]", conditions.join("; "))
         }
         StreamNode::Aggregate { keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|&key| input_name(key)).collect();

@@ -6,28 +6,30 @@
 //! epoch and no worker: exchanges are put in by `dataflow` where [`StreamPlan::partitioning`] asks for them.
 
 pub mod explain;
+mod join;
 mod properties;
 mod window;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
+pub use join::{JoinKeys, JoinType};
 pub use properties::{Properties, TimeColumn};
 
 use crate::types::RelationId;
 
 /// One operator of a view with its inputs. `schema` is that of the rows that come out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StreamPlan {
     pub node: StreamNode,
     pub schema: SchemaRef,
     pub properties: Properties,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StreamNode {
     /// The deltas of a table, source or view, cut to `columns` (indices into the relation's columns, ascending).
     Scan { relation: RelationId, name: String, columns: Vec<usize> },
@@ -40,13 +42,13 @@ pub enum StreamNode {
     /// Appends `window_start` and `window_end` to each row, once for each window that holds the row's time.
     /// Rows whose time is NULL belong to no window and fall out.
     Window { input: Box<StreamPlan>, time_column: usize, window: Window },
-    /// Inner equi-join; output columns are the left input's, then the right's.
-    /// NULL keys match nothing. `residual` sees the output columns.
+    /// Output columns are the left input's, then the right's; of semi and anti joins the left's alone, of mark joins
+    /// the left's and a Boolean. `residual` sees the left input's columns, then the right's.
     Join {
         left: Box<StreamPlan>,
         right: Box<StreamPlan>,
-        left_keys: Vec<usize>,
-        right_keys: Vec<usize>,
+        join_type: JoinType,
+        keys: JoinKeys,
         residual: Option<Arc<dyn PhysicalExpr>>,
     },
     /// Output columns are the keys, then one for each call. Without keys there is exactly one row, also over an empty
@@ -88,6 +90,13 @@ pub enum AggregateKind {
 }
 
 impl StreamPlan {
+    /// The schema of the operator's deltas: `schema`, but any column may be NULL, since within a step an outer join may
+    /// show a row without its match and take it back.
+    pub fn delta_schema(&self) -> SchemaRef {
+        let fields = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), self.schema.metadata().clone()))
+    }
+
     /// The operator's inputs, left to right.
     pub fn inputs(&self) -> Vec<&StreamPlan> {
         match &self.node {
@@ -98,6 +107,19 @@ impl StreamPlan {
             | StreamNode::Aggregate { input, .. } => vec![input],
             StreamNode::Join { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
+    /// True if the operator itself keeps rows between epochs.
+    pub fn is_stateful(&self) -> bool {
+        match &self.node {
+            StreamNode::Join { .. } | StreamNode::Aggregate { .. } => true,
+            StreamNode::Scan { .. }
+            | StreamNode::Values { .. }
+            | StreamNode::Filter { .. }
+            | StreamNode::Project { .. }
+            | StreamNode::Window { .. }
+            | StreamNode::Union { .. } => false,
         }
     }
 

@@ -4,7 +4,7 @@
 //! Between fragments go [`Parcel`]s; the last fragment leaves its output where the worker picks it up.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,19 +71,19 @@ impl ViewDataflow {
         let worker_count = worker.peers();
         let worker_index = worker.index();
         // Who reads each fragment, and how; the last one is read by the view's store.
-        let readers: Vec<Option<Partitioning>> = (0..graph.fragments.len()).map(|f| graph.reader(f)).collect();
+        let readers: Vec<Vec<Partitioning>> = (0..graph.fragments.len()).map(|f| graph.readers(f)).collect();
         let probe = ProbeHandle::new();
         worker.dataflow_named(name, |scope| {
-            let mut streams: Vec<Option<Stream<'_, u64, Parcels>>> = vec![];
-            for (spec, reader) in graph.fragments.iter().zip(readers) {
+            let mut streams: Vec<VecDeque<Stream<'_, u64, Parcels>>> = vec![];
+            for (spec, readers) in graph.fragments.iter().zip(readers) {
                 let fragment = Fragment::build(spec).expect("the sequencer has built these fragments before");
                 let fragment = Rc::new(RefCell::new(fragment));
                 fragments.push(fragment.clone());
-                let stage = Stage { fragment, results: results.clone(), reader, worker_index, worker_count };
+                let stage = Stage { fragment, results: results.clone(), readers, worker_index, worker_count };
                 let output = install(scope, spec, stage, &mut inputs, &mut streams, epoch);
-                streams.push(Some(output));
+                streams.push(output);
             }
-            if let Some(last) = streams.pop().flatten() {
+            if let Some(last) = streams.pop().and_then(|mut outputs| outputs.pop_front()) {
                 last.probe_with(&probe);
             }
         });
@@ -165,45 +165,52 @@ fn build_run(layout: &Layout, deltas: &[Delta]) -> Result<Run> {
 struct Stage {
     fragment: Rc<RefCell<Fragment>>,
     results: Rc<RefCell<Results>>,
-    reader: Option<Partitioning>,
+    /// How each reader of the output wants it; none: it is the view's.
+    readers: Vec<Partitioning>,
     worker_index: usize,
     worker_count: usize,
 }
 
 impl Stage {
-    /// One step; returns the parcels for the next fragment.
-    fn step(&self, epoch: u64, inputs: Vec<Vec<Delta>>) -> Result<Parcels> {
+    /// One step; returns the parcels for each reader.
+    fn step(&self, epoch: u64, inputs: Vec<Vec<Delta>>) -> Result<Vec<Parcels>> {
         let mut context = EpochContext::new(Epoch(epoch), false, self.worker_index);
         let output = self.fragment.borrow_mut().step(inputs, &mut context);
         let mut results = self.results.borrow_mut();
         results.errors.append(&mut context.errors);
-        let Some(partitioning) = &self.reader else {
-            results.deltas.extend(output?);
+        let output = output?;
+        if self.readers.is_empty() {
+            results.deltas.extend(output);
             return Ok(vec![]);
-        };
-        let mut parcels = vec![];
-        for delta in output? {
-            let parts = partitioning.split(delta, self.worker_count)?.into_iter().enumerate();
-            let parts = parts.filter(|(_, delta)| !delta.is_empty());
-            parcels.extend(parts.map(|(worker, delta)| Parcel { worker, delta }));
         }
-        Ok(parcels)
+        let parcels = self.readers.iter().map(|partitioning| {
+            let mut parcels = vec![];
+            for delta in &output {
+                let parts = partitioning.split(delta.clone(), self.worker_index, self.worker_count)?;
+                let parts = parts.into_iter().enumerate().filter(|(_, delta)| !delta.is_empty());
+                parcels.extend(parts.map(|(worker, delta)| Parcel { worker, delta }));
+            }
+            Ok(parcels)
+        });
+        parcels.collect()
     }
 }
 
-/// Adds one fragment to the dataflow and returns its output.
+/// Adds one fragment to the dataflow and returns its output, once for each reader (the view's own fragment has one that
+/// carries nothing, to be probed).
 fn install<'scope>(
     scope: Scope<'scope, u64>,
     spec: &FragmentSpec,
     stage: Stage,
     relation_inputs: &mut Vec<RelationInput>,
-    streams: &mut [Option<Stream<'scope, u64, Parcels>>],
+    streams: &mut [VecDeque<Stream<'scope, u64, Parcels>>],
     first_epoch: Epoch,
-) -> Stream<'scope, u64, Parcels> {
+) -> VecDeque<Stream<'scope, u64, Parcels>> {
     let mut builder = OperatorBuilder::new("fragment".to_string(), scope);
     // Each hands over what has arrived on one input.
-    type Drain = Box<dyn FnMut(&mut dyn FnMut(Capability<u64>, &mut Parcels))>;
+    type Drain = Box<dyn FnMut(&mut dyn FnMut(Vec<Capability<u64>>, &mut Parcels))>;
     let mut drains: Vec<Drain> = vec![];
+    let output_count = stage.readers.len().max(1);
     for input in &spec.inputs {
         match input {
             FragmentInput::Relation { relation, columns } => {
@@ -212,45 +219,54 @@ fn install<'scope>(
                 relation_inputs.push(RelationInput { relation: *relation, columns: columns.clone(), handle });
                 let mut source = builder.new_input(stream, Pipeline);
                 drains.push(Box::new(move |take| {
-                    source.for_each(|time, parcels| take(retained(&time), parcels));
+                    source.for_each(|time, parcels| take(retained(&time, output_count), parcels));
                 }));
             }
             FragmentInput::Exchange { fragment, .. } => {
-                let stream = streams[*fragment].take().expect("a fragment's output is read once");
+                let stream = streams[*fragment].pop_front().expect("a fragment has an output for each reader");
                 let pact = Exchange::new(|parcel: &Parcel| parcel.worker as u64);
                 let mut source = builder.new_input(stream, pact);
                 drains.push(Box::new(move |take| {
-                    source.for_each(|time, parcels| take(retained(&time), parcels));
+                    source.for_each(|time, parcels| take(retained(&time, output_count), parcels));
                 }));
             }
         }
     }
-    let (output, stream) = builder.new_output::<Parcels>();
-    let mut output = OutputBuilder::<_, Builder>::from(output);
-    builder.build(move |mut capabilities| {
+    let (mut outputs, mut output_streams) = (vec![], VecDeque::new());
+    for _ in 0..output_count {
+        let (output, stream) = builder.new_output::<Parcels>();
+        outputs.push(OutputBuilder::<_, Builder>::from(output));
+        output_streams.push_back(stream);
+    }
+    builder.build(move |capabilities| {
         let input_count = drains.len();
         let empty = move || vec![Vec::<Delta>::new(); input_count];
         // The first step is taken even if nothing arrives in it.
-        let first = capabilities.pop().expect("one capability for one output").delayed(&first_epoch.0);
+        let first: Vec<_> = capabilities.iter().map(|capability| capability.delayed(&first_epoch.0)).collect();
+        drop(capabilities);
         let mut pending = BTreeMap::from([(first_epoch.0, (first, empty()))]);
         move |frontiers| {
             for (index, drain) in drains.iter_mut().enumerate() {
-                drain(&mut |capability, parcels| {
-                    let (_, inputs) = pending.entry(*capability.time()).or_insert_with(|| (capability, empty()));
+                drain(&mut |capabilities, parcels| {
+                    let epoch = *capabilities[0].time();
+                    let (_, inputs) = pending.entry(epoch).or_insert_with(|| (capabilities, empty()));
                     inputs[index].extend(parcels.drain(..).map(|parcel| parcel.delta));
                 });
             }
-            let mut output = output.activate();
             while let Some(entry) = pending.first_entry() {
                 let epoch = *entry.key();
                 if frontiers.iter().any(|frontier| frontier.less_equal(&epoch)) {
                     break;
                 }
-                let (capability, inputs) = entry.remove();
+                let (capabilities, inputs) = entry.remove();
                 match stage.step(epoch, inputs) {
-                    Ok(mut parcels) => {
-                        if !parcels.is_empty() {
-                            output.session(&capability).give_container(&mut parcels);
+                    Ok(for_readers) => {
+                        for ((output, capability), mut parcels) in
+                            outputs.iter_mut().zip(&capabilities).zip(for_readers)
+                        {
+                            if !parcels.is_empty() {
+                                output.activate().session(capability).give_container(&mut parcels);
+                            }
                         }
                     }
                     Err(error) => stage.results.borrow_mut().failure = Some(error),
@@ -258,9 +274,10 @@ fn install<'scope>(
             }
         }
     });
-    stream
+    output_streams
 }
 
-fn retained(time: &timely::dataflow::operators::InputCapability<u64>) -> Capability<u64> {
-    time.retain_least(0).expect("a parcel travels at one epoch")
+/// One capability for each output.
+fn retained(time: &timely::dataflow::operators::InputCapability<u64>, output_count: usize) -> Vec<Capability<u64>> {
+    (0..output_count).map(|output| time.retain_least(output).expect("a parcel travels at one epoch")).collect()
 }

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::plan::{AggregateCall, AggregateKind, Properties, StreamNode};
+use crate::plan::{AggregateCall, AggregateKind, JoinKeys, JoinType, Properties, StreamNode};
 use crate::state::store::MemoryStore;
 
 const T: RelationId = RelationId(1);
@@ -57,8 +57,8 @@ fn joined() -> StreamPlan {
     let node = StreamNode::Join {
         left: Box::new(scan(T, &["k", "v"])),
         right: Box::new(scan(U, &["k", "w"])),
-        left_keys: vec![0],
-        right_keys: vec![0],
+        join_type: JoinType::Inner,
+        keys: JoinKeys { left: vec![0], right: vec![0], null_equals_null: vec![false] },
         residual: None,
     };
     StreamPlan { node, schema: schema(&["k", "v", "k2", "w"]), properties: Properties::default() }

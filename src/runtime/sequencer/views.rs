@@ -145,8 +145,8 @@ impl Sequencer {
         }
         let properties = &spec.plan.properties;
         let layout = match &properties.key {
-            None if properties.append_only => Layout::log(spec.plan.schema.clone()),
-            key => Layout::indexed(spec.plan.schema.clone(), key.clone().unwrap_or_default()),
+            None if properties.append_only => Layout::log(spec.plan.delta_schema()),
+            key => Layout::indexed(spec.plan.delta_schema(), key.clone().unwrap_or_default()),
         };
         let indexes = spec.indexes.iter().map(|index| index.columns.clone()).collect();
         let layout = Layout { indexes, ..layout };

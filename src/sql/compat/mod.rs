@@ -40,11 +40,11 @@ pub fn rewrite(statement: &mut Statement) {
     }
 }
 
-/// Remembers, for everything that is being visited, whether it is a call of a window function: the subqueries among
-/// its arguments are relations, not values.
+/// Remembers, for everything that is being visited, whether it takes subqueries for relations, not values: a call of a
+/// window function, and ANY and ALL.
 #[derive(Default)]
 struct Rewriter {
-    in_window: Vec<bool>,
+    takes_relations: Vec<bool>,
 }
 
 impl VisitorMut for Rewriter {
@@ -52,12 +52,12 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         names::order_by_position(query);
-        self.in_window.push(false);
+        self.takes_relations.push(false);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.in_window.pop();
+        self.takes_relations.pop();
         ControlFlow::Continue(())
     }
 
@@ -72,9 +72,10 @@ impl VisitorMut for Rewriter {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         knowledge::drop_empty_subquery(expr);
         subqueries::rewrite_array_before(expr);
-        self.in_window.push(match expr {
+        self.takes_relations.push(match expr {
             Expr::Function(function) => is_window_function(&function.name),
-            Expr::Nested(_) => self.in_window.last().is_some_and(|inside| *inside),
+            Expr::AnyOp { .. } | Expr::AllOp { .. } => true,
+            Expr::Nested(_) => self.takes_relations.last().is_some_and(|inside| *inside),
             _ => false,
         });
         ControlFlow::Continue(())
@@ -83,15 +84,15 @@ impl VisitorMut for Rewriter {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         calls::rewrite_expr(expr);
         casts::rewrite_expr(expr);
-        self.in_window.pop();
-        if !self.in_window.last().is_some_and(|inside| *inside) {
+        self.takes_relations.pop();
+        if !self.takes_relations.last().is_some_and(|inside| *inside) {
             subqueries::rewrite_expr(expr);
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        self.in_window.push(match factor {
+        self.takes_relations.push(match factor {
             TableFactor::Table { name, args: Some(_), .. } => is_window_function(name),
             _ => false,
         });
@@ -99,7 +100,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        self.in_window.pop();
+        self.takes_relations.pop();
         calls::rewrite_table_factor(factor);
         ControlFlow::Continue(())
     }

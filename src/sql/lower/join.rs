@@ -1,70 +1,161 @@
-//! Inner equi-joins.
+//! Joins of every kind: equalities become keys, the rest a residual condition.
 
 use std::sync::Arc;
 
-use datafusion::common::{Column, JoinType, NullEquality};
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::common::{Column, DFSchema, JoinType as LogicalJoinType, NullEquality};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr, lit,
+};
 
-use super::{Lowering, refuse, side_by_side};
+use super::{Lowering, side_by_side};
 use crate::error::{Error, Result};
-use crate::plan::{Properties, StreamNode, StreamPlan};
+use crate::plan::{JoinKeys, JoinType, Properties, StreamNode, StreamPlan};
 
 impl Lowering<'_> {
     pub(super) fn join(&self, join: &Join) -> Result<StreamPlan> {
-        if join.join_type != JoinType::Inner {
-            return Err(refuse::join(join.join_type));
+        if join.null_aware {
+            return Err(Error::internal("NOT IN was to be spelled out before"));
         }
-        if join.on.is_empty() {
-            return Err(Error::unsupported(
-                "a join without an equality condition",
-                "join on at least one equality between the two sides: ON a.x = b.y AND …",
-            ));
-        }
-        if join.null_equality != NullEquality::NullEqualsNothing {
-            return Err(Error::unsupported(
-                "a join in which NULL equals NULL (INTERSECT, IS NOT DISTINCT FROM)",
-                "join with =, or replace NULL with coalesce first",
-            ));
-        }
-        let is_column = |expr: &Expr| matches!(expr, Expr::Column(_));
-        if !join.on.iter().all(|(left, right)| is_column(left) && is_column(right)) {
-            return self.node(&with_key_columns(join)?);
+        let condition = Condition::of(join)?;
+        if !condition.equalities.iter().all(|equality| equality.is_of_columns()) {
+            return self.node(&with_key_columns(join, condition)?);
         }
         let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
         let index = |plan: &LogicalPlan, expr: &Expr| match expr {
             Expr::Column(column) => Ok(plan.schema().index_of_column(column)?),
             other => Err(Error::internal(format!("join key {other} is no column"))),
         };
-        let left_keys = join.on.iter().map(|(l, _)| index(&join.left, l)).collect::<Result<Vec<_>>>()?;
-        let right_keys = join.on.iter().map(|(_, r)| index(&join.right, r)).collect::<Result<Vec<_>>>()?;
-        let residual = join.filter.as_ref().map(|filter| self.physical(filter, &join.schema)).transpose()?;
-        let properties = join_properties(&left, &right, &left_keys, &right_keys);
+        let mut keys = JoinKeys::default();
+        for equality in &condition.equalities {
+            keys.left.push(index(&join.left, &equality.left)?);
+            keys.right.push(index(&join.right, &equality.right)?);
+            keys.null_equals_null.push(equality.null_equals_null);
+        }
+        let (join_type, is_swapped) = stream_type(join.join_type);
+        let (left, right, keys) = match is_swapped {
+            false => (left, right, keys),
+            true => (right, left, JoinKeys { left: keys.right, right: keys.left, ..keys }),
+        };
+        let residual = match conjunction(condition.rest) {
+            None => None,
+            Some(rest) => {
+                let (first, second) = if is_swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
+                Some(self.physical(&rest, &first.schema().join(second.schema())?)?)
+            }
+        };
+        let properties = join_properties(&left, &right, join_type, &keys);
+        let (left, right) = (Box::new(left), Box::new(right));
         Ok(StreamPlan {
-            node: StreamNode::Join { left: Box::new(left), right: Box::new(right), left_keys, right_keys, residual },
+            node: StreamNode::Join { left, right, join_type, keys, residual },
             schema: side_by_side(&join.schema),
             properties,
         })
     }
 }
 
-/// A pair of rows is known by both rows' keys, or by one side's alone if the other has at most one match for it.
-/// There is no time column: a row of one side may meet a much older one of the other.
-fn join_properties(left: &StreamPlan, right: &StreamPlan, left_keys: &[usize], right_keys: &[usize]) -> Properties {
+/// A join's condition, cut into equalities between the two sides and the rest.
+struct Condition {
+    equalities: Vec<Equality>,
+    rest: Vec<Expr>,
+}
+
+struct Equality {
+    left: Expr,
+    right: Expr,
+    null_equals_null: bool,
+}
+
+impl Equality {
+    fn is_of_columns(&self) -> bool {
+        matches!((&self.left, &self.right), (Expr::Column(_), Expr::Column(_)))
+    }
+}
+
+impl Condition {
+    /// The optimiser mixes `=` and `IS NOT DISTINCT FROM` up, so the equalities are looked for here.
+    fn of(join: &Join) -> Result<Condition> {
+        let null_equals_null = join.null_equality == NullEquality::NullEqualsNull;
+        let keys = join.on.iter().cloned();
+        let mut equalities: Vec<Equality> =
+            keys.map(|(left, right)| Equality { left, right, null_equals_null }).collect();
+        let mut rest = vec![];
+        for condition in join.filter.iter().flat_map(|filter| split_conjunction_owned(filter.clone())) {
+            match equality(condition, join.left.schema(), join.right.schema())? {
+                Ok(equality) => equalities.push(equality),
+                Err(condition) => rest.push(condition),
+            }
+        }
+        rest.retain(|condition| *condition != lit(true));
+        Ok(Condition { equalities, rest })
+    }
+}
+
+/// The condition as an equality between a left and a right expression of one type, or as it was.
+fn equality(condition: Expr, left: &DFSchema, right: &DFSchema) -> Result<Result<Equality, Expr>> {
+    let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = &condition else { return Ok(Err(condition)) };
+    let null_equals_null = match op {
+        Operator::Eq => false,
+        Operator::IsNotDistinctFrom => true,
+        _ => return Ok(Err(condition)),
+    };
+    let is_of = |expr: &Expr, schema: &DFSchema| {
+        let columns = expr.column_refs();
+        !columns.is_empty() && columns.iter().all(|column| schema.index_of_column(column).is_ok())
+    };
+    let (l, r) = match (is_of(a, left) && is_of(b, right), is_of(b, left) && is_of(a, right)) {
+        (true, _) => (a, b),
+        (_, true) => (b, a),
+        _ => return Ok(Err(condition)),
+    };
+    if l.get_type(left)? != r.get_type(right)? {
+        return Ok(Err(condition));
+    }
+    Ok(Ok(Equality { left: l.as_ref().clone(), right: r.as_ref().clone(), null_equals_null }))
+}
+
+/// Joins that show the right side alone are those that show the left, with the sides changed.
+fn stream_type(join_type: LogicalJoinType) -> (JoinType, bool) {
+    match join_type {
+        LogicalJoinType::Inner => (JoinType::Inner, false),
+        LogicalJoinType::Left => (JoinType::Left, false),
+        LogicalJoinType::Right => (JoinType::Right, false),
+        LogicalJoinType::Full => (JoinType::Full, false),
+        LogicalJoinType::LeftSemi => (JoinType::Semi, false),
+        LogicalJoinType::LeftAnti => (JoinType::Anti, false),
+        LogicalJoinType::LeftMark => (JoinType::Mark, false),
+        LogicalJoinType::RightSemi => (JoinType::Semi, true),
+        LogicalJoinType::RightAnti => (JoinType::Anti, true),
+        LogicalJoinType::RightMark => (JoinType::Mark, true),
+    }
+}
+
+/// A pair of rows is known by both rows' keys, or by one side's alone if the other has at most one match for it and no
+/// row comes out padded. There is no time column: a row of one side may meet a much older one of the other.
+fn join_properties(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, on: &JoinKeys) -> Properties {
     let width = left.schema.fields().len();
     let unique =
         |key: &Option<Vec<usize>>, on: &[usize]| key.as_ref().is_some_and(|key| key.iter().all(|c| on.contains(c)));
     let shifted = |key: &Vec<usize>| key.iter().map(|column| column + width).collect::<Vec<_>>();
-    let key = match (&left.properties.key, &right.properties.key) {
-        (Some(l), _) if unique(&right.properties.key, right_keys) => Some(l.clone()),
-        (_, Some(r)) if unique(&left.properties.key, left_keys) => Some(shifted(r)),
-        (Some(l), Some(r)) => Some(l.iter().copied().chain(shifted(r)).collect()),
+    let (left_key, right_key) = (&left.properties.key, &right.properties.key);
+    // One match at most for each row of the other side.
+    let (one_left, one_right) = (unique(left_key, &on.left), unique(right_key, &on.right));
+    let key = match (join_type, left_key, right_key) {
+        (JoinType::Semi | JoinType::Anti | JoinType::Mark, left_key, _) => left_key.clone(),
+        // Rows without a match of either side could look alike.
+        (JoinType::Full, ..) => None,
+        (JoinType::Inner | JoinType::Left, Some(l), _) if one_right => Some(l.clone()),
+        (JoinType::Inner | JoinType::Right, _, Some(r)) if one_left => Some(shifted(r)),
+        (_, Some(l), Some(r)) => Some(l.iter().copied().chain(shifted(r)).collect()),
         _ => None,
     };
-    Properties { append_only: left.properties.append_only && right.properties.append_only, key, time: None }
+    let inputs_only_grow = left.properties.append_only && right.properties.append_only;
+    let append_only = inputs_only_grow && matches!(join_type, JoinType::Inner | JoinType::Semi);
+    Properties { append_only, key, time: None }
 }
 
 /// The join with its key expressions as columns of the inputs, and a projection that takes them off again.
-fn with_key_columns(join: &Join) -> Result<LogicalPlan> {
+fn with_key_columns(join: &Join, condition: Condition) -> Result<LogicalPlan> {
     let side = |input: &LogicalPlan, keys: Vec<&Expr>, prefix: &str| -> Result<(LogicalPlan, Vec<Expr>)> {
         let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
         let mut columns = vec![];
@@ -79,17 +170,23 @@ fn with_key_columns(join: &Join) -> Result<LogicalPlan> {
         }
         Ok((LogicalPlanBuilder::from(input.clone()).project(exprs)?.build()?, columns))
     };
-    let (left, left_keys) = side(&join.left, join.on.iter().map(|(l, _)| l).collect(), "left_key_")?;
-    let (right, right_keys) = side(&join.right, join.on.iter().map(|(_, r)| r).collect(), "right_key_")?;
+    let equalities = &condition.equalities;
+    let (left, left_keys) = side(&join.left, equalities.iter().map(|e| &e.left).collect(), "left_key_")?;
+    let (right, right_keys) = side(&join.right, equalities.iter().map(|e| &e.right).collect(), "right_key_")?;
+    let keys = left_keys.into_iter().zip(right_keys).zip(equalities).map(|((left, right), equality)| {
+        let op = if equality.null_equals_null { Operator::IsNotDistinctFrom } else { Operator::Eq };
+        binary_expr(left, op, right)
+    });
+    let filter = conjunction(keys.chain(condition.rest));
     let keyed = Join::try_new(
         Arc::new(left),
         Arc::new(right),
-        left_keys.into_iter().zip(right_keys).collect(),
-        join.filter.clone(),
+        vec![],
+        filter,
         join.join_type,
         join.join_constraint,
-        join.null_equality,
-        join.null_aware,
+        NullEquality::NullEqualsNothing,
+        false,
     )?;
     let columns = join.schema.columns().into_iter().map(Expr::Column).collect();
     let plan = Projection::try_new(columns, Arc::new(LogicalPlan::Join(keyed)))?;

@@ -1,12 +1,13 @@
 //! A view's logical plan to its stream plan.
 //!
 //! ```text
-//! bound plan ──[`refuse`]──▶ analyse, optimise (an explicit list of rules) ──[`Lowering`]──▶ StreamPlan
+//! bound plan ──[`refuse`]──▶ analyse ──[`decorrelate`]──▶ optimise (an explicit list of rules) ──[`Lowering`]──▶ StreamPlan
 //! ```
 //! A lowered operator has the columns of its logical node, in order. Expressions that operators take as column indices
 //! (join keys, group keys, arguments) are projected into columns first.
 
 mod aggregate;
+mod decorrelate;
 mod join;
 mod refuse;
 
@@ -39,7 +40,8 @@ pub fn lower(state: &SessionState, resolver: &dyn RelationResolver, bound: &Boun
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
     let analyzed = state.analyzer().execute_and_check(bound.plan.clone(), state.config_options(), |_, _| {})?;
-    let optimized = Optimizer::with_rules(rules()).optimize(analyzed, state, |_, _| {})?;
+    let flat = decorrelate::decorrelate(analyzed, state)?;
+    let optimized = Optimizer::with_rules(rules()).optimize(flat, state, |_, _| {})?;
     let plan = Lowering { state, resolver }.node(&optimized)?;
     with_schema(plan, bound.plan.schema().inner().clone())
 }
@@ -51,7 +53,6 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(rule::optimize_unions::OptimizeUnions::new()),
         Arc::new(rule::simplify_expressions::SimplifyExpressions::new()),
         Arc::new(rule::replace_distinct_aggregate::ReplaceDistinctWithAggregate::new()),
-        Arc::new(rule::extract_equijoin_predicate::ExtractEquijoinPredicate::new()),
         Arc::new(rule::eliminate_duplicated_expr::EliminateDuplicatedExpr::new()),
         Arc::new(rule::eliminate_cross_join::EliminateCrossJoin::new()),
         Arc::new(rule::eliminate_outer_join::EliminateOuterJoin::new()),

@@ -1,6 +1,5 @@
 //! What cannot be maintained yet, by name and with a way around.
 
-use datafusion::common::JoinType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
@@ -47,13 +46,7 @@ pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
 
 fn expression(expr: &Expr) -> Result<()> {
     let refuse = |what: String, hint: &str| Err(Error::unsupported(what, hint));
-    const JOIN: &str = "write it as a subquery in FROM and join with it";
     match expr {
-        Expr::ScalarSubquery(_) => refuse("a scalar subquery in a maintained view".into(), JOIN),
-        Expr::InSubquery(_) => refuse("IN (SELECT …) in a maintained view".into(), JOIN),
-        Expr::Exists(_) => refuse("EXISTS (SELECT …) in a maintained view".into(), JOIN),
-        Expr::SetComparison(_) => refuse("ANY or ALL (SELECT …) in a maintained view".into(), JOIN),
-        Expr::OuterReferenceColumn(..) => refuse("LATERAL in a maintained view".into(), JOIN),
         Expr::WindowFunction(window) => refuse(
             format!("window function {}() OVER (…) in a maintained view", window.fun.name()),
             "query it when needed from a view that holds the rows",
@@ -80,18 +73,6 @@ pub(super) fn aggregate(name: &str) -> Error {
     )
 }
 
-pub(super) fn join(join_type: JoinType) -> Error {
-    let (what, hint) = match join_type {
-        JoinType::Left | JoinType::Right => (
-            "an outer join in a maintained view",
-            "take an inner join; rows without a match can be queried from the tables when needed",
-        ),
-        JoinType::Full => ("a full join in a maintained view", "take an inner join"),
-        _ => ("a semi or anti join in a maintained view", "join with SELECT DISTINCT of the other side"),
-    };
-    Error::unsupported(what, hint)
-}
-
 /// A relational operator without an incremental form yet.
 pub(super) fn node(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
@@ -104,7 +85,6 @@ pub(super) fn node(plan: &LogicalPlan) -> Error {
         LogicalPlan::Distinct(Distinct::On(_)) => {
             ("DISTINCT ON in a maintained view", "take GROUP BY with min or max, or query it when needed")
         }
-        LogicalPlan::Subquery(_) => ("LATERAL in a maintained view", "write a plain join"),
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_string();

@@ -1,0 +1,391 @@
+//! Δ(A ⋈ B) = ΔA ⋈ B + A' ⋈ ΔB with A' = A + ΔA: each side keeps its rows, chained by key.
+//!
+//! Whether a row has a match is a count, and so linear too: m(a) = Σ weights of the rows of B that match a. A row of a
+//! *watched* side comes out as its match count says, and again (retracted, shown anew) when the count starts or stops
+//! being positive:
+//!
+//! | join | watched | a row with matches | a row without |
+//! |---|---|---|---|
+//! | left, right, full | the preserved sides | its pairs | itself, padded with NULL |
+//! | semi | left | itself | – |
+//! | anti | left | – | itself |
+//! | mark | left | itself, true | itself, false |
+//!
+//! Without a residual condition all rows of a key have the same match count: the weight of the key's rows on the other
+//! side. With one, each row counts its own. Both sides share one index from key to number; a delta row walks the other
+//! side's chain, and the pairs of a whole delta are tested and gathered column by column.
+
+mod residual;
+mod side;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{is_not_null, not, take};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatchOptions;
+use datafusion::physical_expr::PhysicalExpr;
+
+use self::residual::Residual;
+use self::side::{Keeps, Side};
+use crate::dataflow::key_index::KeyIndex;
+use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::error::Result;
+use crate::plan::{JoinKeys, JoinType};
+use crate::types::Delta;
+
+pub struct JoinOperator {
+    join_type: JoinType,
+    keys: KeyIndex,
+    /// For each key column, whether NULL equals NULL.
+    null_equals_null: Vec<bool>,
+    /// Left, right.
+    sides: [Side; 2],
+    residual: Option<Residual>,
+    /// Pairs: the left input's columns, then the right's. Semi, anti: the left's. Mark: the left's and a Boolean.
+    schema: SchemaRef,
+}
+
+/// Pairs are tested and put out in batches of about this many rows.
+const PAIR_COUNT: usize = 64 * 1024;
+
+impl JoinOperator {
+    /// `inputs` are the schemas of left and right; key columns have equal types pair by pair. Without keys every pair is
+    /// a candidate. `residual` is over the left input's columns, then the right's.
+    pub fn new(
+        join_type: JoinType,
+        inputs: [SchemaRef; 2],
+        keys: &JoinKeys,
+        residual: Option<&Arc<dyn PhysicalExpr>>,
+        schema: SchemaRef,
+    ) -> Result<JoinOperator> {
+        let types = keys.left.iter().map(|&column| inputs[0].field(column).data_type().clone()).collect();
+        let residual = residual.map(|r| Residual::new(r.clone(), [&inputs[0], &inputs[1]])).transpose()?;
+        let watched = join_type.watched();
+        let keeps = |side: usize| Keeps {
+            rows: join_type.has_pairs() || residual.is_some() || watched[side],
+            key_totals: watched[1 - side] && residual.is_none(),
+        };
+        let keeps = [keeps(0), keeps(1)];
+        let [left, right] = inputs;
+        Ok(JoinOperator {
+            join_type,
+            keys: KeyIndex::new(types)?,
+            null_equals_null: keys.null_equals_null.clone(),
+            sides: [Side::new(left, keys.left.clone(), keeps[0]), Side::new(right, keys.right.clone(), keeps[1])],
+            residual,
+            schema,
+        })
+    }
+
+    /// Joins `delta` with the other side as it is, then adds it to its own.
+    fn advance(&mut self, delta: &Delta, own: usize, output: &mut Output, context: &mut EpochContext) -> Result<()> {
+        let watched = self.join_type.watched();
+        let (delta, keyless) = self.split_null_keys(delta, own)?;
+        if let Some(keyless) = keyless.filter(|_| watched[own]) {
+            // NULL meets nothing: such rows need not be kept.
+            let mut shown = Shown::new(self.join_type);
+            (0..keyless.row_count()).for_each(|row| shown.row(row as u32, keyless.weight(row), false));
+            self.put(own, &shown, |rows| take_columns(keyless.batch(), rows), output)?;
+        }
+        if delta.is_empty() {
+            return Ok(());
+        }
+        let key: Vec<_> = self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect();
+        let numbers = self.keys.intern(&key, delta.row_count())?;
+        self.sides.iter_mut().for_each(|side| side.make_room(self.keys.capacity()));
+
+        let counts = match self.residual.is_some() {
+            false => self.meet_by_key(&delta, &numbers, own, output)?,
+            true => self.meet_by_row(&delta, &numbers, own, output, context)?,
+        };
+        if let (true, Some(counts)) = (watched[own], &counts) {
+            let mut shown = Shown::new(self.join_type);
+            for (row, &count) in counts.iter().enumerate() {
+                shown.row(row as u32, delta.weight(row), count > 0);
+            }
+            self.put(own, &shown, |rows| take_columns(delta.batch(), rows), output)?;
+        }
+        self.sides[own].add(&delta, &numbers, counts.as_deref().filter(|_| watched[own] && self.residual.is_some()))?;
+        if delta.has_retractions() {
+            self.forget_keys(numbers);
+        }
+        Ok(())
+    }
+
+    /// All rows of one key match each other. Returns the match counts of the delta's rows, where they are watched.
+    fn meet_by_key(
+        &mut self,
+        delta: &Delta,
+        numbers: &[u32],
+        own: usize,
+        output: &mut Output,
+    ) -> Result<Option<Vec<i64>>> {
+        let other = 1 - own;
+        if self.join_type.has_pairs() {
+            let mut pairs = Pairs::default();
+            for (row, &number) in numbers.iter().enumerate() {
+                for (place, weight) in self.sides[other].chain(number) {
+                    pairs.push(row as u32, place, delta.weight(row) * weight);
+                }
+                if pairs.len() >= PAIR_COUNT {
+                    self.put_pairs(delta, own, &std::mem::take(&mut pairs), output)?;
+                }
+            }
+            self.put_pairs(delta, own, &pairs, output)?;
+        }
+        let watched = self.join_type.watched();
+        if watched[other] {
+            // Keys that start or stop having rows here change what all rows of the other side show.
+            let mut touched: Vec<(u32, i64)> =
+                numbers.iter().map(|&number| (number, self.sides[own].total(number))).collect();
+            touched.sort_unstable();
+            touched.dedup();
+            for (row, &number) in numbers.iter().enumerate() {
+                self.sides[own].add_to_total(number, delta.weight(row));
+            }
+            let mut shown = Shown::new(self.join_type);
+            for (number, before) in touched {
+                let (before, after) = (before > 0, self.sides[own].total(number) > 0);
+                if before != after {
+                    for (row, weight) in self.sides[other].chain(number) {
+                        shown.change(row, weight, before, after);
+                    }
+                }
+            }
+            self.put(other, &shown, |rows| self.sides[other].gather(rows), output)?;
+        }
+        Ok(watched[own].then(|| numbers.iter().map(|&number| self.sides[other].total(number)).collect()))
+    }
+
+    /// Pairs of one key match where the residual holds. Returns the match counts of the delta's rows.
+    fn meet_by_row(
+        &mut self,
+        delta: &Delta,
+        numbers: &[u32],
+        own: usize,
+        output: &mut Output,
+        context: &mut EpochContext,
+    ) -> Result<Option<Vec<i64>>> {
+        let mut counts = vec![0; delta.row_count()];
+        // Rows of the other side whose count changes, with what it was.
+        let mut touched: Vec<(u32, i64)> = vec![];
+        let mut pairs = Pairs::default();
+        let mut chain: Vec<(u32, i64)> = vec![];
+        for (row, &number) in numbers.iter().enumerate() {
+            chain.clear();
+            chain.extend(self.sides[1 - own].chain(number));
+            for &(place, weight) in &chain {
+                pairs.push(row as u32, place, delta.weight(row) * weight);
+                if pairs.len() >= PAIR_COUNT {
+                    self.test(delta, own, &std::mem::take(&mut pairs), &mut counts, &mut touched, output, context)?;
+                }
+            }
+        }
+        self.test(delta, own, &pairs, &mut counts, &mut touched, output, context)?;
+        // The first count of each row is the one from before this delta: sort is stable.
+        touched.sort_by_key(|&(row, _)| row);
+        touched.dedup_by_key(|(row, _)| *row);
+        let other = 1 - own;
+        let mut shown = Shown::new(self.join_type);
+        for (row, before) in touched {
+            let (before, after) = (before > 0, self.sides[other].matches(row) > 0);
+            if before != after {
+                shown.change(row, self.sides[other].weight(row), before, after);
+            }
+        }
+        self.put(other, &shown, |rows| self.sides[other].gather(rows), output)?;
+        Ok(Some(counts))
+    }
+
+    /// Takes those pairs that the residual holds for.
+    #[expect(clippy::too_many_arguments, reason = "one loop of meet_by_row, cut out to be read alone")]
+    fn test(
+        &mut self,
+        delta: &Delta,
+        own: usize,
+        pairs: &Pairs,
+        counts: &mut [i64],
+        touched: &mut Vec<(u32, i64)>,
+        output: &mut Output,
+        context: &mut EpochContext,
+    ) -> Result<()> {
+        if pairs.len() == 0 {
+            return Ok(());
+        }
+        let residual = self.residual.as_ref().expect("pairs are tested where there is a residual");
+        let other = 1 - own;
+        let mask = residual.mask(delta, own, pairs, &self.sides[other], context)?;
+        let passing = pairs.filter(&mask);
+        let watched = self.join_type.watched();
+        for (&row, &place) in passing.rows.iter().zip(&passing.places) {
+            counts[row as usize] += self.sides[other].weight(place);
+            if watched[other] {
+                let before = self.sides[other].add_to_matches(place, delta.weight(row as usize));
+                touched.push((place, before));
+            }
+        }
+        if self.join_type.has_pairs() { self.put_pairs(delta, own, &passing, output) } else { Ok(()) }
+    }
+
+    /// Rows with a NULL in their key, which equals nothing, apart from the others.
+    fn split_null_keys(&self, delta: &Delta, own: usize) -> Result<(Delta, Option<Delta>)> {
+        let keys = self.sides[own].key_columns.iter().zip(&self.null_equals_null);
+        let strict = keys.filter(|&(&column, null_equals)| !null_equals && delta.column(column).null_count() > 0);
+        let masks = strict.map(|(&column, _)| is_not_null(delta.column(column))).collect::<Result<Vec<_>, _>>()?;
+        if masks.is_empty() {
+            return Ok((delta.clone(), None));
+        }
+        let mut keyed = masks[0].clone();
+        for mask in &masks[1..] {
+            keyed = arrow::compute::and(&keyed, mask)?;
+        }
+        Ok((delta.filter(&keyed)?, Some(delta.filter(&not(&keyed)?)?)))
+    }
+
+    /// Joined rows: of the delta and beside them of the other side.
+    fn put_pairs(&self, delta: &Delta, own: usize, pairs: &Pairs, output: &mut Output) -> Result<()> {
+        if pairs.len() == 0 {
+            return Ok(());
+        }
+        let ours = take_columns(delta.batch(), &pairs.rows)?;
+        let theirs = self.sides[1 - own].gather(&pairs.places)?;
+        let columns = if own == 0 { [ours, theirs].concat() } else { [theirs, ours].concat() };
+        self.put_batch(columns, &pairs.weights, output)
+    }
+
+    /// Rows of one side as they come out without a partner. `columns` fetches them.
+    fn put(
+        &self,
+        side: usize,
+        shown: &Shown,
+        columns: impl Fn(&[u32]) -> Result<Vec<ArrayRef>>,
+        output: &mut Output,
+    ) -> Result<()> {
+        if shown.rows.is_empty() {
+            return Ok(());
+        }
+        let mut columns = columns(&shown.rows)?;
+        match self.join_type {
+            JoinType::Semi | JoinType::Anti => {}
+            JoinType::Mark => columns.push(Arc::new(BooleanArray::from(shown.marks.clone()))),
+            _ => {
+                let missing = self.sides[1 - side].schema().fields().iter();
+                let padding = missing.map(|field| new_null_array(field.data_type(), shown.rows.len()));
+                let padding: Vec<ArrayRef> = padding.collect();
+                columns = if side == 0 { [columns, padding].concat() } else { [padding, columns].concat() };
+            }
+        }
+        self.put_batch(columns, &shown.weights, output)
+    }
+
+    fn put_batch(&self, columns: Vec<ArrayRef>, weights: &[i64], output: &mut Output) -> Result<()> {
+        let options = RecordBatchOptions::new().with_row_count(Some(weights.len()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        let all_new = weights.iter().all(|&weight| weight == 1);
+        output.push(if all_new { Delta::insert(batch) } else { Delta::new(batch, weights.to_vec()) });
+        Ok(())
+    }
+
+    /// Keys without rows on either side give their numbers back.
+    fn forget_keys(&mut self, mut numbers: Vec<u32>) {
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.retain(|&number| self.sides.iter().all(|side| side.is_empty(number)));
+        self.keys.remove(&numbers);
+    }
+}
+
+impl Operator for JoinOperator {
+    fn step(&mut self, mut inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
+        let mut output = vec![];
+        // Rows of a watched side come last: they then meet the matches of this step and need not be shown without them.
+        let last = if self.join_type.watched()[0] { 0 } else { 1 };
+        for side in [1 - last, last] {
+            for delta in std::mem::take(&mut inputs[side]) {
+                self.advance(&delta, side, &mut output, context)?;
+            }
+        }
+        self.sides.iter_mut().try_for_each(|side| side.compact())?;
+        Ok(output)
+    }
+
+    fn state_size(&self) -> StateSize {
+        let rows = self.sides.iter().map(|side| side.row_count() as u64).sum();
+        let bytes = self.sides.iter().map(|side| side.memory_bytes() as u64).sum::<u64>();
+        StateSize { row_count: rows, bytes: bytes + self.keys.memory_bytes() as u64 }
+    }
+}
+
+type Output = Vec<Delta>;
+
+/// Candidate or joined pairs: rows of a delta beside rows of the other side, with the product of their weights.
+#[derive(Default)]
+struct Pairs {
+    rows: Vec<u32>,
+    places: Vec<u32>,
+    weights: Vec<i64>,
+}
+
+impl Pairs {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn push(&mut self, row: u32, place: u32, weight: i64) {
+        self.rows.push(row);
+        self.places.push(place);
+        self.weights.push(weight);
+    }
+
+    fn filter(&self, mask: &BooleanArray) -> Pairs {
+        let mut kept = Pairs::default();
+        for at in (0..self.len()).filter(|&at| mask.value(at)) {
+            kept.push(self.rows[at], self.places[at], self.weights[at]);
+        }
+        kept
+    }
+}
+
+/// Rows of a watched side that come out by themselves.
+struct Shown {
+    join_type: JoinType,
+    rows: Vec<u32>,
+    weights: Vec<i64>,
+    /// Mark joins: whether the row has a match.
+    marks: Vec<bool>,
+}
+
+impl Shown {
+    fn new(join_type: JoinType) -> Shown {
+        Shown { join_type, rows: vec![], weights: vec![], marks: vec![] }
+    }
+
+    /// A row that has matches or not.
+    fn row(&mut self, row: u32, weight: i64, is_matched: bool) {
+        let is_shown = match self.join_type {
+            JoinType::Semi => is_matched,
+            JoinType::Mark => true,
+            _ => !is_matched,
+        };
+        if is_shown {
+            self.rows.push(row);
+            self.weights.push(weight);
+            self.marks.push(is_matched);
+        }
+    }
+
+    /// A row that had matches and now has none, or the other way round.
+    fn change(&mut self, row: u32, weight: i64, before: bool, after: bool) {
+        self.row(row, -weight, before);
+        self.row(row, weight, after);
+    }
+}
+
+fn take_columns(batch: &RecordBatch, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+    let rows = UInt32Array::from(rows.to_vec());
+    batch.columns().iter().map(|column| Ok(take(column, &rows, None)?)).collect()
+}

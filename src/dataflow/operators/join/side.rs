@@ -1,0 +1,294 @@
+//! The memory of one input of a join: its rows, chained by key number.
+//!
+//! Rows that insert are appended; a row that retracts finds its counterpart through an index over whole rows, which is
+//! built when the first retraction comes, so an append-only side never pays for it.
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatchOptions;
+use hashbrown::HashTable;
+
+use crate::dataflow::row_store::{RowMatcher, RowStore};
+use crate::error::Result;
+use crate::state::arrangement::hash_rows;
+use crate::types::Delta;
+
+/// The end of a chain.
+pub const END: u32 = u32::MAX;
+
+pub struct Side {
+    pub key_columns: Vec<usize>,
+    rows: RowStore,
+    links: Links,
+    /// By key number: the weight of all rows, if the other side asks for it.
+    totals: Vec<i64>,
+    keeps: Keeps,
+}
+
+/// What is known of each row but its columns.
+#[derive(Default)]
+struct Links {
+    /// By row number: how often the row is there. Zero: taken back, unlinked. Negative: taken back before it came.
+    weights: Vec<i64>,
+    /// By row number: the weight of its matches, where counted.
+    matches: Vec<i64>,
+    /// By row number: the next row of the same key.
+    next: Vec<u32>,
+    /// By key number: the first row.
+    heads: Vec<u32>,
+    dead_row_count: usize,
+    /// Rows of negative weight.
+    debt_row_count: usize,
+    finder: Option<Finder>,
+}
+
+/// What the other side and the join's output want of a side.
+#[derive(Clone, Copy)]
+pub struct Keeps {
+    /// The rows themselves.
+    pub rows: bool,
+    /// For each key, the weight of its rows.
+    pub key_totals: bool,
+}
+
+/// From the hash of a whole row to its number, and what unlinking it takes.
+struct Finder {
+    hashes: Vec<u64>,
+    table: HashTable<u32>,
+    /// By row number: the row before it in its chain.
+    previous: Vec<u32>,
+}
+
+impl Side {
+    pub fn new(schema: SchemaRef, key_columns: Vec<usize>, keeps: Keeps) -> Side {
+        Side { key_columns, rows: RowStore::new(schema), links: Links::default(), totals: vec![], keeps }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    pub fn row_count(&self) -> usize {
+        self.links.weights.len() - self.links.dead_row_count
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let links = &self.links;
+        let finder = links.finder.as_ref().map_or(0, |f| f.hashes.len() * 12 + f.table.capacity() * 5);
+        self.rows.memory_bytes()
+            + (links.weights.len() + links.matches.len() + self.totals.len()) * 8
+            + (links.next.len() + links.heads.len()) * 4
+            + finder
+    }
+
+    pub fn make_room(&mut self, key_count: usize) {
+        self.links.heads.resize(key_count, END);
+        if self.keeps.key_totals {
+            self.totals.resize(key_count, 0);
+        }
+    }
+
+    /// True if the side holds nothing under the key.
+    pub fn is_empty(&self, key: u32) -> bool {
+        self.links.heads[key as usize] == END && self.totals.get(key as usize).is_none_or(|&total| total == 0)
+    }
+
+    /// The rows under a key with their weights.
+    pub fn chain(&self, key: u32) -> impl Iterator<Item = (u32, i64)> + '_ {
+        let links = &self.links;
+        let present = |row: u32| (row != END).then_some(row);
+        std::iter::successors(present(links.heads[key as usize]), move |&row| present(links.next[row as usize]))
+            .map(|row| (row, links.weights[row as usize]))
+    }
+
+    pub fn weight(&self, row: u32) -> i64 {
+        self.links.weights[row as usize]
+    }
+
+    /// The weight of the rows under a key.
+    pub fn total(&self, key: u32) -> i64 {
+        self.totals[key as usize]
+    }
+
+    pub fn add_to_total(&mut self, key: u32, weight: i64) {
+        self.totals[key as usize] += weight;
+    }
+
+    /// The weight of a row's matches; it changes by `weight`, and what it was comes back.
+    pub fn add_to_matches(&mut self, row: u32, weight: i64) -> i64 {
+        let count = &mut self.links.matches[row as usize];
+        let before = *count;
+        *count += weight;
+        before
+    }
+
+    pub fn matches(&self, row: u32) -> i64 {
+        self.links.matches[row as usize]
+    }
+
+    /// The columns of these rows, or some of them.
+    pub fn gather(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.rows.gather(rows)
+    }
+
+    pub fn gather_columns(&self, columns: &[usize], rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.rows.gather_columns(columns, rows)
+    }
+
+    /// Takes a delta in. `keys` are the key numbers of its rows; `matches` the weights of their matches, where counted.
+    pub fn add(&mut self, delta: &Delta, keys: &[u32], matches: Option<&[i64]>) -> Result<()> {
+        if !self.keeps.rows {
+            return Ok(());
+        }
+        let links = &mut self.links;
+        if !delta.has_retractions() && links.debt_row_count == 0 && links.finder.is_none() {
+            let first = self.rows.append(delta.batch().clone())?;
+            for (row, &key) in keys.iter().enumerate() {
+                links.link(first + row as u32, key, delta.weight(row), matches.map(|m| m[row]));
+            }
+            return Ok(());
+        }
+        if links.finder.is_none() {
+            links.finder = Some(Finder::build(&self.rows, links)?);
+        }
+        let hashes = hash_rows(delta.batch().columns(), delta.row_count())?;
+        // Insertions first, so that a row that comes and goes within one delta is found.
+        for sign in [1, -1] {
+            let mut rest = vec![];
+            let mut matcher = self.rows.matcher(delta.batch());
+            for row in (0..delta.row_count()).filter(|&row| delta.weight(row).signum() == sign) {
+                let weight = links.settle(&mut matcher, row, delta.weight(row), hashes[row], keys[row])?;
+                if weight != 0 {
+                    rest.push((row, weight));
+                }
+            }
+            if rest.is_empty() {
+                continue;
+            }
+            let chosen = UInt32Array::from_iter_values(rest.iter().map(|&(row, _)| row as u32));
+            let first = self.rows.append(delta.take(&chosen)?.into_batch())?;
+            for (place, (row, weight)) in rest.into_iter().enumerate() {
+                let number = first + place as u32;
+                links.link(number, keys[row], weight, matches.map(|m| m[row]));
+                links.find_later(number, hashes[row]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the rows once most of them are dead. Chains keep their keys' numbers.
+    pub fn compact(&mut self) -> Result<()> {
+        const DEAD_ROW_COUNT_MIN: usize = 4096;
+        let links = &mut self.links;
+        if links.dead_row_count < DEAD_ROW_COUNT_MIN || links.dead_row_count * 2 < links.weights.len() {
+            return Ok(());
+        }
+        let live: Vec<u32> = (0..links.weights.len() as u32).filter(|&row| links.weights[row as usize] != 0).collect();
+        let mut moved = vec![END; links.weights.len()];
+        for (place, &row) in live.iter().enumerate() {
+            moved[row as usize] = place as u32;
+        }
+        let target = |row: u32| if row == END { END } else { moved[row as usize] };
+        links.next = live.iter().map(|&row| target(links.next[row as usize])).collect();
+        links.weights = live.iter().map(|&row| links.weights[row as usize]).collect();
+        if !links.matches.is_empty() {
+            links.matches = live.iter().map(|&row| links.matches[row as usize]).collect();
+        }
+        links.heads.iter_mut().for_each(|head| *head = target(*head));
+        links.dead_row_count = 0;
+        let columns = self.rows.gather(&live)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(live.len()));
+        let mut rows = RowStore::new(self.rows.schema().clone());
+        rows.append(RecordBatch::try_new_with_options(self.rows.schema().clone(), columns, &options)?)?;
+        self.rows = rows;
+        links.finder = Some(Finder::build(&self.rows, links)?);
+        Ok(())
+    }
+}
+
+impl Links {
+    /// Puts the newest row at the head of its chain.
+    fn link(&mut self, row: u32, key: u32, weight: i64, matches: Option<i64>) {
+        debug_assert_eq!(row as usize, self.weights.len(), "rows are linked in the order of their numbers");
+        self.weights.push(weight);
+        self.matches.extend(matches);
+        self.next.push(self.heads[key as usize]);
+        self.heads[key as usize] = row;
+        self.debt_row_count += usize::from(weight < 0);
+    }
+
+    /// Enters the newest row into the index over rows.
+    fn find_later(&mut self, row: u32, hash: u64) {
+        let finder = self.finder.as_mut().expect("the index over rows was built before");
+        finder.hashes.push(hash);
+        finder.table.insert_unique(hash, row, |&other| finder.hashes[other as usize]);
+        finder.previous.push(END);
+        let next = self.next[row as usize];
+        if next != END {
+            finder.previous[next as usize] = row;
+        }
+    }
+
+    /// Sets a row's weight off against equal rows of the opposite sign; returns what is left of it.
+    fn settle(&mut self, matcher: &mut RowMatcher, row: usize, weight: i64, hash: u64, key: u32) -> Result<i64> {
+        let mut rest = weight;
+        if rest > 0 && self.debt_row_count == 0 {
+            return Ok(rest);
+        }
+        while rest != 0 {
+            let finder = self.finder.as_ref().expect("the index over rows was built before");
+            let mut found = None;
+            for &at in finder.table.iter_hash(hash) {
+                let opposite = self.weights[at as usize].signum() == -rest.signum();
+                if opposite && finder.hashes[at as usize] == hash && matcher.equal(row, at)? {
+                    found = Some(at);
+                    break;
+                }
+            }
+            let Some(at) = found else { break };
+            let have = self.weights[at as usize];
+            let taken = have.abs().min(rest.abs());
+            self.weights[at as usize] -= have.signum() * taken;
+            rest -= rest.signum() * taken;
+            if self.weights[at as usize] == 0 {
+                self.debt_row_count -= usize::from(have < 0);
+                self.unlink(at, key);
+            }
+        }
+        Ok(rest)
+    }
+
+    fn unlink(&mut self, row: u32, key: u32) {
+        let finder = self.finder.as_mut().expect("rows are taken out through the index");
+        let (previous, next) = (finder.previous[row as usize], self.next[row as usize]);
+        match previous {
+            END => self.heads[key as usize] = next,
+            previous => self.next[previous as usize] = next,
+        }
+        if next != END {
+            finder.previous[next as usize] = previous;
+        }
+        let slot = finder.table.find_entry(finder.hashes[row as usize], |&other| other == row);
+        slot.expect("a live row is in the index").remove();
+        self.dead_row_count += 1;
+    }
+}
+
+impl Finder {
+    fn build(rows: &RowStore, links: &Links) -> Result<Finder> {
+        let mut hashes = Vec::with_capacity(links.weights.len());
+        for chunk in rows.chunks() {
+            hashes.extend(hash_rows(chunk.columns(), chunk.num_rows())?);
+        }
+        let mut table = HashTable::with_capacity(hashes.len());
+        let mut previous = vec![END; hashes.len()];
+        for row in (0..hashes.len()).filter(|&row| links.weights[row] != 0) {
+            table.insert_unique(hashes[row], row as u32, |&other: &u32| hashes[other as usize]);
+            let next = links.next[row];
+            if next != END {
+                previous[next as usize] = row as u32;
+            }
+        }
+        Ok(Finder { hashes, table, previous })
+    }
+}

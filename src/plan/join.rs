@@ -1,0 +1,66 @@
+//! What kinds of join there are, and what each shows.
+
+/// Which rows a join puts out beside matching pairs, or in place of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinType {
+    /// Matching pairs.
+    Inner,
+    /// Matching pairs, and left rows without a match beside NULLs.
+    Left,
+    /// Matching pairs, and right rows without a match beside NULLs.
+    Right,
+    /// Matching pairs, and rows of either side without a match beside NULLs.
+    Full,
+    /// Left rows with a match, each as often as it is there.
+    Semi,
+    /// Left rows without a match.
+    Anti,
+    /// Left rows and whether each has a match.
+    Mark,
+}
+
+impl JoinType {
+    /// True if matching pairs come out.
+    pub fn has_pairs(self) -> bool {
+        matches!(self, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full)
+    }
+
+    /// For left and right: whether its rows come out by themselves, depending on whether they have a match.
+    pub fn watched(self) -> [bool; 2] {
+        match self {
+            JoinType::Inner => [false, false],
+            JoinType::Left | JoinType::Semi | JoinType::Anti | JoinType::Mark => [true, false],
+            JoinType::Right => [false, true],
+            JoinType::Full => [true, true],
+        }
+    }
+
+    /// As EXPLAIN names it; the plain join has no name.
+    pub fn name(self) -> &'static str {
+        match self {
+            JoinType::Inner => "",
+            JoinType::Left => "left",
+            JoinType::Right => "right",
+            JoinType::Full => "full",
+            JoinType::Semi => "semi",
+            JoinType::Anti => "anti",
+            JoinType::Mark => "mark",
+        }
+    }
+}
+
+/// The equalities of a join: column `left[i]` of the left input equals column `right[i]` of the right one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinKeys {
+    pub left: Vec<usize>,
+    pub right: Vec<usize>,
+    /// For each pair, whether NULL equals NULL: `IS NOT DISTINCT FROM` in place of `=`.
+    pub null_equals_null: Vec<bool>,
+}
+
+impl JoinKeys {
+    /// Every pair of rows is a candidate.
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+}

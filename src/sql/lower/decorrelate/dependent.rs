@@ -1,0 +1,639 @@
+//! Dependent joins: L ⋈ S(l), where the subquery S names columns l of L.
+//!
+//! With D, the distinct values of those columns in L, L ⋈ S(l) = L ⋈_{l = d} (D ⋈ S(d)), and the join with D is pushed down
+//! through S until nothing below names l:
+//!
+//! ```text
+//! D ⋈ σ(S) = σ(D ⋈ S)                 D ⋈ γ_k(S) = γ_{d,k}(D ⋈ S), padded with D ⟕ for k = ()
+//! D ⋈ (S ⋈ T) = (D ⋈ S) ⋈_d (D ⋈ T)    D ⋈ top_n(S) = top_n by d (D ⋈ S)
+//! ```
+//! Where S filters by equalities `x = l` for every l, the x themselves serve as d and D is not needed at all: what belongs
+//! to no row of L finds no partner. An aggregate without keys has a row even over nothing; that row's constants are
+//! carried upwards as the *default* and filled in by the last join, so that D need not be joined for it either.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result as PlanResult, ScalarValue, TableReference};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunctionParams};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Distinct, Expr, ExprFunctionExt, ExprSchemable, Extension, FetchType, Filter, Join,
+    LogicalPlan, LogicalPlanBuilder, Operator, Projection, SkipType, Union, Window, binary_expr, lit, when,
+};
+
+use super::{Decorrelator, Joined, only, plain_join, unsupported};
+
+impl Decorrelator<'_> {
+    /// Joins the subquery `inner` to `left`. `condition` is given the subquery's columns, in order.
+    pub(super) fn depend(
+        &self,
+        left: LogicalPlan,
+        inner: LogicalPlan,
+        join_type: JoinType,
+        condition: impl FnOnce(&[Expr]) -> PlanResult<Option<Expr>>,
+    ) -> PlanResult<Joined> {
+        let relation = TableReference::bare(self.fresh());
+        let own = |name: &str| Expr::Column(Column::new(Some(relation.clone()), name));
+        let columns = inner.schema().columns();
+        let named = |index: usize| format!("c{index}");
+        let values: Vec<Expr> = (0..columns.len()).map(|index| own(&named(index))).collect();
+        let condition = condition(&values)?;
+
+        let correlation = Correlation::new(self, &left, outer_columns(&inner, left.schema())?);
+        let mut pushed = if correlation.columns.is_empty() {
+            Pushed { plan: inner, may_be_null: false, default: None }
+        } else {
+            correlation.push(inner)?
+        };
+        // The default row can be filled in after the join, if that shows the subquery's columns of every row of L.
+        let shows_values = matches!(join_type, JoinType::Left | JoinType::Inner);
+        if !shows_values || condition.is_some() {
+            pushed = correlation.with_default(pushed)?;
+        }
+
+        // The subquery under a name of its own, with a column that tells whether there was a row.
+        let mut exprs: Vec<Expr> = vec![];
+        for (index, column) in columns.iter().enumerate() {
+            exprs.push(Expr::Column(column.clone()).alias_qualified(Some(relation.clone()), named(index)));
+        }
+        for name in correlation.names() {
+            exprs.push(Expr::Column(Column::new_unqualified(&name)).alias_qualified(Some(relation.clone()), name));
+        }
+        if pushed.default.is_some() {
+            exprs.push(lit(true).alias_qualified(Some(relation.clone()), PRESENT));
+        }
+        let right = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(pushed.plan))?);
+        let mut conditions = vec![];
+        for (column, name) in correlation.columns.iter().zip(correlation.names()) {
+            let is_nullable = left.schema().field_from_column(column)?.is_nullable();
+            let op = if pushed.may_be_null && is_nullable { Operator::IsNotDistinctFrom } else { Operator::Eq };
+            conditions.push(binary_expr(Expr::Column(column.clone()), op, own(&name)));
+        }
+        conditions.extend(condition);
+        // Each row of L has its row of S, if only the default.
+        let join_type = if pushed.default.is_some() { JoinType::Left } else { join_type };
+        let plan = plain_join(left, right, join_type, conjunction(conditions))?;
+        let values = match &pushed.default {
+            _ if !shows_values => vec![],
+            None => values,
+            Some(defaults) => {
+                let filled = values.into_iter().zip(defaults).map(|(value, default)| {
+                    if default.is_null() {
+                        return Ok(value);
+                    }
+                    when(own(PRESENT).is_null(), lit(default.clone())).otherwise(value)
+                });
+                filled.collect::<PlanResult<Vec<_>>>()?
+            }
+        };
+        let mark = (join_type == JoinType::LeftMark).then(|| own("mark"));
+        Ok(Joined { plan, values, mark })
+    }
+}
+
+/// The column that is true for rows of the subquery and NULL where there was none.
+const PRESENT: &str = "present";
+
+/// The columns of `schema` that the subquery names, each once.
+fn outer_columns(inner: &LogicalPlan, schema: &DFSchema) -> PlanResult<Vec<Column>> {
+    let mut columns: Vec<Column> = vec![];
+    each_expression(inner, &mut |expr| {
+        if let Expr::OuterReferenceColumn(_, column) = expr
+            && schema.index_of_column(column).is_ok()
+            && !columns.contains(column)
+        {
+            columns.push(column.clone());
+        }
+    })?;
+    Ok(columns)
+}
+
+fn each_expression(plan: &LogicalPlan, visit: &mut impl FnMut(&Expr)) -> PlanResult<()> {
+    plan.apply(|node| {
+        node.apply_expressions(|root| {
+            root.apply(|expr| {
+                visit(expr);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}
+
+/// The columns of L that a subquery depends on, and where their values come from.
+struct Correlation<'a> {
+    state: &'a SessionState,
+    columns: Vec<Column>,
+    /// Qualifies D's columns: `d0`, `d1` … of this subquery.
+    prefix: String,
+    domain: LogicalPlan,
+    domain_may_be_null: bool,
+}
+
+/// A subquery that yields, beside its columns, the values of the outer columns that each row belongs to.
+struct Pushed {
+    plan: LogicalPlan,
+    /// Some of those values may be NULL.
+    may_be_null: bool,
+    /// The one row of the subquery for values that do not appear.
+    default: Option<Vec<ScalarValue>>,
+}
+
+impl<'a> Correlation<'a> {
+    fn new(decorrelator: &Decorrelator<'a>, left: &LogicalPlan, columns: Vec<Column>) -> Correlation<'a> {
+        let prefix = format!("{}_d", decorrelator.fresh());
+        let domain_may_be_null =
+            columns.iter().any(|column| left.schema().field_from_column(column).is_ok_and(|field| field.is_nullable()));
+        Correlation { state: decorrelator.state, columns, prefix, domain: left.clone(), domain_may_be_null }
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{}{index}", self.prefix)
+    }
+
+    fn names(&self) -> Vec<String> {
+        (0..self.columns.len()).map(|index| self.name(index)).collect()
+    }
+
+    fn own_columns(&self) -> Vec<Expr> {
+        self.names().into_iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect()
+    }
+
+    /// D: the distinct values of the outer columns, under these names.
+    fn domain(&self, names: &[String]) -> PlanResult<LogicalPlan> {
+        let named = self.columns.iter().zip(names).map(|(column, name)| Expr::Column(column.clone()).alias(name));
+        LogicalPlanBuilder::from(self.domain.clone()).project(named)?.distinct()?.build()
+    }
+
+    fn is_outer(&self, expr: &Expr) -> Option<usize> {
+        match expr {
+            Expr::OuterReferenceColumn(_, column) => self.columns.iter().position(|own| own == column),
+            _ => None,
+        }
+    }
+
+    fn names_outer(&self, expr: &Expr) -> PlanResult<bool> {
+        expr.exists(|expr| Ok(self.is_outer(expr).is_some()))
+    }
+
+    fn depends(&self, plan: &LogicalPlan) -> PlanResult<bool> {
+        let mut found = false;
+        each_expression(plan, &mut |expr| found |= self.is_outer(expr).is_some())?;
+        Ok(found)
+    }
+
+    /// The expression with D's columns for the outer ones.
+    fn over_domain(&self, expr: Expr) -> PlanResult<Expr> {
+        let replaced = expr.transform_up(|expr| match self.is_outer(&expr) {
+            Some(index) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(self.name(index))))),
+            None => Ok(Transformed::no(expr)),
+        })?;
+        Ok(replaced.data)
+    }
+
+    /// Expressions of a node whose output columns keep their names.
+    fn all_over_domain(&self, plan: &LogicalPlan, exprs: Vec<Expr>) -> PlanResult<Vec<Expr>> {
+        let names = NamePreserver::new(plan);
+        let replace = |expr: Expr| {
+            if !self.names_outer(&expr)? {
+                return Ok(expr);
+            }
+            let saved = names.save(&expr);
+            Ok(saved.restore(self.over_domain(expr)?))
+        };
+        exprs.into_iter().map(replace).collect()
+    }
+
+    fn push(&self, plan: LogicalPlan) -> PlanResult<Pushed> {
+        if !self.depends(&plan)? {
+            let plan = plain_join(self.domain(&self.names())?, plan, JoinType::Inner, None)?;
+            return Ok(self.over_all(plan));
+        }
+        match plan {
+            LogicalPlan::Filter(filter) => self.filter(filter),
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let columns = alias.input.schema().columns();
+                let pushed = self.push(Arc::unwrap_or_clone(alias.input))?;
+                let mut exprs = vec![];
+                for (column, (qualifier, field)) in columns.into_iter().zip(alias.schema.iter()) {
+                    exprs.push(Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
+                }
+                exprs.extend(self.own_columns());
+                let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(pushed.plan))?);
+                Ok(Pushed { plan, ..pushed })
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let pushed = self.push_whole(Arc::unwrap_or_clone(input))?;
+                let plan = LogicalPlan::Distinct(Distinct::All(Arc::new(pushed.plan)));
+                Ok(Pushed { plan, ..pushed })
+            }
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.push(Arc::unwrap_or_clone(sort.input)),
+            LogicalPlan::Limit(limit) => {
+                let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
+                    (limit.get_skip_type()?, limit.get_fetch_type()?)
+                else {
+                    return Err(unsupported("LIMIT of an expression", "write a number"));
+                };
+                self.limit(Arc::unwrap_or_clone(limit.input), skip, fetch)
+            }
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Union(union) => {
+                let mut inputs = vec![];
+                let mut may_be_null = false;
+                for input in union.inputs {
+                    let columns = input.schema().columns();
+                    let pushed = self.push_whole(Arc::unwrap_or_clone(input))?;
+                    may_be_null |= pushed.may_be_null;
+                    let mut exprs: Vec<Expr> = vec![];
+                    for (column, (qualifier, field)) in columns.into_iter().zip(union.schema.iter()) {
+                        exprs.push(Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
+                    }
+                    exprs.extend(self.own_columns());
+                    inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(pushed.plan))?)));
+                }
+                let plan = LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?);
+                Ok(Pushed { plan, may_be_null, default: None })
+            }
+            LogicalPlan::Unnest(unnest) => {
+                let pushed = self.push_whole(Arc::unwrap_or_clone(unnest.input))?;
+                let plan = LogicalPlanBuilder::from(pushed.plan)
+                    .unnest_columns_with_options(unnest.exec_columns, unnest.options)?
+                    .build()?;
+                Ok(Pushed { plan, ..pushed })
+            }
+            LogicalPlan::Extension(extension) => {
+                let [input] = extension.node.inputs()[..] else {
+                    return Err(refused());
+                };
+                let pushed = self.push_whole(input.clone())?;
+                let exprs = extension.node.expressions();
+                let exprs = exprs.into_iter().map(|expr| self.over_domain(expr)).collect::<PlanResult<Vec<_>>>()?;
+                let node = extension.node.with_exprs_and_inputs(exprs, vec![pushed.plan])?;
+                Ok(Pushed { plan: LogicalPlan::Extension(Extension { node }), ..pushed })
+            }
+            _ => Err(refused()),
+        }
+    }
+
+    /// Pushed, with the default row made a row.
+    fn push_whole(&self, plan: LogicalPlan) -> PlanResult<Pushed> {
+        let pushed = self.push(plan)?;
+        self.with_default(pushed)
+    }
+
+    fn over_all(&self, plan: LogicalPlan) -> Pushed {
+        Pushed { plan, may_be_null: self.domain_may_be_null, default: None }
+    }
+
+    /// D ⟕ S: where S has no row for a value of D, the default row stands in.
+    fn with_default(&self, pushed: Pushed) -> PlanResult<Pushed> {
+        let Some(default) = pushed.default else { return Ok(pushed) };
+        let schema = pushed.plan.schema().clone();
+        let outer_names: Vec<String> = self.names().iter().map(|name| format!("{name}_all")).collect();
+        let present = format!("{}_{PRESENT}", self.prefix);
+        let right = LogicalPlanBuilder::from(pushed.plan)
+            .project(
+                schema.columns().into_iter().map(Expr::Column).chain([lit(true).alias(&present)]).collect::<Vec<_>>(),
+            )?
+            .build()?;
+        let equal = outer_names.iter().zip(self.own_columns()).map(|(outer, own)| {
+            let op = if pushed.may_be_null { Operator::IsNotDistinctFrom } else { Operator::Eq };
+            binary_expr(Expr::Column(Column::new_unqualified(outer)), op, own)
+        });
+        let condition = conjunction(equal);
+        let joined = plain_join(self.domain(&outer_names)?, right, JoinType::Left, condition)?;
+        let mut defaults = default.into_iter();
+        let own = self.names();
+        let mut exprs = vec![];
+        for (qualifier, field) in schema.iter() {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            if let Some(index) = own.iter().position(|name| qualifier.is_none() && name == field.name()) {
+                exprs.push(Expr::Column(Column::new_unqualified(&outer_names[index])).alias(field.name()));
+                continue;
+            }
+            let default = defaults.next().unwrap_or(ScalarValue::Null);
+            if default.is_null() {
+                exprs.push(column);
+                continue;
+            }
+            let missing = Expr::Column(Column::new_unqualified(&present)).is_null();
+            let filled = when(missing, lit(default)).otherwise(column)?;
+            exprs.push(filled.alias_qualified(qualifier.cloned(), field.name()));
+        }
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(joined))?);
+        Ok(self.over_all(plan))
+    }
+
+    fn filter(&self, filter: Filter) -> PlanResult<Pushed> {
+        if !self.depends(&filter.input)?
+            && let Some(pushed) = self.equated(&filter)?
+        {
+            return Ok(pushed);
+        }
+        let mut pushed = self.push(Arc::unwrap_or_clone(filter.input))?;
+        if let Some(default) = &pushed.default {
+            // Is the default row among the kept ones? If that depends on the outer row, it must be a row.
+            match self.over_default(&pushed, default, std::slice::from_ref(&filter.predicate))? {
+                Some(values) if values[0] == ScalarValue::Boolean(Some(true)) => {}
+                Some(_) => pushed.default = None,
+                None => pushed = self.with_default(pushed)?,
+            }
+        }
+        let predicate = self.over_domain(filter.predicate)?;
+        let plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(pushed.plan))?);
+        Ok(Pushed { plan, ..pushed })
+    }
+
+    /// A filter that equates each outer column with an expression over its input: these expressions are D's values.
+    fn equated(&self, filter: &Filter) -> PlanResult<Option<Pushed>> {
+        let schema = filter.input.schema();
+        let mut values: Vec<Option<Expr>> = vec![None; self.columns.len()];
+        let mut rest = vec![];
+        for condition in split_conjunction_owned(filter.predicate.clone()) {
+            if let Some((index, value)) = self.equality(&condition, schema)?
+                && values[index].is_none()
+            {
+                values[index] = Some(value);
+            } else {
+                rest.push(condition);
+            }
+        }
+        let Some(values) = values.into_iter().collect::<Option<Vec<Expr>>>() else { return Ok(None) };
+        let mut conditions = vec![];
+        for condition in rest {
+            let replaced = condition.transform_up(|expr| match self.is_outer(&expr) {
+                Some(index) => Ok(Transformed::yes(values[index].clone())),
+                None => Ok(Transformed::no(expr)),
+            })?;
+            conditions.push(replaced.data);
+        }
+        conditions.extend(values.iter().map(|value| value.clone().is_not_null()));
+        let input = filter.input.as_ref().clone();
+        let mut exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        let filtered = match conjunction(conditions) {
+            Some(condition) => LogicalPlan::Filter(Filter::try_new(condition, Arc::new(input))?),
+            None => input,
+        };
+        exprs.extend(values.into_iter().enumerate().map(|(index, value)| value.alias(self.name(index))));
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(filtered))?);
+        Ok(Some(Pushed { plan, may_be_null: false, default: None }))
+    }
+
+    /// `x = l` or `l = x` with x free of outer columns and of l's type: which l, and x.
+    fn equality(&self, condition: &Expr, schema: &DFSchema) -> PlanResult<Option<(usize, Expr)>> {
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return Ok(None) };
+        for (outer, inner) in [(left, right), (right, left)] {
+            let Some(index) = self.is_outer(outer) else { continue };
+            let Expr::OuterReferenceColumn(field, _) = outer.as_ref() else { continue };
+            let free = !inner.exists(|expr| Ok(matches!(expr, Expr::OuterReferenceColumn(..))))?;
+            if free && inner.get_type(schema)? == *field.data_type() {
+                return Ok(Some((index, inner.as_ref().clone())));
+            }
+        }
+        Ok(None)
+    }
+
+    fn projection(&self, projection: Projection) -> PlanResult<Pushed> {
+        let mut pushed = self.push(projection.input.as_ref().clone())?;
+        let mut default = None;
+        if let Some(values) = &pushed.default {
+            default = self.over_default(&pushed, values, &projection.expr)?;
+            if default.is_none() {
+                pushed = self.with_default(pushed)?;
+            }
+        }
+        let original = LogicalPlan::Projection(projection.clone());
+        let mut exprs = self.all_over_domain(&original, projection.expr)?;
+        exprs.extend(self.own_columns());
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(pushed.plan))?);
+        Ok(Pushed { plan, may_be_null: pushed.may_be_null, default })
+    }
+
+    /// What the expressions are over the default row; `None` if they name outer columns or fail.
+    fn over_default(
+        &self,
+        pushed: &Pushed,
+        default: &[ScalarValue],
+        exprs: &[Expr],
+    ) -> PlanResult<Option<Vec<ScalarValue>>> {
+        let own = self.names();
+        let columns = pushed
+            .plan
+            .schema()
+            .iter()
+            .filter(|(qualifier, field)| !(qualifier.is_none() && own.contains(field.name())));
+        let row: HashMap<Column, ScalarValue> = columns.map(Column::from).zip(default.iter().cloned()).collect();
+        let mut values = vec![];
+        for expr in exprs {
+            if self.names_outer(expr)? {
+                return Ok(None);
+            }
+            let constant = expr.clone().unalias().transform_up(|expr| match &expr {
+                Expr::Column(column) => match row.get(column) {
+                    Some(value) => Ok(Transformed::yes(lit(value.clone()))),
+                    None => Ok(Transformed::no(expr)),
+                },
+                _ => Ok(Transformed::no(expr)),
+            })?;
+            match self.constant(&constant.data) {
+                Some(value) => values.push(value),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(values))
+    }
+
+    fn constant(&self, expr: &Expr) -> Option<ScalarValue> {
+        let physical = self.state.create_physical_expr(expr.clone(), &DFSchema::empty()).ok()?;
+        // A column that nothing reads: some kernels count rows by their columns.
+        let schema = Schema::new(vec![Field::new("none", DataType::Null, true)]);
+        let row = RecordBatch::try_new(Arc::new(schema), vec![new_null_array(&DataType::Null, 1)]).ok()?;
+        let value = physical.evaluate(&row).ok()?.into_array(1).ok()?;
+        (value.len() == 1).then(|| ScalarValue::try_from_array(&value, 0).ok()).flatten()
+    }
+
+    fn aggregate(&self, aggregate: Aggregate) -> PlanResult<Pushed> {
+        if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+            return Err(unsupported(
+                "GROUPING SETS in a correlated subquery",
+                "write one GROUP BY for each, with UNION ALL",
+            ));
+        }
+        let mut defaults = vec![];
+        if aggregate.group_expr.is_empty() {
+            for (expr, field) in aggregate.aggr_expr.iter().zip(aggregate.schema.fields()) {
+                let Expr::AggregateFunction(function) = expr.clone().unalias_nested().data else {
+                    return Err(refused());
+                };
+                defaults.push(function.func.default_value(field.data_type())?);
+            }
+        }
+        let is_global = aggregate.group_expr.is_empty();
+        let original = LogicalPlan::Aggregate(aggregate.clone());
+        let pushed = self.push_whole(Arc::unwrap_or_clone(aggregate.input))?;
+        let mut keys = self.all_over_domain(&original, aggregate.group_expr)?;
+        keys.extend(self.own_columns());
+        let calls = self.all_over_domain(&original, aggregate.aggr_expr)?;
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(pushed.plan), keys, calls)?);
+        // The columns in the order in which the default row has them.
+        let mut columns = original.schema().columns();
+        columns.extend(self.names().into_iter().map(Column::new_unqualified));
+        Ok(Pushed {
+            plan: only(plan, columns)?,
+            may_be_null: pushed.may_be_null,
+            default: is_global.then_some(defaults),
+        })
+    }
+
+    /// The first rows for each value of D.
+    fn limit(&self, input: LogicalPlan, skip: usize, fetch: Option<usize>) -> PlanResult<Pushed> {
+        let (input, order) = match input {
+            LogicalPlan::Sort(sort) => (Arc::unwrap_or_clone(sort.input), sort.expr),
+            other => (other, vec![]),
+        };
+        let columns = input.schema().columns();
+        let pushed = self.push_whole(input)?;
+        let mut order: Vec<SortExpr> = order
+            .into_iter()
+            .map(|sort| Ok(SortExpr { expr: self.over_domain(sort.expr)?, ..sort }))
+            .collect::<PlanResult<_>>()?;
+        if order.is_empty() {
+            order.extend(columns.iter().map(|column| SortExpr::new(Expr::Column(column.clone()), true, false)));
+        }
+        let number = format!("{}_n", self.prefix);
+        let row_number = datafusion::functions_window::row_number::row_number()
+            .partition_by(self.own_columns())
+            .order_by(order)
+            .build()?
+            .alias(&number);
+        let numbered = LogicalPlanBuilder::from(pushed.plan).window(vec![row_number])?;
+        let number = Expr::Column(Column::new_unqualified(&number));
+        let mut conditions = vec![];
+        if skip > 0 {
+            conditions.push(number.clone().gt(lit(skip as u64)));
+        }
+        if let Some(fetch) = fetch {
+            conditions.push(number.lt_eq(lit(skip.saturating_add(fetch) as u64)));
+        }
+        let kept = match conjunction(conditions) {
+            Some(condition) => numbered.filter(condition)?,
+            None => numbered,
+        };
+        let mut all = columns;
+        all.extend(self.names().into_iter().map(Column::new_unqualified));
+        Ok(Pushed { plan: only(kept.build()?, all)?, ..pushed })
+    }
+
+    /// Partitions within each value of D.
+    fn window(&self, window: Window) -> PlanResult<Pushed> {
+        let original = LogicalPlan::Window(window.clone());
+        let pushed = self.push_whole(Arc::unwrap_or_clone(window.input))?;
+        let names = NamePreserver::new_for_projection();
+        let mut exprs = vec![];
+        for expr in self.all_over_domain(&original, window.window_expr)? {
+            let saved = names.save(&expr);
+            let partitioned = expr.transform_up(|expr| match expr {
+                Expr::WindowFunction(mut function) => {
+                    let WindowFunctionParams { partition_by, .. } = &mut function.params;
+                    partition_by.extend(self.own_columns());
+                    Ok(Transformed::yes(Expr::WindowFunction(function)))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            exprs.push(saved.restore(partitioned.data));
+        }
+        let plan = LogicalPlanBuilder::from(pushed.plan).window(exprs)?.build()?;
+        Ok(Pushed { plan, ..pushed })
+    }
+
+    fn join(&self, join: Join) -> PlanResult<Pushed> {
+        let mut condition: Vec<Expr> = vec![];
+        for (left, right) in &join.on {
+            let op = match join.null_equality {
+                datafusion::common::NullEquality::NullEqualsNull => Operator::IsNotDistinctFrom,
+                _ => Operator::Eq,
+            };
+            condition.push(binary_expr(left.clone(), op, right.clone()));
+        }
+        condition.extend(join.filter.clone());
+        let mut condition = condition.into_iter().map(|c| self.over_domain(c)).collect::<PlanResult<Vec<_>>>()?;
+        let in_condition = match &join.filter {
+            Some(filter) => self.names_outer(filter)?,
+            None => false,
+        };
+        let (in_left, in_right) = (self.depends(&join.left)?, self.depends(&join.right)?);
+        let columns = join.schema.columns();
+        let (left, right) = (Arc::unwrap_or_clone(join.left), Arc::unwrap_or_clone(join.right));
+        // Which sides must carry D: a preserved side always, else one of those that depend, or any for the condition.
+        let (carry_left, carry_right) = match join.join_type {
+            JoinType::Inner => (in_left || (in_condition && !in_right), in_right),
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, in_right),
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => (in_left, true),
+            JoinType::Full => (true, true),
+        };
+        let mut may_be_null = false;
+        let left = if carry_left {
+            let pushed = self.push_whole(left)?;
+            may_be_null |= pushed.may_be_null;
+            pushed.plan
+        } else {
+            left
+        };
+        let (mut right, mut second) = (right, vec![]);
+        if carry_right {
+            let pushed = self.push_whole(right)?;
+            may_be_null |= pushed.may_be_null;
+            right = pushed.plan;
+            if carry_left {
+                // Both have D's columns: the right ones get other names, and must equal the left ones.
+                let names = self.names();
+                second = names.iter().map(|name| format!("{name}_right")).collect();
+                let exprs = right.schema().iter().map(|(qualifier, field)| {
+                    let column = Expr::Column(Column::from((qualifier, field)));
+                    match names.iter().position(|name| qualifier.is_none() && name == field.name()) {
+                        Some(index) => column.alias(&second[index]),
+                        None => column,
+                    }
+                });
+                let exprs: Vec<Expr> = exprs.collect();
+                right = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(right))?);
+                for (own, other) in self.own_columns().into_iter().zip(&second) {
+                    let op = if may_be_null { Operator::IsNotDistinctFrom } else { Operator::Eq };
+                    condition.push(binary_expr(own, op, Expr::Column(Column::new_unqualified(other))));
+                }
+            }
+        }
+        let joined = plain_join(left, right, join.join_type, conjunction(condition))?;
+        let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+        match join.join_type {
+            JoinType::Full => {
+                for (own, other) in self.names().iter().zip(&second) {
+                    let own_column = Expr::Column(Column::new_unqualified(own));
+                    let other = Expr::Column(Column::new_unqualified(other));
+                    exprs.push(datafusion::functions::core::expr_fn::coalesce(vec![own_column, other]).alias(own));
+                }
+            }
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark if carry_left => {
+                for (own, other) in self.names().iter().zip(&second) {
+                    exprs.push(Expr::Column(Column::new_unqualified(other)).alias(own));
+                }
+            }
+            _ => exprs.extend(self.own_columns()),
+        }
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(joined))?);
+        Ok(Pushed { plan, may_be_null, default: None })
+    }
+}
+
+fn refused() -> datafusion::error::DataFusionError {
+    unsupported("this correlated subquery", "write it as a subquery in FROM and join with it")
+}
