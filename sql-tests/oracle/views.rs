@@ -86,7 +86,7 @@ pub const VIEWS: &[View] = &[
     ),
     view(
         "v_scalar",
-        "SELECT grp, label, (SELECT count(*) FROM items i WHERE i.grp = b.grp) AS n, (SELECT sum(l.b) FROM links l WHERE l.a < b.grp) AS s FROM labels b",
+        "SELECT g.grp, label, (SELECT count(*) FROM items i WHERE i.grp = g.grp) AS n, (SELECT sum(l.b) FROM links l WHERE l.a < g.grp) AS s FROM labels g",
     ),
     view(
         "v_lateral",

@@ -4,7 +4,8 @@
 //! 2. [`bind`] turns a query into a DataFusion logical plan: names are looked up through a [`RelationResolver`],
 //!    `TUMBLE` and `HOP` become window nodes, types and column names become Postgres'. The planning environment comes
 //!    from [`dialect_state`].
-//! 3. [`lower`] turns the optimised logical plan of a view into a [`crate::plan::StreamPlan`], or says by name what
+//! 3. [`decorrelate`] makes subqueries joins: for views always, for ad-hoc queries where DataFusion cannot.
+//! 4. [`lower`] turns the optimised logical plan of a view into a [`crate::plan::StreamPlan`], or says by name what
 //!    cannot be maintained yet.
 //!
 //! Only this room names the parser.
@@ -13,6 +14,7 @@ pub mod bind;
 mod checked;
 mod compat;
 mod convert;
+mod decorrelate;
 mod errors;
 pub mod lower;
 mod names;

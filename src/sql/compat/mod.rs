@@ -8,6 +8,7 @@
 //! | [`casts`] | `'t'::regclass`, `x::oid`, `::pg_catalog.text`, `'{1,2}'::int[]` |
 //! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
+//! | [`precedence`] | `a IS DISTINCT FROM b AND c` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
 //!
 //! Select lists are named first ([`super::names`]), by what the client wrote.
@@ -21,6 +22,7 @@ mod casts;
 mod clients_test;
 mod correlate;
 mod knowledge;
+mod precedence;
 mod subqueries;
 
 use std::ops::ControlFlow;
@@ -82,6 +84,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        precedence::rewrite_expr(expr);
         calls::rewrite_expr(expr);
         casts::rewrite_expr(expr);
         self.takes_relations.pop();

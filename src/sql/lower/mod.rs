@@ -1,13 +1,12 @@
 //! A view's logical plan to its stream plan.
 //!
 //! ```text
-//! bound plan ──[`refuse`]──▶ analyse ──[`decorrelate`]──▶ optimise (an explicit list of rules) ──[`Lowering`]──▶ StreamPlan
+//! bound plan ──[`refuse`]──▶ analyse ──[`super::decorrelate`]──▶ optimise (an explicit list of rules) ──[`Lowering`]──▶ StreamPlan
 //! ```
 //! A lowered operator has the columns of its logical node, in order. Expressions that operators take as column indices
 //! (join keys, group keys, arguments) are projected into columns first.
 
 mod aggregate;
-mod decorrelate;
 mod join;
 mod refuse;
 
@@ -29,6 +28,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
+use super::decorrelate::decorrelate;
 use super::window::WindowNode;
 use crate::catalog::QualifiedName;
 use crate::error::{Error, Result, SqlState};
@@ -40,7 +40,7 @@ pub fn lower(state: &SessionState, resolver: &dyn RelationResolver, bound: &Boun
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
     let analyzed = state.analyzer().execute_and_check(bound.plan.clone(), state.config_options(), |_, _| {})?;
-    let flat = decorrelate::decorrelate(analyzed, state)?;
+    let flat = decorrelate(analyzed, state)?;
     let optimized = Optimizer::with_rules(rules()).optimize(flat, state, |_, _| {})?;
     let plan = Lowering { state, resolver }.node(&optimized)?;
     with_schema(plan, bound.plan.schema().inner().clone())

@@ -13,7 +13,9 @@
 //! A subquery that names columns of the query around it is *dependent*: [`dependent`] makes it a plain query that also
 //! yields, for each of its rows, the values of those columns that it belongs to; the join then equates them.
 //!
-//! This runs after types are settled and before the optimiser, which turns filters over cross joins into joins.
+//! For views this runs after types are settled and before the optimiser, which turns filters over cross joins into joins.
+//! Ad-hoc queries come here only with what DataFusion's own rules have left ([`remains`]), so that the two ways can be held
+//! against each other.
 
 mod dependent;
 
@@ -36,6 +38,25 @@ use crate::error::{Error, Result, SqlState};
 /// The plan without any subquery expression. 0A000 for one that cannot be made a join.
 pub(super) fn decorrelate(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     Ok(Decorrelator { state, count: Cell::new(0) }.node(plan)?)
+}
+
+/// True if the plan holds subqueries that cannot be run as they are: all but scalar ones that depend on nothing.
+pub(super) fn remains(plan: &LogicalPlan) -> PlanResult<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        found |= matches!(node, LogicalPlan::Subquery(_));
+        node.apply_expressions(|root| {
+            root.apply(|expr| {
+                found |= match expr {
+                    Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
+                    Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => true,
+                    _ => false,
+                };
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 struct Decorrelator<'a> {
@@ -423,7 +444,5 @@ fn holds_subquery(plan: &LogicalPlan) -> PlanResult<bool> {
 }
 
 fn unsupported(what: &str, hint: &str) -> datafusion::error::DataFusionError {
-    Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} in a maintained view is not supported"))
-        .with_hint(hint)
-        .into()
+    Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported")).with_hint(hint).into()
 }
