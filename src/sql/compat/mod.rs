@@ -9,12 +9,15 @@
 //! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
 //! | [`precedence`] | `a IS DISTINCT FROM b AND c` |
+//! | [`asof`] | `ASOF JOIN` |
+//! | [`using`] | the merged columns of `JOIN … USING` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
 //!
 //! Select lists are named first ([`super::names`]), by what the client wrote.
 //!
 //! The functions whose names begin with `hw_` are those of [`crate::catalog::functions`].
 
+mod asof;
 mod build;
 mod calls;
 mod casts;
@@ -24,6 +27,7 @@ mod correlate;
 mod knowledge;
 mod precedence;
 mod subqueries;
+mod using;
 
 use std::ops::ControlFlow;
 
@@ -65,6 +69,8 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let scope = knowledge::Scope::of(select);
+        asof::rewrite(select);
+        using::rewrite(select);
         names::name_select(select);
         knowledge::simplify(select, &scope);
         subqueries::count_existing(select);

@@ -28,8 +28,8 @@ use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+pub(super) use reader::{ASOF_LEFT, fold, fold_name, respell};
 use reader::{Fault, Reader, Sofar};
-pub(super) use reader::{fold, fold_name, respell};
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};

@@ -373,9 +373,12 @@ pub(super) fn without_emit(tokens: &[TokenWithSpan]) -> (&[TokenWithSpan], Optio
     (&tokens[..end], Some(tokens[end].clone()))
 }
 
+/// Stands for the LEFT of `ASOF LEFT JOIN` in its condition.
+pub(in crate::sql) const ASOF_LEFT: &str = "hw_asof_left";
+
 /// Respells what the grammar does not read rightly. Flink writes relations as `TABLE rel` inside window functions; there
 /// the word is dropped: `TUMBLE(TABLE bid, …)`, `HOP(DATA => TABLE bid, …)`. Where a query begins with it, `TABLE t` is
-/// `SELECT * FROM t`.
+/// `SELECT * FROM t`. The LEFT of `ASOF LEFT JOIN` is put into its condition, as [`ASOF_LEFT`] AND ….
 pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     const QUERY_BEGINS_AFTER: &[&str] = &[
         "",
@@ -393,6 +396,7 @@ pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
         "FOR",
     ];
     let mut before: [String; 2] = Default::default();
+    let mut in_asof_left = false;
     let mut respelled = Vec::with_capacity(tokens.len());
     let mut rest = tokens.into_iter().peekable();
     while let Some(token) = rest.next() {
@@ -403,7 +407,15 @@ pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
         let word = upper(&token.token);
         let span = token.span;
         let opens_window = before[1] == "(" && matches!(before[0].as_str(), "TUMBLE" | "HOP" | "CUMULATE" | "SESSION");
-        if word != "TABLE" {
+        if word == "LEFT" && before[1] == "ASOF" {
+            in_asof_left = true;
+            continue;
+        }
+        if in_asof_left && word == "(" && before[1] == "MATCH_CONDITION" {
+            in_asof_left = false;
+            let mark = [token.token, Token::make_word(ASOF_LEFT, None), Token::make_keyword("AND")];
+            respelled.extend(mark.map(|token| TokenWithSpan { token, span }));
+        } else if word != "TABLE" {
             respelled.push(token);
         } else if opens_window || before[1] == "=>" {
             respelled.push(TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span });

@@ -1,0 +1,223 @@
+//! The merged columns of `JOIN … USING (c)`: what `c` alone means, and where `*` puts it.
+//!
+//! | join | `c` |
+//! |---|---|
+//! | inner, left | the left side's |
+//! | right | the right side's |
+//! | full | `coalesce` of both |
+//!
+//! `*` shows the merged columns first, then the rest of each relation. The planner takes the left side's column in every
+//! case, and shows it at its own place.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
+};
+
+use super::build::{call, folded};
+
+/// A merged column: its name, what it stands for, and whether the planner would take something else for it.
+struct Merged {
+    name: Ident,
+    value: Expr,
+    is_respelled: bool,
+}
+
+/// A relation of FROM: the name that it goes by, and which of its columns are merged.
+struct Relation {
+    name: Ident,
+    merged: Vec<Ident>,
+}
+
+/// Respells one SELECT. Joins that it cannot see through (of a relation without a name, say) stay as the planner has them.
+pub(super) fn rewrite(select: &mut Select) {
+    let Some((merged, relations)) = merge(select) else { return };
+    expand_wildcards(select, &merged, &relations);
+    let mut respell = Respell { merged: &merged, depth: 0 };
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr @ Expr::Identifier(_)) = item
+            && let Some(merged) = respell.find(expr)
+        {
+            *item = SelectItem::ExprWithAlias { expr: merged.value.clone(), alias: merged.name.clone() };
+        } else {
+            let _ = VisitMut::visit(item, &mut respell);
+        }
+    }
+    let _ = VisitMut::visit(&mut select.selection, &mut respell);
+    if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+        let _ = VisitMut::visit(exprs, &mut respell);
+    }
+    let _ = VisitMut::visit(&mut select.having, &mut respell);
+}
+
+/// The merged columns and the relations of FROM. A join on a column that was merged otherwise than the planner takes it
+/// gets its condition spelled out.
+fn merge(select: &mut Select) -> Option<(Vec<Merged>, Vec<Relation>)> {
+    let [from] = select.from.as_mut_slice() else { return None };
+    if !from.joins.iter().any(|join| using(join).is_some()) {
+        return None;
+    }
+    let mut relations = vec![Relation { name: relation_name(&from.relation)?, merged: vec![] }];
+    let mut merged: Vec<Merged> = vec![];
+    for join in &mut from.joins {
+        let name = relation_name(&join.relation)?;
+        let own = using(join).unwrap_or_default();
+        let mut equalities = vec![];
+        let mut is_spelled_out = false;
+        for column in &own {
+            let right = qualified(&name, column);
+            let at = merged.iter().position(|merged| folded(&merged.name) == folded(column));
+            let at = match (at, relations.as_slice()) {
+                (Some(at), _) => at,
+                (None, [only]) => {
+                    let value = qualified(&only.name, column);
+                    merged.push(Merged { name: column.clone(), value, is_respelled: false });
+                    merged.len() - 1
+                }
+                // Whose column it is on the left only the planner knows.
+                (None, _) => return None,
+            };
+            let merged = &mut merged[at];
+            is_spelled_out |= merged.is_respelled;
+            equalities.push(equal(merged.value.clone(), right.clone()));
+            match &join.join_operator {
+                JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
+                    merged.value = right;
+                    merged.is_respelled = true;
+                }
+                JoinOperator::FullOuter(_) => {
+                    merged.value = call("coalesce", vec![merged.value.clone(), right]);
+                    merged.is_respelled = true;
+                }
+                _ => {}
+            }
+        }
+        if let (true, Some(constraint)) = (is_spelled_out, constraint_of(&mut join.join_operator)) {
+            let all = equalities.into_iter().reduce(and)?;
+            *constraint = JoinConstraint::On(all);
+        }
+        if let [first] = relations.as_mut_slice() {
+            first.merged = own.clone();
+        }
+        relations.push(Relation { name, merged: own });
+    }
+    Some((merged, relations))
+}
+
+fn equal(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Eq, right: Box::new(right) }
+}
+
+fn and(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) }
+}
+
+/// The condition of a join that can have USING.
+fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+fn using(join: &Join) -> Option<Vec<Ident>> {
+    let mut operator = join.join_operator.clone();
+    let JoinConstraint::Using(columns) = constraint_of(&mut operator)? else { return None };
+    let column = |name: &ObjectName| match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Some(ident.clone()),
+        _ => None,
+    };
+    columns.iter().map(column).collect()
+}
+
+fn relation_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.clone())
+        }
+        TableFactor::Table { name, alias: None, .. } => match name.0.last() {
+            Some(ObjectNamePart::Identifier(ident)) => Some(ident.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn qualified(relation: &Ident, column: &Ident) -> Expr {
+    Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
+}
+
+/// `*` as the merged columns and the rest of each relation.
+fn expand_wildcards(select: &mut Select, merged: &[Merged], relations: &[Relation]) {
+    if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
+        return;
+    }
+    let mut items = vec![];
+    for item in std::mem::take(&mut select.projection) {
+        match item {
+            SelectItem::Wildcard(options) if options == WildcardAdditionalOptions::default() => {
+                for merged in merged {
+                    items.push(SelectItem::ExprWithAlias { expr: merged.value.clone(), alias: merged.name.clone() });
+                }
+                for relation in relations {
+                    let name = ObjectName::from(vec![relation.name.clone()]);
+                    let excluded =
+                        relation.merged.iter().map(|column| ObjectName::from(vec![column.clone()])).collect();
+                    let options = WildcardAdditionalOptions {
+                        opt_exclude: (!relation.merged.is_empty()).then_some(ExcludeSelectItem::Multiple(excluded)),
+                        ..WildcardAdditionalOptions::default()
+                    };
+                    let kind = SelectItemQualifiedWildcardKind::ObjectName(name);
+                    items.push(SelectItem::QualifiedWildcard(kind, options));
+                }
+            }
+            other => items.push(other),
+        }
+    }
+    select.projection = items;
+}
+
+/// Puts the value for the bare name, outside of subqueries, where the name may be another's.
+struct Respell<'a> {
+    merged: &'a [Merged],
+    depth: usize,
+}
+
+impl Respell<'_> {
+    fn find(&self, expr: &Expr) -> Option<&Merged> {
+        let Expr::Identifier(ident) = expr else { return None };
+        self.merged.iter().find(|merged| merged.is_respelled && folded(&merged.name) == folded(ident))
+    }
+}
+
+impl VisitorMut for Respell<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Some(merged) = self.find(expr)
+        {
+            *expr = merged.value.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}
