@@ -5,6 +5,7 @@
 //! the functions of [`functions`]. Persistence is a JSON record for each object ([`Object::to_record`]); where the
 //! records are kept is not known here.
 
+mod function;
 pub mod functions;
 mod object;
 pub mod system;
@@ -12,6 +13,7 @@ pub mod system;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use function::{Argument, Function, Returns};
 pub use object::{Column, Index, Object, ObjectKind, QualifiedName, SourceDefinition, WatermarkDefinition};
 
 use crate::error::{Error, Result, SqlState};
@@ -28,6 +30,7 @@ pub const SCHEMA: &str = "public";
 pub struct Catalog {
     objects: BTreeMap<RelationId, Arc<Object>>,
     names: BTreeMap<QualifiedName, RelationId>,
+    functions: BTreeMap<RelationId, Arc<Function>>,
     /// User schemas with their OIDs; `public` is always there.
     schemas: BTreeMap<String, u32>,
     next_id: RelationId,
@@ -40,6 +43,7 @@ impl Default for Catalog {
         Catalog {
             objects: BTreeMap::new(),
             names: BTreeMap::new(),
+            functions: BTreeMap::new(),
             schemas: BTreeMap::from([(SCHEMA.to_string(), 2200)]),
             next_id: RelationId::FIRST,
             version: 0,
@@ -48,10 +52,16 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    /// Restores a catalog from its objects, schemas and id counter. Fails with XX001 if two objects share a name.
-    pub fn restore(objects: Vec<Object>, schemas: Vec<(String, u32)>, next_id: RelationId) -> Result<Catalog> {
+    /// Restores a catalog from its objects, functions, schemas and id counter. Fails with XX001 if two objects share a name.
+    pub fn restore(
+        objects: Vec<Object>,
+        functions: Vec<Function>,
+        schemas: Vec<(String, u32)>,
+        next_id: RelationId,
+    ) -> Result<Catalog> {
         let mut catalog = Catalog { next_id, ..Catalog::default() };
         catalog.schemas.extend(schemas);
+        catalog.functions.extend(functions.into_iter().map(|function| (function.id, Arc::new(function))));
         for object in objects {
             catalog.next_id = catalog.next_id.max(RelationId(object.id.0 + 1));
             if let Some(other) = catalog.names.insert(object.name.clone(), object.id) {
@@ -155,6 +165,30 @@ impl Catalog {
         indexed.find_map(|object| Some((object, object.indexes.iter().find(|index| index.id == id)?)))
     }
 
+    /// All SQL functions, oldest first.
+    pub fn functions(&self) -> impl Iterator<Item = &Arc<Function>> {
+        self.functions.values()
+    }
+
+    pub fn functions_named<'a>(&'a self, schema: &'a str, name: &'a str) -> impl Iterator<Item = &'a Arc<Function>> {
+        self.functions.values().filter(move |f| f.name.schema == schema && f.name.name == name)
+    }
+
+    pub fn function(&self, id: RelationId) -> Option<&Arc<Function>> {
+        self.functions.get(&id)
+    }
+
+    /// Adds a function, or puts it in the place of the one with its id.
+    pub fn put_function(&mut self, function: Function) {
+        self.functions.insert(function.id, Arc::new(function));
+        self.version += 1;
+    }
+
+    pub fn remove_function(&mut self, id: RelationId) {
+        self.functions.remove(&id);
+        self.version += 1;
+    }
+
     /// All objects, oldest first.
     pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.objects.values()
@@ -184,12 +218,14 @@ impl Catalog {
         if !self.schemas.contains_key(name) {
             return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")));
         }
-        if name == SCHEMA || self.objects.values().any(|o| o.name.schema == name) {
+        let is_used = self.objects.values().any(|o| o.name.schema == name)
+            || self.functions.values().any(|f| f.name.schema == name);
+        if name == SCHEMA || is_used {
             return Err(Error::new(
                 SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                 format!("cannot drop schema {name} because other objects depend on it"),
             )
-            .with_hint("drop its relations first"));
+            .with_hint("drop its relations and functions first"));
         }
         self.schemas.remove(name);
         self.version += 1;

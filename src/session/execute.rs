@@ -60,6 +60,8 @@ impl Session {
             | StatementKind::CreateSink { .. }
             | StatementKind::CreateSchema { .. }
             | StatementKind::CreateIndex(_)
+            | StatementKind::CreateFunction(_)
+            | StatementKind::DropFunction(_)
             | StatementKind::Alter(_)
             | StatementKind::Drop { .. } => {
                 self.notice_ddl();

@@ -7,7 +7,7 @@ use datafusion::datasource::{TableProvider, provider_as_source};
 use super::settings::Settings;
 use super::shared::builds::still_building;
 use super::shared::{Shared, SystemReader};
-use crate::catalog::{Catalog, DATABASE, Index, Object, ObjectKind, QualifiedName, SourceDefinition};
+use crate::catalog::{Catalog, DATABASE, Function, Index, Object, ObjectKind, QualifiedName, SourceDefinition};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Properties, TimeColumn};
 use crate::serve::{SnapshotTable, SourceTable, SystemTable, TableIndex};
@@ -149,6 +149,20 @@ impl RelationResolver for Resolver<'_> {
             return Err(still_building(name));
         }
         Ok(self.system_relation(schema.unwrap_or("pg_catalog"), name))
+    }
+
+    fn has_functions(&self) -> bool {
+        self.catalog.functions().next().is_some()
+    }
+
+    fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Arc<Function>> {
+        let in_schema = |schema: &str| self.catalog.functions_named(schema, name).cloned().collect::<Vec<_>>();
+        match schema {
+            Some(schema) => in_schema(schema),
+            None => {
+                self.path.iter().map(|schema| in_schema(schema)).find(|found| !found.is_empty()).unwrap_or_default()
+            }
+        }
     }
 
     fn session_value(&self, name: &str) -> Option<String> {

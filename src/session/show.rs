@@ -8,7 +8,7 @@ use super::execute::text_rows;
 use super::settings::canonical_name;
 use super::{Outcome, Session};
 use crate::catalog::functions::quote_identifier;
-use crate::catalog::{Catalog, DATABASE, Object, ObjectKind};
+use crate::catalog::{Catalog, DATABASE, Function, Object, ObjectKind};
 use crate::error::Result;
 use crate::sql::{Name, Show};
 
@@ -19,6 +19,7 @@ pub fn fields(show: &Show) -> Vec<FieldRef> {
         Show::All => &["name", "setting", "description"],
         Show::Columns(_) => &["name", "type", "nullable", "key", "default"],
         Show::Create(_) => &["name", "create_sql"],
+        Show::Functions => &["name", "arguments", "returns"],
         Show::Indexes(_) => &["name", "on", "key", "unique"],
         _ => &["name"],
     };
@@ -55,6 +56,12 @@ impl Session {
             Show::Databases => vec![vec![Some(DATABASE.to_string())]],
             Show::Columns(name) => columns(self.resolver(catalog).require(name)?),
             Show::Create(name) => self.show_create(name)?,
+            Show::Functions => {
+                let mut all: Vec<_> = catalog.functions().collect();
+                all.sort_by_key(|function| (function.name.to_string(), function.arguments.len()));
+                let column = |show: fn(&Function) -> String| all.iter().map(|function| Some(show(function))).collect();
+                vec![column(|f| f.name.to_string()), column(|f| f.argument_list(true)), column(Function::result)]
+            }
             Show::Indexes(None) => indexes(catalog.objects().map(AsRef::as_ref)),
             Show::Indexes(Some(name)) => indexes([self.resolver(catalog).require(name)?.as_ref()].into_iter()),
         };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use sqlparser::ast;
 
 use super::text::Text;
+use crate::catalog::{Argument, Returns};
 use crate::types::PgType;
 
 /// One statement with its own text (no trailing semicolon).
@@ -74,6 +75,8 @@ pub enum StatementKind {
         cascade: bool,
     },
     CreateIndex(CreateIndex),
+    CreateFunction(CreateFunction),
+    DropFunction(DropFunction),
     Alter(Alter),
     Truncate {
         names: Vec<Name>,
@@ -220,6 +223,34 @@ pub enum DropKind {
     Index,
 }
 
+/// CREATE FUNCTION … LANGUAGE SQL.
+#[derive(Clone, Debug)]
+pub struct CreateFunction {
+    pub name: Name,
+    pub or_replace: bool,
+    pub arguments: Vec<Argument>,
+    pub returns: Returns,
+    pub strict: bool,
+    /// `i`, `s` or `v`.
+    pub volatility: char,
+    /// A query as text.
+    pub body: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct DropFunction {
+    pub functions: Vec<FunctionName>,
+    pub if_exists: bool,
+    pub cascade: bool,
+}
+
+/// A function as DROP names it; `types` absent: by its name alone.
+#[derive(Clone, Debug)]
+pub struct FunctionName {
+    pub name: Name,
+    pub types: Option<Vec<PgType>>,
+}
+
 #[derive(Clone, Debug)]
 pub struct CreateIndex {
     /// `None`: named after the relation and the columns.
@@ -312,6 +343,7 @@ pub enum Show {
     Databases,
     /// `None`: those of all relations.
     Indexes(Option<Name>),
+    Functions,
     /// SHOW COLUMNS FROM / DESCRIBE.
     Columns(Name),
     /// SHOW CREATE TABLE|SOURCE|VIEW|MATERIALIZED VIEW|SINK name.

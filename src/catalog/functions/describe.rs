@@ -6,7 +6,7 @@ use super::Argument::{Any, Bool, Int, Text};
 use super::reg::{quote_identifier, regclass, regclass_name, regtype_name};
 use super::{Call, Definition, Returns, define, invalid};
 use crate::catalog::system::{self, IndexRow, OWNER_OID, Value, index_by_oid, relation_of_constraint, type_row};
-use crate::catalog::{Object, ObjectKind};
+use crate::catalog::{Function, Object, ObjectKind};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
 
@@ -25,9 +25,15 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("pg_get_serial_sequence", &[Text, Text], Returns::Text, get_serial_sequence),
     define("pg_get_functiondef", &[Int], Returns::Text, get_functiondef),
     define("pg_get_function_sqlbody", &[Int], Returns::Text, |_| Ok(Value::Null)),
-    define("pg_get_function_result", &[Int], Returns::Text, |call| function(call, |f| regtype_name(f.returns))),
-    define("pg_get_function_arguments", &[Int], Returns::Text, |call| function(call, arguments)),
-    define("pg_get_function_identity_arguments", &[Int], Returns::Text, |call| function(call, arguments)),
+    define("pg_get_function_result", &[Int], Returns::Text, |call| {
+        function(call, Function::result, |f| regtype_name(f.returns))
+    }),
+    define("pg_get_function_arguments", &[Int], Returns::Text, |call| {
+        function(call, |f| f.argument_list(true), arguments)
+    }),
+    define("pg_get_function_identity_arguments", &[Int], Returns::Text, |call| {
+        function(call, |f| f.argument_list(false), arguments)
+    }),
     define("obj_description", &[Int, Text], Returns::Text, |_| Ok(Value::Null)).optional(1),
     define("col_description", &[Int, Int], Returns::Text, |_| Ok(Value::Null)),
     define("shobj_description", &[Int, Text], Returns::Text, |_| Ok(Value::Null)),
@@ -180,8 +186,16 @@ fn get_serial_sequence(call: &Call<'_>) -> Result<Value> {
     ))
 }
 
-fn function(call: &Call<'_>, describe: fn(&system::FunctionRow) -> String) -> Result<Value> {
+/// Of a SQL function `sql` tells, of a built-in one `describe`.
+fn function(
+    call: &Call<'_>,
+    sql: fn(&Function) -> String,
+    describe: fn(&system::FunctionRow) -> String,
+) -> Result<Value> {
     let oid = call.oid(0).unwrap_or(0);
+    if let Some(function) = call.context.catalog().function(RelationId(oid)) {
+        return Ok(sql(function).into());
+    }
     Ok(system::function_rows().iter().find(|f| f.oid == oid).map(describe).into())
 }
 
@@ -190,15 +204,19 @@ fn arguments(function: &system::FunctionRow) -> String {
 }
 
 fn get_functiondef(call: &Call<'_>) -> Result<Value> {
-    function(call, |f| {
-        format!(
-            "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n",
-            quote_identifier(&f.name),
-            arguments(f),
-            regtype_name(f.returns),
-            f.name
-        )
-    })
+    function(
+        call,
+        |f| f.definition.clone(),
+        |f| {
+            format!(
+                "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n",
+                quote_identifier(&f.name),
+                arguments(f),
+                regtype_name(f.returns),
+                f.name
+            )
+        },
+    )
 }
 
 /// In a schema of the search path, or in pg_catalog, and not hidden by a relation of the same name before it.
@@ -223,7 +241,7 @@ fn type_is_visible(call: &Call<'_>) -> Result<Value> {
 }
 
 fn function_is_visible(call: &Call<'_>) -> Result<Value> {
-    function(call, |_| String::new()).map(|found| (found != Value::Null).then_some(true).into())
+    function(call, |_| String::new(), |_| String::new()).map(|found| (found != Value::Null).then_some(true).into())
 }
 
 /// Bits of the events that a relation takes: UPDATE 4, INSERT 8, DELETE 16.

@@ -144,7 +144,7 @@ fn fill_pg_catalog(relation: &Relation, rows: &mut Rows, context: &SystemContext
         "pg_foreign_server" => relations::pg_foreign_server(rows, context),
         "pg_foreign_table" => relations::pg_foreign_table(rows, context),
         "pg_type" => types::pg_type(rows),
-        "pg_proc" => types::pg_proc(rows),
+        "pg_proc" => types::pg_proc(rows, context),
         "pg_cast" => types::pg_cast(rows),
         "pg_namespace" => cluster::pg_namespace(rows, context),
         "pg_database" => cluster::pg_database(rows, context),

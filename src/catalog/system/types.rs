@@ -1,8 +1,9 @@
 //! `pg_type`, `pg_proc` and `pg_cast`: the types that the engine has, and the functions that it answers catalog
-//! questions with. All of it is the same in every catalog.
+//! questions with, which are the same in every catalog; and the users' SQL functions.
 
 use super::rows::Rows;
-use crate::catalog::functions;
+use super::{SystemContext, schema_oid};
+use crate::catalog::{Returns, functions};
 use crate::types::PgType;
 
 /// A row of `pg_type`, for a type that is no array.
@@ -234,6 +235,7 @@ pub struct FunctionRow {
 
 const CSTRING: u32 = 2275;
 const INTERNAL_LANGUAGE: u32 = 12;
+const SQL_LANGUAGE: u32 = 14;
 
 /// All functions of `pg_proc`, with fixed OIDs.
 pub fn function_rows() -> Vec<FunctionRow> {
@@ -282,7 +284,34 @@ pub fn function_name(oid: u32) -> Option<String> {
     function_rows().into_iter().find(|f| f.oid == oid).map(|f| f.name)
 }
 
-pub(super) fn pg_proc(rows: &mut Rows) {
+pub(super) fn pg_proc(rows: &mut Rows, context: &SystemContext<'_>) {
+    for function in context.catalog.functions() {
+        let types: Vec<i64> = function.arguments.iter().map(|argument| argument.pg_type.oid().into()).collect();
+        let names: Vec<String> =
+            function.arguments.iter().map(|argument| argument.name.clone().unwrap_or_default()).collect();
+        let default_count = function.arguments.iter().filter(|argument| argument.default.is_some()).count();
+        let (returns, is_set) = match &function.returns {
+            Returns::Value(pg_type) => (pg_type.oid(), false),
+            Returns::SetOf(pg_type) => (pg_type.oid(), true),
+            // A record.
+            Returns::Table(_) => (2249, true),
+        };
+        rows.push(&[
+            ("oid", function.id.0.into()),
+            ("proname", function.name.name.as_str().into()),
+            ("pronamespace", schema_oid(context.catalog, &function.name.schema).into()),
+            ("prolang", SQL_LANGUAGE.into()),
+            ("prosrc", function.body.as_str().into()),
+            ("proisstrict", function.strict.into()),
+            ("proretset", is_set.into()),
+            ("provolatile", function.volatility.into()),
+            ("pronargs", (types.len() as i16).into()),
+            ("pronargdefaults", (default_count as i16).into()),
+            ("proargtypes", types.into()),
+            ("proargnames", names.iter().any(|name| !name.is_empty()).then_some(names).into()),
+            ("prorettype", returns.into()),
+        ]);
+    }
     for function in function_rows() {
         let arguments: Vec<i64> = function.arguments.iter().map(|a| (*a).into()).collect();
         rows.push(&[

@@ -57,7 +57,7 @@ impl Session {
 }
 
 /// What went, and what to tell of those that were not named.
-async fn drop_together(
+pub(super) async fn drop_together(
     shared: &Arc<Shared>,
     ids: Vec<RelationId>,
     schemas: Vec<String>,

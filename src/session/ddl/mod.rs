@@ -9,6 +9,7 @@
 
 mod alter;
 mod drop;
+mod function;
 mod index;
 mod replace;
 mod shape;
@@ -56,6 +57,14 @@ impl Session {
             StatementKind::Drop { kind, names, if_exists, cascade } if *kind != DropKind::Index => {
                 self.require_writable("DROP")?;
                 self.drop_objects(*kind, names, *if_exists, *cascade).await
+            }
+            StatementKind::CreateFunction(create) => {
+                self.require_writable("CREATE FUNCTION")?;
+                self.create_function(create, &statement.text).await
+            }
+            StatementKind::DropFunction(drop) => {
+                self.require_writable("DROP FUNCTION")?;
+                self.drop_functions(drop).await
             }
             StatementKind::CreateIndex(create) => {
                 self.require_writable("CREATE INDEX")?;

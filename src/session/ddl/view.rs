@@ -241,7 +241,7 @@ fn bind_stored_view<T>(
 /// Ids of what the query names. 0A000 if an unqualified name was found along a search path: a restart reads the
 /// definition with the default one.
 pub(super) fn dependencies(resolver: &Resolver<'_>, bound: &Bound) -> Result<Vec<RelationId>> {
-    let mut ids = vec![];
+    let mut ids = bound.functions.clone();
     for name in &bound.depends_on {
         // What is not the users' is the system's, and does not go away.
         let Some(object) = resolver.find(name.schema.as_deref(), &name.name) else { continue };
@@ -271,7 +271,7 @@ pub(super) fn require_no_parameters(bound: &Bound) -> Result<()> {
 
 /// 42P01 if something was dropped since the query was bound.
 pub(super) fn require_present(catalog: &Catalog, ids: &[RelationId]) -> Result<()> {
-    match ids.iter().all(|id| catalog.get(*id).is_some()) {
+    match ids.iter().all(|id| catalog.get(*id).is_some() || catalog.function(*id).is_some()) {
         true => Ok(()),
         false => Err(Error::new(SqlState::UNDEFINED_TABLE, "a relation of the query was dropped meanwhile")),
     }

@@ -1,20 +1,25 @@
-//! The catalog on disk: `c/o/<id>` an object, `c/s/<schema>` a schema's OID, `c/next` the next id. One batch for each
+//! The catalog on disk: `c/o/<id>` an object, `c/f/<id>` a function, `c/s/<schema>` a schema's OID, `c/next` the next id. One batch for each
 //! statement, durable before the statement answers.
 
-use crate::catalog::{Catalog, Object};
+use crate::catalog::{Catalog, Function, Object};
 use crate::error::{Error, Result, SqlState};
 use crate::state::{Store, StoreBatch};
 use crate::types::RelationId;
 
 const OBJECTS: &[u8] = b"c/o/";
+const FUNCTIONS: &[u8] = b"c/f/";
 const SCHEMAS: &[u8] = b"c/s/";
 const NEXT: &[u8] = b"c/next";
 
 /// The catalog as it was last committed. XX001 if it cannot be read.
 pub fn load(store: &dyn Store) -> Result<Catalog> {
-    let (mut objects, mut schemas) = (vec![], vec![]);
+    let (mut objects, mut functions, mut schemas) = (vec![], vec![], vec![]);
     store.scan(OBJECTS, &mut |_, record| {
         objects.push(Object::from_record(record)?);
+        Ok(())
+    })?;
+    store.scan(FUNCTIONS, &mut |_, record| {
+        functions.push(Function::from_record(record)?);
         Ok(())
     })?;
     store.scan(SCHEMAS, &mut |key, record| {
@@ -26,7 +31,7 @@ pub fn load(store: &dyn Store) -> Result<Catalog> {
         Some(record) => RelationId(number(&record)?),
         None => RelationId::FIRST,
     };
-    Catalog::restore(objects, schemas, next)
+    Catalog::restore(objects, functions, schemas, next)
 }
 
 /// Writes what differs between two versions of the catalog.
@@ -39,6 +44,15 @@ pub fn save(store: &dyn Store, before: &Catalog, after: &Catalog) -> Result<()> 
         let same = before.get(object.id).is_some_and(|old| std::sync::Arc::ptr_eq(old, object));
         if !same {
             batch.put(object_key(object.id), object.to_record());
+        }
+    }
+    for function in before.functions().filter(|f| after.function(f.id).is_none()) {
+        batch.delete(function_key(function.id));
+    }
+    for function in after.functions() {
+        let same = before.function(function.id).is_some_and(|old| std::sync::Arc::ptr_eq(old, function));
+        if !same {
+            batch.put(function_key(function.id), function.to_record());
         }
     }
     for (name, _) in before.schemas().filter(|(name, _)| !after.has_schema(name)) {
@@ -55,6 +69,10 @@ pub fn save(store: &dyn Store, before: &Catalog, after: &Catalog) -> Result<()> 
 
 fn object_key(id: RelationId) -> Vec<u8> {
     [OBJECTS, &id.0.to_be_bytes()].concat()
+}
+
+fn function_key(id: RelationId) -> Vec<u8> {
+    [FUNCTIONS, &id.0.to_be_bytes()].concat()
 }
 
 fn schema_key(name: &str) -> Vec<u8> {

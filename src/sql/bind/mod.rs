@@ -9,6 +9,7 @@
 
 mod assign;
 mod dml;
+mod inline;
 mod parameters;
 mod postgres;
 mod provider;
@@ -28,11 +29,13 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use sqlparser::ast;
 
 pub use dml::{DoUpdate, over_rows};
+pub use inline::{body_relations, body_types, require_row_wise};
 use provider::Provider;
 pub(super) use provider::name_of;
 
 use super::text::Text;
 use super::{Dml, Name, Query, errors, names};
+use crate::catalog::Function;
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
 
@@ -44,6 +47,16 @@ pub trait RelationResolver: Send + Sync {
 
     /// Value of a setting for `current_setting`, and of `current_user`, `current_database` … by lower-case name.
     fn session_value(&self, name: &str) -> Option<String>;
+
+    /// False: no call has to be looked up.
+    fn has_functions(&self) -> bool {
+        false
+    }
+
+    /// The SQL functions of this name, whatever they take.
+    fn functions(&self, _schema: Option<&str>, _name: &str) -> Vec<Arc<Function>> {
+        vec![]
+    }
 }
 
 #[derive(Clone)]
@@ -70,6 +83,8 @@ pub struct Bound {
     pub relations: Vec<RelationId>,
     /// Names read directly (a view counts, what is inside it does not): the new object's dependencies.
     pub depends_on: Vec<Name>,
+    /// SQL functions that it calls, also through each other; not those inside of views.
+    pub functions: Vec<RelationId>,
     /// Types of `$1` …, inferred where `hints` had none; an undetermined one is text.
     pub parameters: Vec<PgType>,
 }
@@ -123,7 +138,7 @@ pub(super) fn bind_ast(
         Shape::Inner => plan,
     };
     let (relations, depends_on) = provider.reads(&plan)?;
-    Ok(Bound { plan, relations, depends_on, parameters })
+    Ok(Bound { plan, relations, depends_on, functions: provider.functions(), parameters })
 }
 
 /// Puts values in for `$1` …; there must be one for each parameter, of its type.

@@ -22,7 +22,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast;
 
-use super::{RelationResolver, ResolvedRelation, names};
+use super::{RelationResolver, ResolvedRelation, inline, names};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::types::PgTypePlanner;
 use crate::sql::{Name, Query};
@@ -37,6 +37,8 @@ pub(super) struct Provider<'a> {
     scanned: RefCell<BTreeMap<String, Option<RelationId>>>,
     /// Names that the query itself reads, in order of appearance, with whether they are views.
     direct: RefCell<Vec<(Name, bool)>>,
+    /// SQL functions that the query itself calls.
+    functions: RefCell<Vec<RelationId>>,
 }
 
 /// How many views may stand on top of each other.
@@ -44,21 +46,42 @@ const VIEW_DEPTH_MAX: usize = 32;
 
 impl<'a> Provider<'a> {
     pub fn new(state: &'a SessionState, resolver: &'a dyn RelationResolver) -> Provider<'a> {
-        Provider { state, resolver, views: Default::default(), scanned: Default::default(), direct: Default::default() }
+        Provider {
+            state,
+            resolver,
+            views: Default::default(),
+            scanned: Default::default(),
+            direct: Default::default(),
+            functions: Default::default(),
+        }
     }
 
     /// Plans a query; `hints` are the types of `$1` ….
-    pub fn plan(&self, query: Box<ast::Query>, hints: &[Option<PgType>]) -> PlanResult<LogicalPlan> {
+    pub fn plan(&self, mut query: Box<ast::Query>, hints: &[Option<PgType>]) -> PlanResult<LogicalPlan> {
+        self.expand(query.as_mut())?;
         let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
         SqlToRel::new(self).sql_statement_to_plan_with_context(ast::Statement::Query(query), &mut context)
     }
 
     /// An expression over the columns of `schema`.
-    pub fn expression(&self, expr: ast::Expr, schema: &DFSchema, hints: &[Option<PgType>]) -> PlanResult<Expr> {
+    pub fn expression(&self, mut expr: ast::Expr, schema: &DFSchema, hints: &[Option<PgType>]) -> PlanResult<Expr> {
+        self.expand(&mut expr)?;
         let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
         SqlToRel::new(self).sql_to_expr(expr, schema, &mut context)
+    }
+
+    /// Ids of the SQL functions that the query calls.
+    pub fn functions(&self) -> Vec<RelationId> {
+        self.functions.borrow().clone()
+    }
+
+    /// Puts bodies in the place of calls of SQL functions. Those inside of a view are the view's.
+    fn expand<T: ast::VisitMut>(&self, tree: &mut T) -> Result<()> {
+        let inside = RefCell::default();
+        let used = if self.views.borrow().is_empty() { &self.functions } else { &inside };
+        inline::expand(tree, self.resolver, used)
     }
 
     /// Ids of the relations that the plan scans, and the names that the query reads directly. A name that only looked

@@ -14,7 +14,7 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["CREATE"])?;
     let or_replace = reader.words(&["OR", "REPLACE"]);
     let first = reader.peek_word();
-    if or_replace && !matches!(first.as_str(), "VIEW" | "MATERIALIZED") {
+    if or_replace && !matches!(first.as_str(), "VIEW" | "MATERIALIZED" | "FUNCTION") {
         let what = format!("CREATE OR REPLACE {first}");
         return Err(Error::unsupported(what, "drop the object and create it again").into());
     }
@@ -25,6 +25,7 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "MATERIALIZED" => create_materialized_view(reader, or_replace),
         "SINK" => create_sink(reader),
         "SCHEMA" => create_schema(reader),
+        "FUNCTION" => super::function::create_function(reader, or_replace),
         "INDEX" | "UNIQUE" => super::index::create_index(reader),
         _ => Err(refuse(reader, "CREATE", &first)),
     }
@@ -35,7 +36,7 @@ fn refuse(reader: &Reader<'_>, verb: &str, first: &str) -> Fault {
     let hint = match first {
         "TEMP" | "TEMPORARY" | "LOCAL" | "GLOBAL" => "there are no temporary relations; create a plain one and drop it",
         "UNLOGGED" => "tables are always durable; leave UNLOGGED out",
-        "FUNCTION" | "AGGREGATE" | "PROCEDURE" => "there are no user-defined functions",
+        "AGGREGATE" | "PROCEDURE" => "take CREATE FUNCTION … LANGUAGE SQL",
         "TYPE" | "DOMAIN" => "there are no user-defined types; take struct<…> or a built-in one",
         "SEQUENCE" => "there are no sequences; take a uuid or a key of your own",
         "DATABASE" => "the only database is dev; take CREATE SCHEMA",
@@ -265,6 +266,9 @@ fn schema_name(reader: &mut Reader<'_>) -> Sofar<String> {
 
 pub(super) fn drop(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["DROP"])?;
+    if reader.peek_word() == "FUNCTION" {
+        return super::function::drop_function(reader);
+    }
     const KINDS: &[(&[&str], DropKind)] = &[
         (&["TABLE"], DropKind::Table),
         (&["SOURCE"], DropKind::Source),

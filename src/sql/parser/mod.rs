@@ -14,6 +14,7 @@ mod alter;
 mod columns;
 mod copy;
 mod create;
+mod function;
 mod index;
 mod reader;
 mod refused;
@@ -28,6 +29,7 @@ use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+pub use function::check_body;
 pub(super) use reader::{ASOF_LEFT, fold, fold_name, respell};
 use reader::{Fault, Reader, Sofar};
 

@@ -40,6 +40,7 @@ fn show(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
         (&["VIEWS"], Show::Views),
         (&["MATERIALIZED", "VIEWS"], Show::MaterializedViews),
         (&["SINKS"], Show::Sinks),
+        (&["FUNCTIONS"], Show::Functions),
         (&["SCHEMAS"], Show::Schemas),
         (&["DATABASES"], Show::Databases),
     ];
@@ -60,10 +61,10 @@ fn show(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
         }
         return Ok(StatementKind::Show(Show::Create(reader.name()?)));
     }
-    if let word @ ("FUNCTIONS" | "JOBS" | "CONNECTIONS" | "CLUSTER" | "SUBSCRIPTIONS" | "SECRETS" | "INTERNAL"
-    | "PROCESSLIST") = reader.peek_word().as_str()
+    if let word @ ("JOBS" | "CONNECTIONS" | "CLUSTER" | "SUBSCRIPTIONS" | "SECRETS" | "INTERNAL" | "PROCESSLIST") =
+        reader.peek_word().as_str()
     {
-        let hint = "known: TABLES, SOURCES, VIEWS, MATERIALIZED VIEWS, SINKS, INDEXES, SCHEMAS, DATABASES, COLUMNS FROM, CREATE …";
+        let hint = "known: TABLES, SOURCES, VIEWS, MATERIALIZED VIEWS, SINKS, INDEXES, FUNCTIONS, SCHEMAS, DATABASES, COLUMNS FROM, CREATE …";
         return Err(Error::unsupported(format!("SHOW {word}"), hint).into());
     }
     Ok(StatementKind::Show(Show::Setting(setting_name(reader)?)))

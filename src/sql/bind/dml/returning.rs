@@ -46,6 +46,14 @@ struct ChangedRows<'a> {
 }
 
 impl RelationResolver for ChangedRows<'_> {
+    fn has_functions(&self) -> bool {
+        self.others.has_functions()
+    }
+
+    fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Arc<crate::catalog::Function>> {
+        self.others.functions(schema, name)
+    }
+
     fn resolve(&self, schema: Option<&str>, name: &str) -> Result<Option<ResolvedRelation>> {
         if schema.is_none() && name == self.name {
             let source = Arc::new(ChangedRowsSource(self.schema.clone()));
