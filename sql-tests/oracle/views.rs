@@ -67,6 +67,23 @@ pub const VIEWS: &[View] = &[
     view("v_cross", "SELECT b.label, l.a FROM labels b CROSS JOIN links l"),
     view("v_band", "SELECT i.id, l.a FROM items i JOIN links l ON i.amount BETWEEN l.a AND l.b"),
     view("v_left_band", "SELECT i.id, b.label FROM items i LEFT JOIN labels b ON i.amount < b.grp * 10"),
+    view("v_near", "SELECT i.id, l.a, l.b FROM items i JOIN links l ON l.b BETWEEN i.amount - 5 AND i.amount + 3"),
+    view(
+        "v_near_left",
+        "SELECT i.id, l.a, l.b FROM items i LEFT JOIN links l ON i.amount >= l.b - 4 AND i.amount < l.b",
+    ),
+    view(
+        "v_near_right",
+        "SELECT i.id, l.a, l.b FROM items i RIGHT JOIN links l ON i.amount - l.b < 3 AND i.amount > l.b + 1 AND l.b > i.amount - 3",
+    ),
+    view(
+        "v_near_semi",
+        "SELECT id FROM items i WHERE NOT EXISTS (SELECT 1 FROM links l WHERE l.b BETWEEN i.amount - 1 AND i.amount + 1)",
+    ),
+    view(
+        "v_near_time",
+        "SELECT x.id, y.id AS other FROM items x JOIN items y ON x.ts > y.ts - INTERVAL '3 minutes' AND x.ts <= y.ts AND x.flag",
+    ),
     view("v_not_distinct", "SELECT x.a, y.b FROM links x JOIN links y ON x.b IS NOT DISTINCT FROM y.a AND x.a = y.b"),
     view("v_in", "SELECT id, grp FROM items WHERE grp IN (SELECT a FROM links WHERE note IS NOT NULL)"),
     view("v_not_in", "SELECT id, grp FROM items WHERE grp NOT IN (SELECT a FROM links WHERE b > 3)"),

@@ -13,7 +13,8 @@
 //! ```
 
 use super::operators::{
-    AggregateOperator, FilterOperator, JoinOperator, ProjectOperator, UnionOperator, ValuesOperator, WindowOperator,
+    AggregateOperator, FilterOperator, JoinOperator, Keyless, ProjectOperator, UnionOperator, ValuesOperator,
+    WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -259,7 +260,12 @@ fn operator(plan: &StreamPlan) -> Result<Box<dyn Operator>> {
         StreamNode::Values { batch } => Box::new(ValuesOperator::new(batch.clone())),
         StreamNode::Filter { predicate, .. } => Box::new(FilterOperator::new(predicate.clone())),
         StreamNode::Project { exprs, .. } => Box::new(ProjectOperator::new(exprs.clone(), schema)),
-        StreamNode::Window { time_column, window, .. } => Box::new(WindowOperator::new(*time_column, *window, schema)),
+        StreamNode::Window { time_column, window, .. } => {
+            Box::new(WindowOperator::new(*time_column, *window, Keyless::Drop, schema))
+        }
+        StreamNode::Buckets { column, window, .. } => {
+            Box::new(WindowOperator::new(*column, *window, Keyless::Keep, schema))
+        }
         StreamNode::Join { left, right, join_type, keys, residual } => {
             let inputs = [left.delta_schema(), right.delta_schema()];
             Box::new(JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?)

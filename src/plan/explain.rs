@@ -55,6 +55,10 @@ fn operator(plan: &StreamPlan) -> String {
                 shift(*offset_us)
             ),
         },
+        StreamNode::Buckets { column, window, .. } => {
+            let copies = if window.size_us() > window.slide_us() { ", of a band" } else { "" };
+            format!("stream_buckets [{}, width {}{copies}]", input_name(*column), window.slide_us())
+        }
         StreamNode::Join { left, right, join_type, keys, residual } => {
             let algorithm = if keys.is_empty() { "nested_loop" } else { "hash" };
             let kind = if join_type.name().is_empty() { String::new() } else { format!("_{}", join_type.name()) };

@@ -42,6 +42,9 @@ pub enum StreamNode {
     /// Appends `window_start` and `window_end` to each row, once for each window that holds the row's time.
     /// Rows whose time is NULL belong to no window and fall out.
     Window { input: Box<StreamPlan>, time_column: usize, window: Window },
+    /// Appends the start and the end of each bucket of an axis that holds the column's value: what a window is to a
+    /// time. Rows whose value is NULL are in no bucket; but they come out once, with NULL for the bucket.
+    Buckets { input: Box<StreamPlan>, column: usize, window: Window },
     /// Output columns are the left input's, then the right's; of semi and anti joins the left's alone, of mark joins
     /// the left's and a Boolean. `residual` sees the left input's columns, then the right's.
     Join {
@@ -104,6 +107,7 @@ impl StreamPlan {
             StreamNode::Filter { input, .. }
             | StreamNode::Project { input, .. }
             | StreamNode::Window { input, .. }
+            | StreamNode::Buckets { input, .. }
             | StreamNode::Aggregate { input, .. } => vec![input],
             StreamNode::Join { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
@@ -119,6 +123,7 @@ impl StreamPlan {
             | StreamNode::Filter { .. }
             | StreamNode::Project { .. }
             | StreamNode::Window { .. }
+            | StreamNode::Buckets { .. }
             | StreamNode::Union { .. } => false,
         }
     }

@@ -14,7 +14,7 @@ pub use join::JoinOperator;
 pub use project::ProjectOperator;
 pub use union::UnionOperator;
 pub use values::ValuesOperator;
-pub use window::WindowOperator;
+pub use window::{Keyless, WindowOperator};
 
 use crate::types::Delta;
 

@@ -1,7 +1,8 @@
 //! ΔW(A) = W(ΔA): assigning rows to windows of event time is linear and keeps nothing.
 //!
 //! A row of time t belongs to the windows [s, s + size) with s = offset + n · slide and s ≤ t < s + size; a tumbling
-//! window is a hopping one whose slide is its size. Rows whose time is NULL belong to none.
+//! window is a hopping one whose slide is its size. Rows whose time is NULL belong to none. Buckets of a band join are the
+//! same over any axis.
 
 use std::sync::Arc;
 
@@ -18,15 +19,24 @@ use crate::types::Delta;
 pub struct WindowOperator {
     time_column: usize,
     window: Window,
+    keyless: Keyless,
     /// The input's columns, then `window_start` and `window_end`.
     schema: SchemaRef,
 }
 
+/// What becomes of a row that belongs to no window because its time is NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyless {
+    Drop,
+    /// It comes out once, without a window.
+    Keep,
+}
+
 impl WindowOperator {
-    /// The time column is a timestamp in microseconds.
-    pub fn new(time_column: usize, window: Window, schema: SchemaRef) -> WindowOperator {
+    /// The time column is a timestamp in microseconds, or a whole number on whose axis the windows are buckets.
+    pub fn new(time_column: usize, window: Window, keyless: Keyless, schema: SchemaRef) -> WindowOperator {
         assert!(window.slide_us() > 0 && window.size_us() > 0, "windows have a positive size and slide");
-        WindowOperator { time_column, window, schema }
+        WindowOperator { time_column, window, keyless, schema }
     }
 
     fn assign(&self, delta: &Delta) -> Result<Delta> {
@@ -34,22 +44,29 @@ impl WindowOperator {
         let times = times.as_primitive::<Int64Type>();
         let is_tumbling = matches!(self.window, Window::Tumble { .. });
         let (delta, starts) = if is_tumbling && times.null_count() == 0 {
-            let starts = times.values().iter().map(|&time| self.window.last_start(time)).collect();
+            let starts: Int64Array = times.values().iter().map(|&time| Some(self.window.last_start(time))).collect();
             (delta.clone(), starts)
         } else {
             let (mut rows, mut starts) = (vec![], vec![]);
-            for row in (0..times.len()).filter(|&row| times.is_valid(row)) {
+            for row in 0..times.len() {
+                if times.is_null(row) {
+                    if self.keyless == Keyless::Keep {
+                        rows.push(row as u32);
+                        starts.push(None);
+                    }
+                    continue;
+                }
                 for start in self.window.starts(times.value(row)) {
                     rows.push(row as u32);
-                    starts.push(start);
+                    starts.push(Some(start));
                 }
             }
-            (delta.take(&UInt32Array::from(rows))?, starts)
+            (delta.take(&UInt32Array::from(rows))?, Int64Array::from(starts))
         };
         let size_us = self.window.size_us();
-        let ends: Vec<i64> = starts.iter().map(|start| start.saturating_add(size_us)).collect();
+        let ends: Int64Array = starts.unary(|start| start.saturating_add(size_us));
         let window_type = self.schema.field(self.schema.fields().len() - 1).data_type();
-        let bounds: [ArrayRef; 2] = [Arc::new(Int64Array::from(starts)), Arc::new(Int64Array::from(ends))];
+        let bounds: [ArrayRef; 2] = [Arc::new(starts), Arc::new(ends)];
         let mut columns = delta.batch().columns().to_vec();
         for bound in bounds {
             columns.push(cast(&bound, window_type)?);

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, JoinType as LogicalJoinType, NullEquality};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr, lit,
 };
 
-use super::{Lowering, side_by_side};
+use super::{Lowering, band, project, side_by_side};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+
 use crate::error::{Error, Result};
 use crate::plan::{JoinKeys, JoinType, Properties, StreamNode, StreamPlan};
 
@@ -37,21 +41,58 @@ impl Lowering<'_> {
             false => (left, right, keys),
             true => (right, left, JoinKeys { left: keys.right, right: keys.left, ..keys }),
         };
+        let (first, second) = if is_swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
+        let band = if keys.is_empty() { band::find(&condition.rest, first.schema(), second.schema()) } else { None };
         let residual = match conjunction(condition.rest) {
             None => None,
-            Some(rest) => {
-                let (first, second) = if is_swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
-                Some(self.physical(&rest, &first.schema().join(second.schema())?)?)
-            }
+            Some(rest) => Some(self.physical(&rest, &first.schema().join(second.schema())?)?),
         };
+        let schema = side_by_side(&join.schema);
+        if let (Some(band), Some(residual)) = (band, &residual)
+            && let Some([left, right]) = band.buckets(left.clone(), right.clone(), join_type)
+        {
+            return Ok(bucket_join(left, right, join_type, residual.clone(), schema));
+        }
         let properties = join_properties(&left, &right, join_type, &keys);
         let (left, right) = (Box::new(left), Box::new(right));
-        Ok(StreamPlan {
-            node: StreamNode::Join { left, right, join_type, keys, residual },
-            schema: side_by_side(&join.schema),
-            properties,
-        })
+        Ok(StreamPlan { node: StreamNode::Join { left, right, join_type, keys, residual }, schema, properties })
     }
+}
+
+/// A join on the buckets, the last columns of both inputs, which are then taken off.
+fn bucket_join(
+    left: StreamPlan,
+    right: StreamPlan,
+    join_type: JoinType,
+    residual: Arc<dyn PhysicalExpr>,
+    schema: SchemaRef,
+) -> StreamPlan {
+    let (left_width, right_width) = (left.schema.fields().len() - 1, right.schema.fields().len() - 1);
+    let keys = JoinKeys { left: vec![left_width], right: vec![right_width], null_equals_null: vec![false] };
+    let properties = join_properties(&left, &right, join_type, &keys);
+    // Where the columns of `schema` stand in the joined rows.
+    let mut places: Vec<usize> = (0..left_width).collect();
+    let joined: Vec<Field> = match join_type {
+        JoinType::Semi | JoinType::Anti => left.schema.fields().iter().map(|f| f.as_ref().clone()).collect(),
+        JoinType::Mark => {
+            places.push(left_width + 1);
+            let mark = schema.field(schema.fields().len() - 1).clone();
+            left.schema.fields().iter().map(|f| f.as_ref().clone()).chain([mark]).collect()
+        }
+        _ => {
+            places.extend((0..right_width).map(|column| left_width + 1 + column));
+            let fields = left.schema.fields().iter().chain(right.schema.fields());
+            fields.map(|field| field.as_ref().clone().with_nullable(true)).collect()
+        }
+    };
+    let joined = Arc::new(Schema::new(joined));
+    let residual = Some(band::shifted(residual, left_width, 1));
+    let (left, right) = (Box::new(left), Box::new(right));
+    let node = StreamNode::Join { left, right, join_type, keys, residual };
+    let plan = StreamPlan { node, schema: joined.clone(), properties };
+    let copy =
+        |&place: &usize| Arc::new(PhysicalColumn::new(joined.field(place).name(), place)) as Arc<dyn PhysicalExpr>;
+    project(plan, places.iter().map(copy).collect(), schema)
 }
 
 /// A join's condition, cut into equalities between the two sides and the rest.

@@ -7,6 +7,7 @@
 //! (join keys, group keys, arguments) are projected into columns first.
 
 mod aggregate;
+mod band;
 mod join;
 mod refuse;
 
