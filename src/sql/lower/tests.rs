@@ -79,14 +79,17 @@ fn plans() {
     → stream_scan t [a, b] {key: (a)}
     → stream_scan u [a] {}"#,
         ),
-        ("SELECT t.b FROM t LEFT JOIN u ON u.a BETWEEN t.a - 5 AND t.a + 2", r#"stream_project [b] {}
+        (
+            "SELECT t.b FROM t LEFT JOIN u ON u.a BETWEEN t.a - 5 AND t.a + 2",
+            r#"stream_project [b] {}
   → stream_hash_left_join [bucket = bucket; a@3 >= int_subtract(a@0, 5) AND a@3 <= int_add(a@0, 2)] {}
     → stream_project [a, b, bucket] {key: (a)}
       → stream_buckets [a, width 8] {key: (a)}
         → stream_scan t [a, b] {key: (a)}
     → stream_project [a, bucket@1 + 5 as bucket] {}
       → stream_buckets [a, width 8, of a band] {}
-        → stream_scan u [a] {}"#),
+        → stream_scan u [a] {}"#,
+        ),
         (
             "SELECT b FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)",
             r#"stream_project [b] {}
