@@ -9,10 +9,10 @@
 CARGO ?= cargo
 TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build release demo serve test unit scripts oracle tpch bench fmt clippy ci
+.PHONY: help setup build release demo serve test unit scripts oracle tpch fuzz bench bench-tpch fmt clippy ci
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: ## installs what a build and the tests need and this machine lacks
 	@docker/setup.sh
@@ -43,11 +43,17 @@ scripts: setup ## the SQL scripts; HW_SCRIPT=join for some of them
 oracle: setup ## ten minutes of random changes against every view
 	HW_ORACLE_SECONDS=$${HW_ORACLE_SECONDS:-600} $(CARGO) test --test sql oracle -- --nocapture
 
+fuzz: setup ## random queries for SECONDS=600; HW_SEED replays
+	HW_FUZZ_SECONDS=$(or $(SECONDS),600) HW_FUZZ_FINDINGS=10 $(CARGO) test --test sql fuzz -- --nocapture
+
 tpch: setup ## the 22 queries of TPC-H as views; HW_TPCH_SF=0.1 for more rows
 	$(CARGO) test --test sql tpch -- --nocapture
 
 bench: setup ## Nexmark and freshness, as a Markdown table; BENCH="--query q5" for one
 	$(CARGO) bench --bench nexmark -- $(BENCH)
+
+bench-tpch: setup ## TPC-H as maintained views; BENCH="--query q5 --sf 0.1" for one
+	$(CARGO) bench --bench tpch -- $(BENCH)
 
 fmt: ## formats the code
 	$(CARGO) fmt
