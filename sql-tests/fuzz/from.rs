@@ -129,7 +129,8 @@ impl Generator<'_> {
         let type_of = |name: &str, table: &Table| {
             table.columns.iter().find(|column| column.name == name).map_or(Type::Int, |column| column.data_type)
         };
-        if !shared.is_empty() && self.choices.chance(40) {
+        // NATURAL RIGHT and FULL JOIN have the left side's values in the merged columns still.
+        if !shared.is_empty() && matches!(word, "JOIN" | "LEFT JOIN") && self.choices.chance(40) {
             let mut columns: Vec<Named> = shared.iter().map(|name| named(name.clone(), type_of(name, &a))).collect();
             for table in [&a, &b] {
                 let rest = table.columns.iter().filter(|column| !shared.contains(&column.name));
