@@ -96,7 +96,7 @@ pub async fn answer(client: &Client, sql: &str) -> Result<Result<Rows, (String, 
 }
 
 /// How long a view may be read in vain after a restart: it is computed again.
-const RESTART_LIMIT: Duration = Duration::from_secs(20);
+const RESTART_LIMIT: Duration = Duration::from_secs(10);
 
 /// The view, its SQL, and PostgreSQL's answer are the same.
 pub async fn verify(client: &Client, postgres: Option<&Client>, query: &str, view: &str) -> Result<(), Finding> {
@@ -107,6 +107,11 @@ pub async fn verify(client: &Client, postgres: Option<&Client>, query: &str, vie
                 if class.starts_with("55000") && start.elapsed() < RESTART_LIMIT =>
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(mut finding) if start.elapsed() >= RESTART_LIMIT => {
+                let states = answer(client, "SELECT name, state, error FROM hw_catalog.views").await?;
+                finding.detail = format!("{}; after {RESTART_LIMIT:?}\n{states:?}", finding.detail);
+                return Err(finding);
             }
             result => break result?,
         }

@@ -4,7 +4,7 @@
 //! are equal after [`Delta::consolidate`]. An absent weight column means that every weight is +1, which lets
 //! append-only streams pass without a byte spent on weights.
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -99,7 +99,14 @@ impl Delta {
     }
 
     pub fn take(&self, rows: &UInt32Array) -> Result<Delta, ArrowError> {
-        let batch = take_record_batch(&self.batch, rows)?;
+        let batch = match self.batch.num_columns() {
+            // Of rows without columns there is only their number, which Arrow's kernel loses.
+            0 => {
+                let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+                RecordBatch::try_new_with_options(self.batch.schema(), vec![], &options)?
+            }
+            _ => take_record_batch(&self.batch, rows)?,
+        };
         let weights = self.weights.as_ref().map(|w| rows.values().iter().map(|&r| w[r as usize]).collect());
         Ok(Delta { batch, weights })
     }
