@@ -37,6 +37,9 @@ pub trait Connector: Send + Sync + std::fmt::Debug {
     /// `None` if there is no end in sight (an unbounded generator).
     fn end(&self) -> Result<Option<Position>>;
 
+    /// True if it yields ever more for as long as it is read.
+    fn is_endless(&self) -> bool;
+
     /// A reader from `from` (inclusive) to `until` (exclusive; `None`: for as long as there is something).
     /// `projection` holds the needed columns, ascending; native connectors make only those, others ignore it.
     fn open(&self, from: &Position, until: Option<&Position>, projection: &[usize]) -> Result<Box<dyn Reader>>;

@@ -12,6 +12,9 @@
 //!                └──── exchange by key ────▶  ┘                ┘
 //! ```
 
+use std::collections::HashMap;
+
+use super::meter::Meter;
 use super::operators::{
     AggregateOperator, FilterOperator, JoinOperator, Keyless, ProjectOperator, UnionOperator, ValuesOperator,
     WindowOperator,
@@ -32,6 +35,8 @@ pub struct FragmentGraph {
 #[derive(Clone, Debug)]
 pub struct FragmentSpec {
     pub inputs: Vec<FragmentInput>,
+    /// For each input, the number of the scan that it stands for, in the plan's preorder.
+    scans: Vec<Option<usize>>,
     /// In evaluation order; the last one's output is the fragment's.
     nodes: Vec<NodeSpec>,
 }
@@ -49,6 +54,8 @@ pub enum FragmentInput {
 struct NodeSpec {
     /// `None` hands the external input through.
     plan: Option<StreamPlan>,
+    /// Its number in the plan's preorder.
+    number: Option<usize>,
     inputs: Vec<NodeInput>,
 }
 
@@ -60,7 +67,9 @@ enum NodeInput {
 
 impl FragmentGraph {
     pub fn build(plan: &StreamPlan, worker_count: usize) -> FragmentGraph {
-        let mut builder = Builder { fragments: vec![], shared: repeated(plan), worker_count };
+        let numbers = plan.preorder().into_iter().enumerate().map(|(number, part)| (std::ptr::from_ref(part), number));
+        let numbers = numbers.collect();
+        let mut builder = Builder { fragments: vec![], shared: repeated(plan), numbers, worker_count };
         let last = builder.fragment(plan);
         debug_assert_eq!(last + 1, builder.fragments.len(), "the view's own fragment comes last");
         FragmentGraph { fragments: builder.fragments }
@@ -118,15 +127,17 @@ struct Shared {
 struct Builder {
     fragments: Vec<FragmentSpec>,
     shared: Vec<Shared>,
+    /// The parts of the plan that is being cut, by their place in memory.
+    numbers: HashMap<*const StreamPlan, usize>,
     worker_count: usize,
 }
 
 impl Builder {
     fn fragment(&mut self, plan: &StreamPlan) -> usize {
-        let mut spec = FragmentSpec { inputs: vec![], nodes: vec![] };
+        let mut spec = FragmentSpec { inputs: vec![], scans: vec![], nodes: vec![] };
         let root = self.operator(plan, &mut spec);
         if let NodeInput::External(_) = root {
-            spec.nodes.push(NodeSpec { plan: None, inputs: vec![root] });
+            spec.nodes.push(NodeSpec { plan: None, number: None, inputs: vec![root] });
         }
         self.fragments.push(spec);
         self.fragments.len() - 1
@@ -150,9 +161,11 @@ impl Builder {
     }
 
     fn operator(&mut self, plan: &StreamPlan, spec: &mut FragmentSpec) -> NodeInput {
+        let number = self.numbers.get(&std::ptr::from_ref(plan)).copied();
         let inputs = match &plan.node {
             StreamNode::Scan { relation, columns, .. } => {
                 spec.inputs.push(FragmentInput::Relation { relation: *relation, columns: columns.clone() });
+                spec.scans.push(number);
                 return NodeInput::External(spec.inputs.len() - 1);
             }
             StreamNode::Join { left, right, join_type, keys, .. } => {
@@ -164,7 +177,7 @@ impl Builder {
             }
             _ => plan.inputs().into_iter().map(|input| self.node(input, spec)).collect(),
         };
-        spec.nodes.push(NodeSpec { plan: Some(plan.clone()), inputs });
+        spec.nodes.push(NodeSpec { plan: Some(plan.clone()), number, inputs });
         NodeInput::Node(spec.nodes.len() - 1)
     }
 
@@ -182,6 +195,7 @@ impl Builder {
 
 fn read(spec: &mut FragmentSpec, fragment: usize, partitioning: Partitioning) -> NodeInput {
     spec.inputs.push(FragmentInput::Exchange { fragment, partitioning });
+    spec.scans.push(None);
     NodeInput::External(spec.inputs.len() - 1)
 }
 
@@ -204,12 +218,19 @@ fn join_partitioning(left: &StreamPlan, right: &StreamPlan, join_type: JoinType,
     }
 }
 
-/// `None` hands its input through.
-type Node = (Option<Box<dyn Operator>>, Vec<NodeInput>);
+struct Node {
+    /// `None` hands its input through.
+    operator: Option<Box<dyn Operator>>,
+    number: Option<usize>,
+    inputs: Vec<NodeInput>,
+    meter: Meter,
+}
 
 /// One worker's share of a fragment: its operators and their state.
 pub struct Fragment {
     nodes: Vec<Node>,
+    /// Number and rows of each input that is a scan.
+    scans: Vec<(Option<usize>, Meter)>,
     is_first: bool,
 }
 
@@ -218,16 +239,24 @@ impl Fragment {
     pub fn build(spec: &FragmentSpec) -> Result<Fragment> {
         let nodes = spec.nodes.iter().map(|node| {
             let operator = node.plan.as_ref().map(operator).transpose()?;
-            Ok((operator, node.inputs.clone()))
+            Ok(Node { operator, number: node.number, inputs: node.inputs.clone(), meter: Meter::default() })
         });
-        Ok(Fragment { nodes: nodes.collect::<Result<_>>()?, is_first: true })
+        let scans = spec.scans.iter().map(|number| (*number, Meter::default())).collect();
+        Ok(Fragment { nodes: nodes.collect::<Result<_>>()?, scans, is_first: true })
     }
 
     /// Runs all operators over one epoch's inputs: `inputs[i]` are the deltas of the fragment's input `i`.
     pub fn step(&mut self, mut inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         context.is_first = std::mem::replace(&mut self.is_first, false);
+        for ((_, meter), deltas) in self.scans.iter_mut().zip(&inputs) {
+            let row_count = count_rows(deltas);
+            meter.input_row_count += row_count;
+            meter.output_row_count += row_count;
+            meter.step_count += 1;
+        }
         let mut outputs: Vec<Vec<Delta>> = Vec::with_capacity(self.nodes.len());
-        for (operator, sources) in &mut self.nodes {
+        let mut now_ns = (context.clock)();
+        for Node { operator, inputs: sources, meter, .. } in &mut self.nodes {
             // Within a fragment every output has one reader.
             let operands = sources.iter().map(|source| match source {
                 NodeInput::External(index) => std::mem::take(&mut inputs[*index]),
@@ -235,12 +264,20 @@ impl Fragment {
             });
             let operands: Vec<Vec<Delta>> = operands.collect();
             let idle = !context.is_first && operands.iter().all(|deltas| deltas.is_empty());
+            if idle {
+                outputs.push(vec![]);
+                continue;
+            }
+            meter.input_row_count += operands.iter().map(|deltas| count_rows(deltas)).sum::<u64>();
             let mut output = match operator {
-                _ if idle => vec![],
                 Some(operator) => operator.step(operands, context)?,
                 None => operands.into_iter().flatten().collect(),
             };
             output.retain(|delta| !delta.is_empty());
+            meter.output_row_count += count_rows(&output);
+            meter.step_count += 1;
+            let then_ns = std::mem::replace(&mut now_ns, (context.clock)());
+            meter.busy_ns += now_ns.saturating_sub(then_ns);
             outputs.push(output);
         }
         Ok(outputs.pop().unwrap_or_default())
@@ -248,9 +285,23 @@ impl Fragment {
 
     pub fn state_size(&self) -> StateSize {
         let mut size = StateSize::default();
-        self.nodes.iter().flat_map(|(operator, _)| operator).for_each(|operator| size += operator.state_size());
+        self.nodes.iter().flat_map(|node| &node.operator).for_each(|operator| size += operator.state_size());
         size
     }
+
+    /// What each operator has done on this worker, under its number in the plan's preorder.
+    pub fn meters(&self) -> Vec<(usize, Meter)> {
+        let nodes = self.nodes.iter().filter_map(|node| {
+            let state = node.operator.as_ref().map_or_else(StateSize::default, |operator| operator.state_size());
+            Some((node.number?, Meter { state, ..node.meter }))
+        });
+        let scans = self.scans.iter().filter_map(|(number, meter)| Some(((*number)?, *meter)));
+        scans.chain(nodes).collect()
+    }
+}
+
+fn count_rows(deltas: &[Delta]) -> u64 {
+    deltas.iter().map(|delta| delta.row_count() as u64).sum()
 }
 
 fn operator(plan: &StreamPlan) -> Result<Box<dyn Operator>> {

@@ -9,6 +9,7 @@
 //! A row for which an expression fails leaves the stream and is reported in [`EpochContext::errors`].
 
 pub mod fragment;
+pub mod meter;
 pub mod operators;
 pub mod partition;
 
@@ -43,12 +44,14 @@ pub struct EpochContext {
     /// The operator's first step: relations that are never empty (a global aggregate) show their first row in it.
     pub is_first: bool,
     pub worker_index: usize,
+    /// Nanoseconds since some moment; for nothing but the meters.
+    pub clock: fn() -> u64,
     pub errors: Vec<RowError>,
 }
 
 impl EpochContext {
     pub fn new(epoch: Epoch, is_first: bool, worker_index: usize) -> EpochContext {
-        EpochContext { epoch, is_first, worker_index, errors: vec![] }
+        EpochContext { epoch, is_first, worker_index, clock: || 0, errors: vec![] }
     }
 }
 

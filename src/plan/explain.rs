@@ -2,22 +2,32 @@
 
 use super::{AggregateCall, StreamNode, StreamPlan, Window};
 
-/// One line for each operator.
+/// One line for each operator, in the order of [`StreamPlan::preorder`].
 pub fn lines(plan: &StreamPlan) -> Vec<String> {
+    let mut lines = vec![];
+    describe(plan, 0, &mut lines);
+    lines.into_iter().map(|(depth, text)| indented(depth, &text)).collect()
+}
+
+/// The same lines without their indent, and how deep each stands.
+pub fn outline(plan: &StreamPlan) -> Vec<(usize, String)> {
     let mut lines = vec![];
     describe(plan, 0, &mut lines);
     lines
 }
 
-fn describe(plan: &StreamPlan, depth: usize, lines: &mut Vec<String>) {
-    let indent = if depth == 0 { String::new() } else { format!("{}→ ", "  ".repeat(depth)) };
-    lines.push(format!("{indent}{} {}", operator(plan), properties(plan)));
+pub fn indented(depth: usize, text: &str) -> String {
+    if depth == 0 { text.to_string() } else { format!("{}→ {text}", "  ".repeat(depth)) }
+}
+
+fn describe(plan: &StreamPlan, depth: usize, lines: &mut Vec<(usize, String)>) {
+    lines.push((depth, format!("{} {}", operator(plan), properties(plan))));
     for input in plan.inputs() {
         describe(input, depth + 1, lines);
     }
 }
 
-fn operator(plan: &StreamPlan) -> String {
+pub(super) fn operator(plan: &StreamPlan) -> String {
     let input_name = |column: usize| match plan.inputs().first() {
         Some(input) => input.schema.field(column).name().clone(),
         None => format!("#{column}"),

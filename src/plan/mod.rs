@@ -6,6 +6,7 @@
 //! epoch and no worker: exchanges are put in by `dataflow` where [`StreamPlan::partitioning`] asks for them.
 
 pub mod explain;
+pub mod growth;
 mod join;
 mod properties;
 mod window;
@@ -98,6 +99,13 @@ impl StreamPlan {
     pub fn delta_schema(&self) -> SchemaRef {
         let fields = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), self.schema.metadata().clone()))
+    }
+
+    /// All operators, each before its inputs: the order in which EXPLAIN numbers them.
+    pub fn preorder(&self) -> Vec<&StreamPlan> {
+        let mut all = vec![self];
+        self.inputs().into_iter().for_each(|input| all.extend(input.preorder()));
+        all
     }
 
     /// The operator's inputs, left to right.

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -22,6 +22,7 @@ use timely::worker::Worker;
 use super::parcel::Parcel;
 use super::worker::{RelationDelta, ViewOutput};
 use crate::dataflow::fragment::{Fragment, FragmentGraph, FragmentInput, FragmentSpec};
+use crate::dataflow::meter::Meter;
 use crate::dataflow::partition::Partitioning;
 use crate::dataflow::{EpochContext, StateSize};
 use crate::error::{Error, Result};
@@ -148,6 +149,11 @@ impl ViewDataflow {
         (output, deltas.collect())
     }
 
+    /// What each operator has done on this worker.
+    pub fn meters(&self) -> Vec<(usize, Meter)> {
+        self.fragments.iter().flat_map(|fragment| fragment.borrow().meters()).collect()
+    }
+
     /// Ends the dataflow. All workers do this at the same place of their command order.
     pub fn close(self, worker: &mut Worker) {
         drop(self.inputs);
@@ -155,6 +161,12 @@ impl ViewDataflow {
             worker.step_or_park(Some(Duration::from_millis(5)));
         }
     }
+}
+
+/// Nanoseconds since the process first asked.
+fn clock_ns() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 fn build_run(layout: &Layout, deltas: &[Delta]) -> Result<Run> {
@@ -175,6 +187,7 @@ impl Stage {
     /// One step; returns the parcels for each reader.
     fn step(&self, epoch: u64, inputs: Vec<Vec<Delta>>) -> Result<Vec<Parcels>> {
         let mut context = EpochContext::new(Epoch(epoch), false, self.worker_index);
+        context.clock = clock_ns;
         let output = self.fragment.borrow_mut().step(inputs, &mut context);
         let mut results = self.results.borrow_mut();
         results.errors.append(&mut context.errors);

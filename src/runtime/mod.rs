@@ -26,7 +26,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 pub use source::check as check_source;
-pub use status::{SourceError, SourceStatus, ViewError, ViewStatus};
+pub use status::{OperatorMeasurement, SourceError, SourceStatus, ViewError, ViewMeasurement, ViewStatus};
 
 use crate::catalog::SourceDefinition;
 use crate::error::{Error, Result, SqlState};
@@ -157,6 +157,14 @@ impl Runtime {
     /// Rows for which an expression of a view fails at this moment, up to [`status::ERROR_COUNT_MAX`] for each view.
     pub fn view_errors(&self) -> Vec<ViewError> {
         self.statuses.lock().view_errors()
+    }
+
+    /// What the operators of all views have done. Waits for the epoch under way, blocking the thread.
+    pub fn measure(&self) -> Result<Vec<ViewMeasurement>> {
+        let (reply, answer) = std::sync::mpsc::channel();
+        let gone = || Error::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
+        self.events.send(Event::Measure { reply }).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())
     }
 
     async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<Result<T>>) -> Event) -> Result<T> {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;
 
+use crate::dataflow::meter::Meter;
 use crate::types::{BadRecord, Epoch, Position, RelationId, RowError};
 
 /// Errors kept for one object; older ones are let go, but stay counted.
@@ -43,6 +44,23 @@ pub struct ViewStatus {
     pub row_error_count: u64,
     /// The last epoch that changed it.
     pub epoch: Epoch,
+}
+
+/// What the operators of one view have done since it was built.
+#[derive(Clone, Debug)]
+pub struct ViewMeasurement {
+    pub view: RelationId,
+    /// In the order in which EXPLAIN shows them.
+    pub operators: Vec<OperatorMeasurement>,
+}
+
+#[derive(Clone, Debug)]
+pub struct OperatorMeasurement {
+    /// How deep it stands in the plan.
+    pub depth: usize,
+    pub text: String,
+    /// Over all workers; `None` where the plan repeats a part that is run only once, at its first place.
+    pub meter: Option<Meter>,
 }
 
 #[derive(Clone, Debug)]

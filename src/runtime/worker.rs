@@ -16,6 +16,7 @@ use timely::worker::Worker;
 use super::dataflow::ViewDataflow;
 use crate::dataflow::StateSize;
 use crate::dataflow::fragment::FragmentGraph;
+use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result};
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
@@ -33,8 +34,15 @@ pub enum Command {
         view: RelationId,
     },
     Step(Step),
+    /// Tells what the operators of each view have done.
+    Measure {
+        reply: Sender<Measured>,
+    },
     Stop,
 }
+
+/// What the operators of each view have done on one worker, by their number in the view's plan.
+pub type Measured = Vec<(RelationId, Vec<(usize, Meter)>)>;
 
 /// One worker's share of one epoch.
 pub struct Step {
@@ -141,6 +149,10 @@ fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Resul
                 if results.send(Ok(result)).is_err() {
                     break;
                 }
+            }
+            Command::Measure { reply } => {
+                // Nobody waits any more: nobody to tell.
+                let _ = reply.send(views.iter().map(|(id, view)| (*id, view.meters())).collect());
             }
             Command::Stop => break,
         }

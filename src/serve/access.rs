@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{Between, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -40,20 +41,29 @@ pub enum Access {
     All,
 }
 
-/// The access that leaves the fewest rows, as far as can be told from the filters alone.
-pub fn choose(schema: &SchemaRef, key: Option<&[usize]>, indexes: &[TableIndex], filters: &[Expr]) -> Result<Access> {
+/// How many rows some intervals of an index over some columns hold.
+pub type Count<'a> = &'a dyn Fn(&[usize], &[Interval]) -> Result<usize>;
+
+/// By key, if the filters pin it down; else the index that leaves the fewest rows by `count`.
+pub fn choose(
+    schema: &SchemaRef,
+    key: Option<&[usize]>,
+    indexes: &[TableIndex],
+    filters: &[Expr],
+    count: Count<'_>,
+) -> Result<Access> {
     if filters.is_empty() {
         return Ok(Access::All);
     }
     if let Some(keys) = lookup_keys(schema, key.unwrap_or_default(), filters)? {
         return Ok(Access::Key(keys));
     }
-    let mut best: Option<(usize, Access)> = None;
+    let mut best: Option<((usize, Reverse<usize>), Access)> = None;
     for index in indexes {
-        let Some(narrowed) = narrow(schema, &index.columns, filters)? else { continue };
-        if best.as_ref().is_none_or(|(score, _)| *score < narrowed.score) {
-            let Narrowed { score, used, intervals } = narrowed;
-            best = Some((score, Access::Index { index: index.clone(), used, intervals }));
+        let Some(Narrowed { score, used, intervals }) = narrow(schema, &index.columns, filters)? else { continue };
+        let rank = (count(&index.columns, &intervals)?, Reverse(score));
+        if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+            best = Some((rank, Access::Index { index: index.clone(), used, intervals }));
         }
     }
     Ok(best.map_or(Access::All, |(_, access)| access))
@@ -312,7 +322,7 @@ mod tests {
     #[test]
     fn the_index_that_narrows_most_is_taken() -> Result<()> {
         let indexes = [index(&[0]), index(&[1, 0]), index(&[1])];
-        let chosen = |filters: &[Expr]| match choose(&schema(), None, &indexes, filters)? {
+        let chosen = |filters: &[Expr]| match choose(&schema(), None, &indexes, filters, &|_, _| Ok(0))? {
             Access::Index { index, used, intervals } => Ok(Some((index.columns, used, intervals.len()))),
             _ => Ok::<_, Error>(None),
         };
@@ -321,6 +331,11 @@ mod tests {
         assert_eq!(chosen(&[col("n").in_list(vec![lit("x"), lit("y")], false)])?, Some((vec![1, 0], 1, 2)));
         assert_eq!(chosen(&[col("id").gt(lit(7_i64))])?, None);
         assert_eq!(chosen(&[col("id").not_eq(lit(7))])?, None);
+        // What is known of the rows counts more than the form of the filters.
+        let both = [col("id").gt(lit(7)), col("n").eq(lit("x"))];
+        let few = |columns: &[usize], _: &[Interval]| Ok(if columns == [0] { 1 } else { 100 });
+        let access = choose(&schema(), None, &indexes, &both, &few)?;
+        assert!(matches!(access, Access::Index { index, .. } if index.columns == [0]));
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use super::ReadPoint;
 use super::access::{Access, TableIndex, choose, is_of_use};
 use crate::error::Result;
 use crate::state::Snapshot;
+use crate::state::arrangement::Interval;
 use crate::types::RelationId;
 
 /// Binds late: the rows come from the [`ReadPoint`] of the statement that scans it.
@@ -32,7 +33,13 @@ pub struct SnapshotTable {
 
 impl SnapshotTable {
     fn access(&self, snapshot: &Snapshot, filters: &[Expr]) -> Result<Access> {
-        choose(&self.schema, snapshot.key(), &self.indexes, filters)
+        let count = |columns: &[usize], intervals: &[Interval]| snapshot.range_count(columns, intervals);
+        Ok(match choose(&self.schema, snapshot.key(), &self.indexes, filters, &count)? {
+            Access::Index { index, intervals, .. } if !snapshot.is_few(count(&index.columns, &intervals)?) => {
+                Access::All
+            }
+            access => access,
+        })
     }
 }
 

@@ -74,6 +74,10 @@ impl Session {
                 let lines = limits.guard(self.explain(statement, *analyze, *verbose)).await?;
                 Ok(text_rows(super::explain::fields(), vec![lines.into_iter().map(Some).collect()], "EXPLAIN"))
             }
+            StatementKind::ExplainView { name, analyze } => {
+                let lines = limits.guard(self.explain_view(name, *analyze)).await?;
+                Ok(text_rows(super::explain::fields(), vec![lines.into_iter().map(Some).collect()], "EXPLAIN"))
+            }
             StatementKind::Copy(copy) => self.copy(copy, limits, busy).await,
             StatementKind::Show(show) => self.show(show),
             StatementKind::Set { name, value, local } => self.set(name, value.as_deref(), *local),

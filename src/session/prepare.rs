@@ -99,7 +99,7 @@ impl Session {
         Ok(match (kind, plan) {
             (StatementKind::Query(_), Plan::Query(bound)) => Some(of_plan(&bound.plan)),
             (StatementKind::Dml(_), Plan::Dml(dml)) => dml.returning.as_ref().map(of_plan),
-            (StatementKind::Explain { .. }, _) => Some(explain::fields()),
+            (StatementKind::Explain { .. } | StatementKind::ExplainView { .. }, _) => Some(explain::fields()),
             (StatementKind::Show(show), _) => Some(show::fields(show)),
             (StatementKind::Fetch { name, move_only: false, .. }, _) => Some(self.cursor(name)?.fields()),
             (StatementKind::Execute { name, .. }, _) => self.statement(name)?.fields.clone(),

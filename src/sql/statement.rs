@@ -87,6 +87,11 @@ pub enum StatementKind {
         analyze: bool,
         verbose: bool,
     },
+    /// EXPLAIN [ANALYZE] of what is maintained already.
+    ExplainView {
+        name: Name,
+        analyze: bool,
+    },
     Copy(Copy),
     Show(Show),
     /// `SET [SESSION|LOCAL] name = value`; `None`: DEFAULT.

@@ -102,6 +102,10 @@ impl Connector for FilesConnector {
         Ok(Some(Position(self.list()?.into_iter().map(end).collect::<Result<_>>()?)))
     }
 
+    fn is_endless(&self) -> bool {
+        self.is_following
+    }
+
     fn open(&self, from: &Position, until: Option<&Position>, projection: &[usize]) -> Result<Box<dyn Reader>> {
         Ok(Box::new(reader::FilesReader::new(self.clone(), from, until, projection)?))
     }

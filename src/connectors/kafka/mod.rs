@@ -144,6 +144,10 @@ impl Connector for KafkaConnector {
         Ok(Some(position(&partitions, offsets)))
     }
 
+    fn is_endless(&self) -> bool {
+        true
+    }
+
     fn open(&self, from: &Position, until: Option<&Position>, _projection: &[usize]) -> Result<Box<dyn Reader>> {
         Ok(Box::new(reader::KafkaReader::new(self, from, until)?))
     }

@@ -138,6 +138,10 @@ impl Connector for NexmarkConnector {
         Ok(Some(Position((0..self.split_count).map(|split| (split.to_string(), count)).collect())))
     }
 
+    fn is_endless(&self) -> bool {
+        self.event_count.is_none()
+    }
+
     fn open(&self, from: &Position, until: Option<&Position>, projection: &[usize]) -> Result<Box<dyn Reader>> {
         Ok(Box::new(reader::NexmarkReader::new(self, from, until, projection)?))
     }

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use self::sources::Source;
 use self::tables::{Table, TableFiles};
 use self::views::View;
-use super::status::Statuses;
+use super::status::{Statuses, ViewMeasurement};
 use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
 use super::{IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
 use crate::dataflow::partition::spread;
@@ -58,6 +58,9 @@ pub enum Event {
     Write {
         writes: Vec<TableWrite>,
         reply: oneshot::Sender<Result<Epoch>>,
+    },
+    Measure {
+        reply: Sender<Vec<ViewMeasurement>>,
     },
     /// A source has something.
     Wake,
@@ -225,6 +228,9 @@ impl Sequencer {
             Event::CreateView { spec, reply } => self.create_view(spec, reply),
             Event::Drop { ids, reply } => {
                 let _ = reply.send(self.drop_relations(ids));
+            }
+            Event::Measure { reply } => {
+                let _ = reply.send(self.measure());
             }
             Event::Stop { reply } => return Err(reply),
         }

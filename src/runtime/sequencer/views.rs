@@ -13,9 +13,11 @@ use super::sources::Catchup;
 use super::{EPOCH_ROW_COUNT_MAX, Sequencer};
 use crate::dataflow::StateSize;
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
+use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
+use crate::plan::explain;
 use crate::runtime::ViewSpec;
-use crate::runtime::status::ViewStatus;
+use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
 use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
 use crate::state::{Arrangement, Layout, Snapshot};
 use crate::types::{Delta, Epoch, RelationId};
@@ -23,6 +25,8 @@ use crate::types::{Delta, Epoch, RelationId};
 pub struct View {
     id: RelationId,
     graph: Arc<FragmentGraph>,
+    /// Depth and text of each operator, in the plan's preorder.
+    outline: Vec<(usize, String)>,
     /// `None` for a sink.
     arrangement: Option<Arrangement>,
     /// What it has yet to be fed.
@@ -152,7 +156,7 @@ impl Sequencer {
         let layout = Layout { indexes, ..layout };
         let arrangement = (!spec.discard).then(|| Arrangement::new(layout));
         let layout = arrangement.as_ref().map(|arrangement| arrangement.layout().clone());
-        let (id, name, epoch) = (spec.id, spec.name, self.epoch);
+        let (id, name, epoch) = (spec.id, spec.name.clone(), self.epoch);
         self.command_all(|| Command::Create {
             view: id,
             name: name.clone(),
@@ -163,6 +167,7 @@ impl Sequencer {
         let view = View {
             id,
             graph,
+            outline: explain::outline(&spec.plan),
             arrangement,
             backfills,
             is_new: true,
@@ -194,6 +199,32 @@ impl Sequencer {
             return Ok(view.snapshot());
         }
         Ok(None)
+    }
+
+    /// Every operator of every view, added up over the workers.
+    pub(super) fn measure(&self) -> Vec<ViewMeasurement> {
+        let (reply, answers) = std::sync::mpsc::channel();
+        self.command_all(|| Command::Measure { reply: reply.clone() });
+        drop(reply);
+        let mut meters: HashMap<RelationId, HashMap<usize, Meter>> = HashMap::new();
+        for (view, operators) in answers.iter().flatten() {
+            let view = meters.entry(view).or_default();
+            operators.into_iter().for_each(|(number, meter)| *view.entry(number).or_default() += meter);
+        }
+        let measurement = |(id, view): (&RelationId, &View)| ViewMeasurement {
+            view: *id,
+            operators: view
+                .outline
+                .iter()
+                .enumerate()
+                .map(|(number, (depth, text))| OperatorMeasurement {
+                    depth: *depth,
+                    text: text.clone(),
+                    meter: meters.get(id).and_then(|view| view.get(&number)).copied(),
+                })
+                .collect(),
+        };
+        self.views.iter().map(measurement).collect()
     }
 
     pub(super) fn drop_view(&mut self, id: RelationId) {

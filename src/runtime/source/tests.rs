@@ -203,6 +203,10 @@ struct FlakyReader {
 }
 
 impl Connector for Flaky {
+    fn is_endless(&self) -> bool {
+        false
+    }
+
     fn start(&self) -> Result<Position> {
         Ok(Position::default())
     }

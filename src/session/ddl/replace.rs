@@ -62,6 +62,9 @@ impl Session {
         limits: &mut Limits,
     ) -> Result<()> {
         let succession = self.plan_succession(old, create).await?;
+        if let Successor { new, plan: Some(plan), .. } = &succession.successors[0] {
+            self.notice_growth(new, plan);
+        }
         let running = succession.successors.iter().filter_map(|s| Some((&s.new, s.plan.as_ref()?)));
         let specs: Vec<ViewSpec> = running
             .map(|(new, plan)| ViewSpec {
@@ -144,7 +147,7 @@ impl Session {
         let mut next = catalog.clone();
         let mut ids = BTreeMap::from([(old.id, new.id)]);
         let mut successors = vec![];
-        shared.builds.set_properties(new.id, plan.properties.clone());
+        shared.note_plan(new.id, &plan);
         next.remove(old.id);
         next.insert(new.clone())?;
         successors.push(Successor { old: old.clone(), new, plan: Some(plan) });
@@ -188,7 +191,7 @@ fn succeed(
         *key = plan.properties.key.clone();
     }
     ids.insert(reader.id, new.id);
-    shared.builds.set_properties(new.id, plan.properties.clone());
+    shared.note_plan(new.id, &plan);
     next.insert(new.clone())?;
     Ok(Successor { old: reader.clone(), new, plan: Some(plan) })
 }

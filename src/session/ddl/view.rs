@@ -13,8 +13,9 @@ use super::shape::shape;
 use super::{Session, replace, require_free};
 use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SCHEMA, USER};
 use crate::error::{Error, Result, SqlState};
-use crate::plan::StreamPlan;
+use crate::plan::{StreamPlan, growth};
 use crate::runtime::ViewSpec;
+use crate::session::Notice;
 use crate::session::context::SessionContext;
 use crate::session::limits::Limits;
 use crate::session::resolver::Resolver;
@@ -106,7 +107,10 @@ impl Session {
         let kind = |plan: &StreamPlan| ObjectKind::MaterializedView { key: plan.properties.key.clone() };
         let planned = self.plan_maintained(name, &create.columns, &create.query, &create.query_text, kind).await;
         match planned {
-            Ok(maintained) => self.build(maintained, limits).await.map(|()| TAG),
+            Ok(maintained) => {
+                self.notice_growth(&maintained.object, &maintained.plan);
+                self.build(maintained, limits).await.map(|()| TAG)
+            }
             Err(error) => self.skip_existing(error, create.if_not_exists).map(|()| TAG),
         }
     }
@@ -124,9 +128,25 @@ impl Session {
         check_sink_options(options)?;
         let Some(name) = self.new_name(name, if_not_exists)? else { return Ok(TAG) };
         match self.plan_maintained(name, &[], query, query_text, |_| ObjectKind::Sink).await {
-            Ok(maintained) => self.build(maintained, limits).await.map(|()| TAG),
+            Ok(maintained) => {
+                self.notice_growth(&maintained.object, &maintained.plan);
+                self.build(maintained, limits).await.map(|()| TAG)
+            }
             Err(error) => self.skip_existing(error, if_not_exists).map(|()| TAG),
         }
+    }
+
+    /// One NOTICE that names the operators whose state nothing bounds.
+    pub(super) fn notice_growth(&mut self, object: &Object, plan: &StreamPlan) {
+        let unbounded = growth::unbounded(plan, &|id| self.shared.grows(id));
+        if unbounded.is_empty() {
+            return;
+        }
+        let message = format!("the state of {} \"{}\" grows without bound", object.kind_name(), object.name);
+        let notice = Error::new(SqlState("00000"), message).with_detail(unbounded.join("\n")).with_hint(
+            "it reads a source that never ends; hw_catalog.view_operators tells how much each operator holds",
+        );
+        self.notices.push(Notice { severity: "NOTICE", error: notice });
     }
 
     /// Binds and lowers the query, and reserves the name.
@@ -171,7 +191,7 @@ impl Session {
     async fn build(&self, maintained: Maintained, limits: &mut Limits) -> Result<()> {
         let Maintained { object, plan, reservation } = maintained;
         let (id, shared) = (object.id, self.shared.clone());
-        shared.builds.set_properties(id, plan.properties.clone());
+        shared.note_plan(id, &plan);
         let discard = matches!(object.kind, ObjectKind::Sink);
         let spec = ViewSpec { id, name: object.name.to_string(), plan, discard, indexes: vec![] };
         if let Err(error) = limits.guard(shared.runtime.create_view(spec)).await {

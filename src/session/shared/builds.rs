@@ -1,7 +1,7 @@
 //! Views under construction: those that are being created (their names are taken, but nobody else sees them), and those
 //! that a restart re-creates (they are in the catalog, but cannot be read yet).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,6 +36,8 @@ pub struct Builds {
     reserved: Mutex<HashMap<RelationId, Reservation>>,
     /// What the planner proved of each running view.
     properties: Mutex<HashMap<RelationId, Properties>>,
+    /// Views whose rows become ever more.
+    growing: Mutex<HashSet<RelationId>>,
 }
 
 impl Builds {
@@ -57,6 +59,7 @@ impl Builds {
     pub fn forget(&self, id: RelationId) {
         self.rebuilding.lock().remove(&id);
         self.properties.lock().remove(&id);
+        self.growing.lock().remove(&id);
     }
 
     /// `None`: ready.
@@ -105,6 +108,14 @@ impl Builds {
     /// True if something is being created in this schema.
     pub fn is_schema_reserved(&self, schema: &str) -> bool {
         self.reserved.lock().values().any(|r| r.name.schema == schema)
+    }
+
+    pub fn set_growing(&self, id: RelationId) {
+        self.growing.lock().insert(id);
+    }
+
+    pub fn is_growing(&self, id: RelationId) -> bool {
+        self.growing.lock().contains(&id)
     }
 
     pub fn set_properties(&self, id: RelationId, properties: Properties) {

@@ -27,8 +27,9 @@ use crate::catalog::functions::{AdvisoryLocks, aggregates};
 use crate::catalog::{Catalog, Index, Object, ObjectKind};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::plan::{StreamPlan, growth};
 use crate::runtime::{IndexSpec, Runtime, SourceSpec, TableSpec};
-use crate::serve::QueryEngine;
+use crate::serve::{QueryEngine, SourceTable};
 use crate::sql::{Query, StatementKind};
 use crate::state::Store;
 use crate::types::RelationId;
@@ -128,6 +129,25 @@ impl Shared {
         let query = parse_definition(object)?;
         queries.insert(object.id, (object.clone(), query.clone()));
         Ok(query)
+    }
+
+    /// Keeps what the planner proved of a view that is about to run.
+    pub(in crate::session) fn note_plan(&self, id: RelationId, plan: &StreamPlan) {
+        self.builds.set_properties(id, plan.properties.clone());
+        if growth::grows(plan, &|read| self.grows(read)) {
+            self.builds.set_growing(id);
+        }
+    }
+
+    /// True if the relation's rows become ever more: an endless source, or a view that follows one.
+    pub(in crate::session) fn grows(&self, id: RelationId) -> bool {
+        if self.builds.is_growing(id) {
+            return true;
+        }
+        let catalog = self.catalog();
+        let Some(object) = catalog.get(id) else { return false };
+        let ObjectKind::Source(definition) = &object.kind else { return false };
+        SourceTable::connect(definition, &object.schema()).is_ok_and(|connector| connector.is_endless())
     }
 
     /// Runs a change to its end even if the client goes away in the middle of it.

@@ -47,7 +47,7 @@ fn rebuild(shared: &Arc<Shared>, view: Arc<Object>) {
         Ok(plan) => plan,
         Err(error) => return fail(shared, &view, error),
     };
-    shared.builds.set_properties(view.id, plan.properties.clone());
+    shared.note_plan(view.id, &plan);
     let (inputs, shared) = (plan.relations().into_keys().collect::<Vec<RelationId>>(), shared.clone());
     let discard = matches!(view.kind, ObjectKind::Sink);
     let spec = ViewSpec { id: view.id, name: view.name.to_string(), plan, discard, indexes: index_specs(&view) };

@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::Shared;
 use super::builds::Build;
 use crate::catalog::{Catalog, DATABASE, Object, ObjectKind, system};
+use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
-use crate::runtime::ViewStatus;
+use crate::runtime::{OperatorMeasurement, ViewStatus};
 use crate::serve::SystemRelations;
 use crate::types::{Epoch, PgType, RelationId};
 
@@ -64,6 +67,21 @@ const RELATIONS: &[(&str, Columns)] = &[
         ],
     ),
     (
+        "view_operators",
+        &[
+            ("view", PgType::Text),
+            ("number", PgType::Int4),
+            ("depth", PgType::Int4),
+            ("operator", PgType::Text),
+            ("input_row_count", PgType::Int8),
+            ("output_row_count", PgType::Int8),
+            ("state_row_count", PgType::Int8),
+            ("state_bytes", PgType::Int8),
+            ("busy_us", PgType::Int8),
+            ("step_count", PgType::Int8),
+        ],
+    ),
+    (
         "source_errors",
         &[
             ("source", PgType::Text),
@@ -97,6 +115,7 @@ impl SystemReader {
         match name {
             "sources" => self.sources(),
             "views" => Ok(self.views()),
+            "view_operators" => self.view_operators(),
             "source_errors" => Ok(self.source_errors()),
             "view_errors" => Ok(self.view_errors()),
             "epoch" => Ok(vec![count([self.shared.runtime.world().epoch.0])]),
@@ -168,6 +187,36 @@ impl SystemReader {
             count(rows.iter().map(|(_, s)| s.row_error_count)),
             count(rows.iter().map(|(_, s)| s.epoch.0)),
         ]
+    }
+
+    /// One row for each operator, in the order in which EXPLAIN shows them; NULLs where a part is run elsewhere.
+    fn view_operators(&self) -> Result<Vec<ArrayRef>> {
+        let mut rows = vec![];
+        for view in self.shared.runtime.measure()? {
+            let Some(name) = self.name_of(view.view) else { continue };
+            rows.extend(
+                view.operators.into_iter().enumerate().map(|(number, operator)| (name.clone(), number, operator)),
+            );
+        }
+        let number = |pick: fn(&(String, usize, OperatorMeasurement)) -> usize| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| i32::try_from(pick(row)).ok()).collect::<Int32Array>())
+        };
+        let measured = |pick: fn(&Meter) -> u64| -> ArrayRef {
+            let values = rows.iter().map(|(.., operator)| operator.meter.as_ref().map(pick));
+            Arc::new(values.map(|value| value.and_then(|v| i64::try_from(v).ok())).collect::<Int64Array>())
+        };
+        Ok(vec![
+            text(rows.iter().map(|(name, ..)| Some(name))),
+            number(|(_, number, _)| *number),
+            number(|(.., operator)| operator.depth),
+            text(rows.iter().map(|(.., operator)| Some(&operator.text))),
+            measured(|meter| meter.input_row_count),
+            measured(|meter| meter.output_row_count),
+            measured(|meter| meter.state.row_count),
+            measured(|meter| meter.state.bytes),
+            measured(|meter| meter.busy_ns / 1000),
+            measured(|meter| meter.step_count),
+        ])
     }
 
     fn name_of(&self, id: RelationId) -> Option<String> {

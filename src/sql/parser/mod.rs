@@ -132,7 +132,7 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     })
 }
 
-/// `EXPLAIN [ANALYZE] [VERBOSE] statement`, `EXPLAIN (option [value], …) statement`.
+/// `EXPLAIN [ANALYZE] MATERIALIZED VIEW v`, `EXPLAIN [ANALYZE] [VERBOSE] statement`, `EXPLAIN (option [value], …) statement`.
 fn explain(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["EXPLAIN"])?;
     let (mut analyze, mut verbose) = (false, false);
@@ -161,6 +161,9 @@ fn explain(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     } else {
         analyze = reader.words(&["ANALYZE"]) || reader.words(&["ANALYSE"]);
         verbose = reader.words(&["VERBOSE"]);
+    }
+    if reader.words(&["MATERIALIZED", "VIEW"]) || reader.words(&["SINK"]) {
+        return Ok(StatementKind::ExplainView { name: reader.name()?, analyze });
     }
     let statement = Box::new(reader.nested_statement()?);
     match &statement.kind {

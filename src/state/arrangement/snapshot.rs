@@ -96,12 +96,31 @@ impl Snapshot {
         self.runs.iter().try_for_each(|run| run.indexes.get(&run.batch, columns).map(|_| ()))
     }
 
+    /// True if so many rows are found faster one by one than all are read.
+    pub fn is_few(&self, row_count: usize) -> bool {
+        const SCANNED_SHARE: usize = 4;
+        const ALWAYS_FEW: usize = 4096;
+        row_count <= ALWAYS_FEW || row_count <= self.row_count_max() / SCANNED_SHARE
+    }
+
+    /// How many rows an index holds in these intervals, weights aside and those in several counted several times.
+    pub fn range_count(&self, columns: &[usize], intervals: &[Interval]) -> Result<usize> {
+        let mut count = 0;
+        for run in &self.runs {
+            let index = run.indexes.get(&run.batch, columns)?;
+            let index = index.get().map(|index| intervals.iter().map(|interval| index.rows(interval).len()).sum());
+            count += index.unwrap_or(0);
+        }
+        Ok(count)
+    }
+
     /// Rows whose key over `columns` lies in one of the intervals, found by an index. `None` if they are so many that a
     /// scan costs no more.
     pub fn range(&self, columns: &[usize], intervals: &[Interval]) -> Result<Option<RecordBatch>> {
-        const SCANNED_SHARE: usize = 4;
-        const ALWAYS_FEW: usize = 4096;
-        let (mut found, mut found_count) = (vec![], 0);
+        if !self.is_few(self.range_count(columns, intervals)?) {
+            return Ok(None);
+        }
+        let mut found = vec![];
         for run in &self.runs {
             let index = run.indexes.get(&run.batch, columns)?;
             let Some(index) = index.get() else { continue };
@@ -110,10 +129,6 @@ impl Snapshot {
                 // Intervals may overlap.
                 rows.sort_unstable();
                 rows.dedup();
-            }
-            found_count += rows.len();
-            if found_count > ALWAYS_FEW && found_count > self.row_count_max() / SCANNED_SHARE {
-                return Ok(None);
             }
             if !rows.is_empty() {
                 found.push((run, rows));

@@ -1,0 +1,146 @@
+//! Which operators of a view keep state that nothing bounds.
+//!
+//! A table is bounded by its own contents: what is deleted from it leaves the state too. A source that never ends is not:
+//! a join over it keeps its rows, an aggregate a group for each key. State that a watermark would drop does not exist
+//! yet, so time columns change nothing here.
+//!
+//! ```text
+//! grows(σ, π, window)(A) = grows(A)      grows(A ∪ B) = grows(A) ∨ grows(B)
+//! grows(A ⋈ B) = grows(A) ∨ grows(B)     grows(γ keys A) = keys ≠ ∅ ∧ grows(A)
+//! ```
+
+use super::explain::operator;
+use super::{AggregateKind, StreamNode, StreamPlan};
+use crate::types::RelationId;
+
+/// True if the rows that come out can become ever more, if `grows` tells so of relations.
+pub fn grows(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool) -> bool {
+    match &plan.node {
+        StreamNode::Scan { relation, .. } => relation_grows(*relation),
+        StreamNode::Aggregate { keys, .. } if keys.is_empty() => false,
+        _ if plan.properties.key.as_ref().is_some_and(|key| key.is_empty()) => false,
+        _ => plan.inputs().into_iter().any(|input| grows(input, relation_grows)),
+    }
+}
+
+/// The operators whose state grows without bound, with what they keep; outer ones first.
+pub fn unbounded(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool) -> Vec<String> {
+    let mut found = vec![];
+    collect(plan, relation_grows, &mut found);
+    found
+}
+
+fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found: &mut Vec<String>) {
+    let growing: Vec<bool> = plan.inputs().into_iter().map(|input| grows(input, relation_grows)).collect();
+    if plan.is_stateful() && growing.contains(&true) && !is_bounded(plan) {
+        found.push(format!("{} keeps {}", operator(plan), kept(plan, &growing)));
+    }
+    plan.inputs().into_iter().for_each(|input| collect(input, relation_grows, found));
+}
+
+/// One row for all of its input, and calls that need no more than a number each.
+fn is_bounded(plan: &StreamPlan) -> bool {
+    let StreamNode::Aggregate { input, keys, calls } = &plan.node else { return false };
+    keys.is_empty()
+        && calls.iter().all(|call| {
+            let is_sum = matches!(call.kind, AggregateKind::Count | AggregateKind::Sum | AggregateKind::Avg);
+            let is_extreme = matches!(call.kind, AggregateKind::Min | AggregateKind::Max);
+            (is_sum && !call.distinct) || (is_extreme && input.properties.append_only)
+        })
+}
+
+fn kept(plan: &StreamPlan, growing: &[bool]) -> String {
+    match &plan.node {
+        StreamNode::Aggregate { keys, calls, input } if !keys.is_empty() => {
+            let names: Vec<&str> = keys.iter().map(|&key| input.schema.field(key).name().as_str()).collect();
+            let what = if calls.is_empty() { "every distinct" } else { "a group for every" };
+            format!("{what} ({})", names.join(", "))
+        }
+        StreamNode::Aggregate { .. } => "the values of its input".to_string(),
+        StreamNode::Join { .. } => match growing {
+            [true, false] => "every row of its left input".to_string(),
+            [false, true] => "every row of its right input".to_string(),
+            _ => "every row of both inputs".to_string(),
+        },
+        _ => "rows of its input".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::plan::{AggregateCall, JoinKeys, JoinType, Properties};
+
+    const TABLE: RelationId = RelationId(1);
+    const SOURCE: RelationId = RelationId(2);
+
+    fn scan(relation: RelationId) -> StreamPlan {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let properties = Properties { append_only: relation == SOURCE, ..Properties::default() };
+        StreamPlan { node: StreamNode::Scan { relation, name: "r".into(), columns: vec![0] }, schema, properties }
+    }
+
+    fn aggregate(input: StreamPlan, keys: Vec<usize>, kind: AggregateKind, distinct: bool) -> StreamPlan {
+        let call = AggregateCall {
+            kind,
+            argument: Some(0),
+            filter: None,
+            distinct,
+            data_type: DataType::Int64,
+            name: "call".into(),
+        };
+        let schema = input.schema.clone();
+        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![call] };
+        StreamPlan { node, schema, properties: Properties::default() }
+    }
+
+    fn join(left: StreamPlan, right: StreamPlan) -> StreamPlan {
+        let keys = JoinKeys { left: vec![0], right: vec![0], null_equals_null: vec![false] };
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Int64, true)]));
+        let node = StreamNode::Join {
+            left: Box::new(left),
+            right: Box::new(right),
+            join_type: JoinType::Inner,
+            keys,
+            residual: None,
+        };
+        StreamPlan { node, schema, properties: Properties::default() }
+    }
+
+    fn told(plan: &StreamPlan) -> Vec<String> {
+        unbounded(plan, &|relation| relation == SOURCE)
+    }
+
+    #[test]
+    fn tables_bound_what_is_kept_of_them() {
+        assert!(told(&join(scan(TABLE), scan(TABLE))).is_empty());
+        assert!(told(&aggregate(scan(TABLE), vec![0], AggregateKind::Sum, false)).is_empty());
+    }
+
+    #[test]
+    fn a_source_grows_in_joins_and_groups() {
+        let sides = told(&join(scan(SOURCE), scan(TABLE)));
+        assert_eq!(sides.len(), 1);
+        assert!(sides[0].ends_with("keeps every row of its left input"), "{sides:?}");
+        let both = told(&aggregate(join(scan(SOURCE), scan(SOURCE)), vec![0], AggregateKind::Count, false));
+        assert_eq!(both.len(), 2);
+        assert!(both[0].ends_with("keeps a group for every (a)"), "{both:?}");
+        assert!(both[1].ends_with("keeps every row of both inputs"), "{both:?}");
+    }
+
+    #[test]
+    fn one_number_for_all_rows_is_bounded() {
+        let global = |kind, distinct| told(&aggregate(scan(SOURCE), vec![], kind, distinct)).len();
+        assert_eq!(global(AggregateKind::Sum, false), 0);
+        assert_eq!(global(AggregateKind::Max, false), 0);
+        assert_eq!(global(AggregateKind::Count, true), 1);
+        // What stands above one row is bounded too.
+        let above = join(aggregate(scan(SOURCE), vec![], AggregateKind::Sum, false), scan(TABLE));
+        assert!(told(&above).is_empty());
+    }
+}
