@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion::common::config::Dialect;
 use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 use super::checked::{CheckedArithmetic, sum};
+use super::decorrelate::DecorrelateSubqueries;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
 
@@ -26,6 +28,8 @@ pub fn dialect_state() -> SessionStateBuilder {
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut aggregates = SessionStateDefaults::default_aggregate_functions();
     aggregates.push(sum::checked_sum());
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
+    rules.extend(Optimizer::default().rules);
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
@@ -35,6 +39,7 @@ pub fn dialect_state() -> SessionStateBuilder {
             Arc::new(datafusion::optimizer::analyzer::type_coercion::TypeCoercion::new()),
             Arc::new(CheckedArithmetic),
         ])
+        .with_optimizer_rules(rules)
         .with_relation_planners(vec![Arc::new(WindowPlanner)])
         .with_query_planner(Arc::new(AdhocPlanner))
 }

@@ -18,14 +18,17 @@ use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result as PlanResult, ScalarValue, TableReference};
-use datafusion::execution::SessionState;
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunctionParams};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Distinct, Expr, ExprFunctionExt, ExprSchemable, Extension, FetchType, Filter, Join,
     LogicalPlan, LogicalPlanBuilder, Operator, Projection, SkipType, Union, Window, binary_expr, lit, when,
 };
+
+use datafusion::physical_expr::create_physical_expr;
 
 use super::{Decorrelator, Joined, only, plain_join, unsupported};
 
@@ -127,8 +130,7 @@ fn each_expression(plan: &LogicalPlan, visit: &mut impl FnMut(&Expr)) -> PlanRes
 }
 
 /// The columns of L that a subquery depends on, and where their values come from.
-struct Correlation<'a> {
-    state: &'a SessionState,
+struct Correlation {
     columns: Vec<Column>,
     /// Qualifies D's columns: `d0`, `d1` … of this subquery.
     prefix: String,
@@ -145,12 +147,12 @@ struct Pushed {
     default: Option<Vec<ScalarValue>>,
 }
 
-impl<'a> Correlation<'a> {
-    fn new(decorrelator: &Decorrelator<'a>, left: &LogicalPlan, columns: Vec<Column>) -> Correlation<'a> {
+impl Correlation {
+    fn new(decorrelator: &Decorrelator, left: &LogicalPlan, columns: Vec<Column>) -> Correlation {
         let prefix = format!("{}_d", decorrelator.fresh());
         let domain_may_be_null =
             columns.iter().any(|column| left.schema().field_from_column(column).is_ok_and(|field| field.is_nullable()));
-        Correlation { state: decorrelator.state, columns, prefix, domain: left.clone(), domain_may_be_null }
+        Correlation { columns, prefix, domain: left.clone(), domain_may_be_null }
     }
 
     fn name(&self, index: usize) -> String {
@@ -453,7 +455,10 @@ impl<'a> Correlation<'a> {
     }
 
     fn constant(&self, expr: &Expr) -> Option<ScalarValue> {
-        let physical = self.state.create_physical_expr(expr.clone(), &DFSchema::empty()).ok()?;
+        let physical = {
+            let (properties, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+            create_physical_expr(expr, &DFSchema::empty(), &properties, &context).ok()?
+        };
         // A column that nothing reads: some kernels count rows by their columns.
         let schema = Schema::new(vec![Field::new("none", DataType::Null, true)]);
         let row = RecordBatch::try_new(Arc::new(schema), vec![new_null_array(&DataType::Null, 1)]).ok()?;

@@ -14,8 +14,7 @@
 //! yields, for each of its rows, the values of those columns that it belongs to; the join then equates them.
 //!
 //! For views this runs after types are settled and before the optimiser, which turns filters over cross joins into joins.
-//! Ad-hoc queries come here only with what DataFusion's own rules have left ([`remains`]), so that the two ways can be held
-//! against each other.
+//! In ad-hoc queries it is the optimiser's first rule ([`DecorrelateSubqueries`]), for what DataFusion's own rules cannot do.
 
 mod dependent;
 
@@ -24,43 +23,76 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, Result as PlanResult, ScalarValue};
-use datafusion::execution::SessionState;
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery, binary_expr,
     lit, not, when,
 };
 
-use crate::error::{Error, Result, SqlState};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+use crate::error::{Error, SqlState};
 
 /// The plan without any subquery expression. 0A000 for one that cannot be made a join.
-pub(super) fn decorrelate(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
-    Ok(Decorrelator { state, count: Cell::new(0) }.node(plan)?)
+pub(super) fn decorrelate(plan: LogicalPlan, functions: &dyn FunctionRegistry) -> PlanResult<LogicalPlan> {
+    Decorrelator { functions, count: Cell::new(0) }.node(plan)
 }
 
-/// True if the plan holds subqueries that cannot be run as they are: all but scalar ones that depend on nothing.
-pub(super) fn remains(plan: &LogicalPlan) -> PlanResult<bool> {
+/// [`decorrelate`] for ad-hoc queries that need it.
+#[derive(Debug, Default)]
+pub(super) struct DecorrelateSubqueries;
+
+impl OptimizerRule for DecorrelateSubqueries {
+    fn name(&self) -> &str {
+        "decorrelate_subqueries"
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        match config.function_registry() {
+            Some(functions) if needs_joins(&plan)? => Ok(Transformed::yes(decorrelate(plan, functions)?)),
+            _ => Ok(Transformed::no(plan)),
+        }
+    }
+}
+
+/// True if a subquery depends on the query around it, or stands where DataFusion runs none: it takes scalar ones
+/// anywhere, and IN and EXISTS as a whole condition.
+fn needs_joins(plan: &LogicalPlan) -> PlanResult<bool> {
     let mut found = false;
-    plan.apply(|node| {
+    plan.apply_with_subqueries(|node| {
         found |= matches!(node, LogicalPlan::Subquery(_));
+        let whole = match node {
+            LogicalPlan::Filter(filter) => split_conjunction(&filter.predicate),
+            _ => vec![],
+        };
         node.apply_expressions(|root| {
             root.apply(|expr| {
+                let is_whole = || whole.iter().any(|condition| std::ptr::eq(*condition, expr));
                 found |= match expr {
                     Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
-                    Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => true,
+                    Expr::Exists(Exists { subquery, .. }) | Expr::InSubquery(InSubquery { subquery, .. }) => {
+                        !subquery.outer_ref_columns.is_empty() || !is_whole()
+                    }
+                    Expr::SetComparison(_) => true,
                     _ => false,
                 };
-                Ok(TreeNodeRecursion::Continue)
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
             })
-        })
+        })?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
 }
 
 struct Decorrelator<'a> {
-    state: &'a SessionState,
+    functions: &'a dyn FunctionRegistry,
     /// Subqueries so far: their columns are qualified with `__s1`, `__s2` …
     count: Cell<usize>,
 }
@@ -218,17 +250,12 @@ impl Decorrelator<'_> {
         if single {
             return Ok(value);
         }
-        match self.state.scalar_functions().get("hw_one") {
-            Some(one) => Ok(one.call(vec![value])),
-            None => Err(Error::internal("function hw_one is not registered").into()),
-        }
+        Ok(self.functions.udf("hw_one")?.call(vec![value]))
     }
 
     /// The one value of a query together with how many there are, as one row.
     fn single_value(&self, inner: LogicalPlan) -> PlanResult<LogicalPlan> {
-        let Some(function) = self.state.aggregate_functions().get("hw_single_value") else {
-            return Err(Error::internal("function hw_single_value is not registered").into());
-        };
+        let function = self.functions.udaf("hw_single_value")?;
         let column = Expr::Column(Column::from(inner.schema().qualified_field(0)));
         let value = function.call(vec![column]).alias("value");
         LogicalPlanBuilder::from(inner).aggregate(Vec::<Expr>::new(), vec![value])?.build()

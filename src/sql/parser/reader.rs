@@ -562,6 +562,9 @@ fn plain_body(body: &mut ast::SetExpr) -> Result<()> {
         ast::SetExpr::Select(select) if select.into.is_some() => {
             Err(Error::unsupported("SELECT INTO", "write CREATE TABLE … AS SELECT …"))
         }
+        ast::SetExpr::Select(select) if select.from.iter().flat_map(|from| &from.joins).any(merges_by_name) => {
+            Err(Error::unsupported("NATURAL RIGHT and NATURAL FULL JOIN", "name the columns with USING"))
+        }
         ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) | ast::SetExpr::Merge(_) => {
             Err(Error::unsupported(
                 "a data-modifying statement in WITH",
@@ -574,4 +577,13 @@ fn plain_body(body: &mut ast::SetExpr) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Which columns a natural join merges only the planner knows, and it takes the left side's for them.
+fn merges_by_name(join: &ast::Join) -> bool {
+    use ast::{JoinConstraint::Natural, JoinOperator};
+    matches!(
+        join.join_operator,
+        JoinOperator::Right(Natural) | JoinOperator::RightOuter(Natural) | JoinOperator::FullOuter(Natural)
+    )
 }

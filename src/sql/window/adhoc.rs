@@ -9,7 +9,6 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimestampMicrosecondType};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result as PlanResult, ScalarValue, UnnestOptions};
-use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
@@ -20,10 +19,8 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::{WINDOW_END, WINDOW_START, WindowNode};
 use crate::plan::Window;
-use crate::sql::decorrelate::{decorrelate, remains};
 
-/// The planner of ad-hoc queries: DataFusion's, with windows spelled out and subqueries made joins where its own rules
-/// could not.
+/// The planner of ad-hoc queries: DataFusion's, with windows spelled out.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct AdhocPlanner;
 
@@ -34,14 +31,7 @@ impl QueryPlanner for AdhocPlanner {
         plan: &LogicalPlan,
         session: &dyn datafusion::catalog::Session,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let mut plan = plan.clone();
-        let any: &dyn Any = session.as_any();
-        if let Some(state) = any.downcast_ref::<SessionState>()
-            && remains(&plan)?
-        {
-            plan = state.optimize(&decorrelate(plan, state)?)?;
-        }
-        let plan = plan.transform_up_with_subqueries(spell_out)?.data;
+        let plan = plan.clone().transform_up_with_subqueries(spell_out)?.data;
         DefaultPhysicalPlanner::default().create_physical_plan(&plan, session).await
     }
 }
