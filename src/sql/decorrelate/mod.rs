@@ -244,7 +244,7 @@ impl Decorrelator<'_> {
         let inner = self.inner(subquery)?;
         let single = has_one_row(&inner);
         let inner = if single { inner } else { self.single_value(inner)? };
-        let joined = self.depend(take_plan(plan), inner, JoinType::Left, |_| Ok(None))?;
+        let joined = self.depend(std::mem::take(plan), inner, JoinType::Left, |_| Ok(None))?;
         *plan = joined.plan;
         let value = joined.values.into_iter().next().expect("a scalar subquery has one column");
         if single {
@@ -267,7 +267,7 @@ impl Decorrelator<'_> {
         inner: LogicalPlan,
         condition: impl FnOnce(&[Expr]) -> PlanResult<Option<Expr>>,
     ) -> PlanResult<Expr> {
-        let joined = self.depend(take_plan(plan), inner, JoinType::LeftMark, condition)?;
+        let joined = self.depend(std::mem::take(plan), inner, JoinType::LeftMark, condition)?;
         *plan = joined.plan;
         Ok(joined.mark.expect("a mark join has a mark"))
     }
@@ -314,8 +314,8 @@ impl Decorrelator<'_> {
 
     /// LATERAL, and subqueries in a join's condition.
     fn join(&self, join: Join) -> PlanResult<LogicalPlan> {
-        if let Some((subquery, alias)) = lateral(&join.right) {
-            return self.lateral(&join, subquery, alias);
+        if let Some(subquery) = lateral(&join.right) {
+            return self.lateral(&join, subquery);
         }
         let in_condition = join.filter.as_ref().map(has_subquery).transpose()?.unwrap_or(false);
         if !in_condition {
@@ -332,7 +332,7 @@ impl Decorrelator<'_> {
         self.filter(Filter::try_new(condition, Arc::new(pairs))?)
     }
 
-    fn lateral(&self, join: &Join, subquery: &LogicalPlan, alias: Option<&str>) -> PlanResult<LogicalPlan> {
+    fn lateral(&self, join: &Join, subquery: &LogicalPlan) -> PlanResult<LogicalPlan> {
         if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
             return Err(unsupported("LATERAL on this kind of join", "only inner and left joins take LATERAL"));
         }
@@ -355,7 +355,6 @@ impl Decorrelator<'_> {
                 })
                 .map(|respelled| respelled.data)
         };
-        let _ = alias;
         let is_left = join.join_type == JoinType::Left;
         let on = condition.clone().filter(|_| is_left);
         let joined = self.depend(left.clone(), subquery.clone(), join.join_type, |values| {
@@ -396,12 +395,12 @@ fn plain_join(
     )?))
 }
 
-/// The subquery under a LATERAL, with its alias.
-fn lateral(right: &LogicalPlan) -> Option<(&LogicalPlan, Option<&str>)> {
+/// The subquery under a LATERAL.
+fn lateral(right: &LogicalPlan) -> Option<&LogicalPlan> {
     match right {
-        LogicalPlan::Subquery(subquery) => Some((&subquery.subquery, None)),
+        LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
         LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
-            LogicalPlan::Subquery(subquery) => Some((&subquery.subquery, Some(alias.alias.table()))),
+            LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
             _ => None,
         },
         _ => None,
@@ -431,10 +430,6 @@ fn only(plan: LogicalPlan, columns: Vec<Column>) -> PlanResult<LogicalPlan> {
     }
     let exprs = columns.into_iter().map(Expr::Column).collect();
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
-}
-
-fn take_plan(plan: &mut LogicalPlan) -> LogicalPlan {
-    std::mem::take(plan)
 }
 
 /// True if the query has one row at most, by its form.
