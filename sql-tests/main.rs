@@ -7,6 +7,7 @@
 //! | [`tpch`] | the 22 queries of TPC-H as views, while rows arrive and change |
 //! | [`consistency`] | one tagged query over tables and views under concurrent writers |
 //! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
+//! | [`docs`] | every example of the reference pages |
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
 //! | [`garbage`] | bytes that are no Postgres |
 //! | [`clients`] | psql, psycopg, JDBC, tokio-postgres |
@@ -20,6 +21,7 @@
 mod clients;
 mod consistency;
 mod demo;
+mod docs;
 mod durability;
 mod fuzz;
 mod garbage;

@@ -229,7 +229,7 @@ impl Fuzz {
 
     /// Makes the case smaller and writes it down. An error of a kind that is known already is only counted.
     async fn found(&mut self, schema: &Schema, done: &[Transaction], one: &Running, finding: Finding) -> TestResult {
-        let is_error = !matches!(finding.kind, Kind::ViewDiffers | Kind::PostgresDiffers);
+        let is_error = !matches!(finding.kind, Kind::ViewDiffers | Kind::AdHocDiffers | Kind::PostgresDiffers);
         if is_error && self.reported.contains(&finding.kind) {
             note(&mut self.refused, format!("(finding again) {:?}", finding.kind), &one.sql);
             return Ok(());

@@ -96,3 +96,25 @@ pub fn rounded(text: &str) -> String {
     let sign = if scaled == 0 { "" } else { sign };
     format!("{sign}{}{fraction}", scaled / unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn numbers_are_rounded_and_texts_are_not() {
+        let cases = [
+            ("12.50", "12.5"),
+            ("-0.00001", "0"),
+            ("0.33333333333", "0.3333"),
+            ("-2.99995", "-3"),
+            ("7", "7"),
+            ("1.2.3", "1.2.3"),
+            ("a.5", "a.5"),
+            ("2024-01-01 00:00:00.5", "2024-01-01 00:00:00.5"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(rounded(text), expected, "{text}");
+        }
+    }
+}
