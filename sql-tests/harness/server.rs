@@ -137,7 +137,9 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
 /// Starts the program and waits for `listening on HOST:PORT` on its standard output.
 fn launch(dir: &Path, workers: usize, port: u16) -> TestResult<(Child, u16)> {
     let log = File::options().create(true).append(true).open(dir.join("log"))?;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_highwater"))
+    // Another build of the program: a release, an older one.
+    let program = std::env::var_os("HW_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_highwater").into());
+    let mut child = Command::new(program)
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--workers", &workers.to_string()])
         .arg("--data-dir")
         .arg(dir.join("data"))

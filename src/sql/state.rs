@@ -5,6 +5,8 @@ use std::sync::Arc;
 use datafusion::common::config::Dialect;
 use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use super::checked::{CheckedArithmetic, sum};
@@ -40,6 +42,15 @@ pub fn dialect_state() -> SessionStateBuilder {
             Arc::new(CheckedArithmetic),
         ])
         .with_optimizer_rules(rules)
+        .with_physical_optimizer_rules(physical_rules())
         .with_relation_planners(vec![Arc::new(WindowPlanner)])
         .with_query_planner(Arc::new(AdhocPlanner))
+}
+
+/// DataFusion's rules but one: it pushes filters through a projection by column name, and of two columns of one name takes
+/// either (`RIGHT JOIN … WHERE a.id IS NULL` tested b.id). Scans here take their filters from the logical plan.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::default().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules
 }
