@@ -15,7 +15,7 @@ use crate::types::{PgType, RelationId};
 pub(super) const DEFINITIONS: &[Definition] = &[
     define("to_regclass", &[Text], Returns::Regclass, |call| to_oid(call, regclass)),
     define("to_regtype", &[Text], Returns::Regtype, |call| to_oid(call, |_, name| type_by_name(name))),
-    define("to_regproc", &[Text], Returns::Regproc, |call| to_oid(call, |_, name| regproc(name))),
+    define("to_regproc", &[Text], Returns::Regproc, |call| to_oid(call, regproc)),
     define("to_regnamespace", &[Text], Returns::Regnamespace, |call| to_oid(call, regnamespace)),
     define("hw_regclass", &[Any], Returns::Regclass, |call| Ok(read_regclass(call)?.into())),
     define("hw_regtype", &[Any], Returns::Regtype, |call| Ok(read_regtype(call)?.into())),
@@ -71,11 +71,7 @@ fn read_regtype(call: &Call<'_>) -> Result<u32> {
 }
 
 fn read_regproc(call: &Call<'_>) -> Result<u32> {
-    read(
-        call,
-        |_, name| regproc(name),
-        |name| Error::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{name}\" does not exist")),
-    )
+    read(call, regproc, |name| Error::new(SqlState::UNDEFINED_FUNCTION, format!("function \"{name}\" does not exist")))
 }
 
 fn read_regnamespace(call: &Call<'_>) -> Result<u32> {
@@ -126,9 +122,11 @@ pub(super) fn regclass(catalog: &Catalog, text: &str) -> Option<u32> {
     indexes.find(|index| index.name == name).map(|index| index.oid)
 }
 
-fn regproc(text: &str) -> Option<u32> {
-    let (_, name) = qualified(text.split('(').next().unwrap_or_default());
-    system::function_oid(&name)
+fn regproc(catalog: &Catalog, text: &str) -> Option<u32> {
+    let (schema, name) = qualified(text.split('(').next().unwrap_or_default());
+    let in_schema = schema.as_deref().unwrap_or(crate::catalog::SCHEMA);
+    let own = catalog.functions_named(in_schema, &name).next().map(|function| function.id.0);
+    own.or_else(|| system::function_oid(&name))
 }
 
 fn regnamespace(catalog: &Catalog, text: &str) -> Option<u32> {

@@ -76,7 +76,10 @@ impl Table {
 
     /// Takes over a list of indexes, if the rows that are there allow it.
     fn set_indexes(&mut self, indexes: Vec<IndexSpec>) -> Result<()> {
-        let added = indexes.iter().filter(|index| index.unique && !self.spec.indexes.contains(index));
+        // Under another name it holds what it held.
+        let is_kept =
+            |index: &IndexSpec| self.spec.indexes.iter().any(|known| known.unique && known.columns == index.columns);
+        let added = indexes.iter().filter(|index| index.unique && !is_kept(index));
         for index in added {
             let rows = concat_batches(&self.spec.schema, self.snapshot().rows()?.iter())?;
             check_unique(&index.name, &index.columns, &Delta::insert(rows)).map_err(|error| match error.detail {

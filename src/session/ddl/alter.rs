@@ -21,6 +21,12 @@ use crate::types::RelationId;
 
 impl Session {
     pub(super) async fn alter(&mut self, alter: &Alter) -> Result<&'static str> {
+        if alter.kind == DropKind::Index {
+            return match &alter.action {
+                AlterAction::Rename { to } => self.rename_index(&alter.name, to, alter.if_exists).await,
+                _ => Err(Error::unsupported("ALTER INDEX of anything but the name", "an index goes with its relation")),
+            };
+        }
         let (word, tag) = match alter.kind {
             DropKind::Table => ("relation", "ALTER TABLE"),
             DropKind::Source => ("source", "ALTER SOURCE"),

@@ -93,6 +93,35 @@ impl Session {
         Ok("DROP INDEX")
     }
 
+    pub(super) async fn rename_index(&mut self, name: &Name, to: &str, if_exists: bool) -> Result<&'static str> {
+        const TAG: &str = "ALTER INDEX";
+        let Some(id) = self.find_index(&self.shared.catalog(), name)? else {
+            let message = format!("relation \"{}\" does not exist", name.name);
+            if !if_exists {
+                return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
+            }
+            self.notice(SqlState("00000"), format!("{message}, skipping"));
+            return Ok(TAG);
+        };
+        let (shared, to) = (self.shared.clone(), to.to_string());
+        let change = async move {
+            let _lock = shared.ddl.lock().await;
+            let mut catalog = shared.catalog().as_ref().clone();
+            // Dropped meanwhile: then nothing is left to do.
+            let Some((object, _)) = catalog.index(id) else { return Ok(()) };
+            let mut object = object.as_ref().clone();
+            require_free(&catalog, &object, &to)?;
+            object.indexes.iter_mut().filter(|index| index.id == id).for_each(|index| index.name = to.clone());
+            let (relation, specs) = (object.id, index_specs(&object));
+            catalog.update(vec![object])?;
+            shared.publish(catalog).await?;
+            // Its name is in the errors of a unique one.
+            shared.runtime.set_indexes(relation, specs).await
+        };
+        self.shared.uninterrupted(change).await?;
+        Ok(TAG)
+    }
+
     /// 42809 for a relation, 2BP01 for the index of a primary key.
     fn find_index(&self, catalog: &std::sync::Arc<Catalog>, name: &Name) -> Result<Option<RelationId>> {
         let schemas = match &name.schema {

@@ -23,7 +23,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Values};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, Values};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
@@ -213,8 +213,14 @@ impl Lowering<'_> {
         let source = scan.source.schema();
         let wanted: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..source.fields().len()).collect());
         let all = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
+        // Filters that the source merely looks at stay above the scan; only those that it takes over come back as operators.
+        let filters: Vec<&Expr> = scan.filters.iter().collect();
+        let support = scan.source.supports_filters_pushdown(&filters)?;
+        let is_taken =
+            |(_, support): &(&Expr, TableProviderFilterPushDown)| *support == TableProviderFilterPushDown::Exact;
+        let filters: Vec<&Expr> = filters.into_iter().zip(support).filter(is_taken).map(|(filter, _)| filter).collect();
         let mut columns = wanted.clone();
-        for filter in &scan.filters {
+        for filter in &filters {
             for column in filter.column_refs() {
                 columns.push(all.index_of_column(&Column::new_unqualified(&column.name))?);
             }
@@ -235,7 +241,7 @@ impl Lowering<'_> {
             schema,
             properties: known.project(&outputs),
         };
-        for filter in &scan.filters {
+        for filter in filters {
             plan = filtered(plan, self.physical(filter, &scanned)?);
         }
         if columns == wanted {

@@ -12,6 +12,7 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         (&["VIEW"], DropKind::View),
         (&["MATERIALIZED", "VIEW"], DropKind::MaterializedView),
         (&["SINK"], DropKind::Sink),
+        (&["INDEX"], DropKind::Index),
     ];
     let Some((words, kind)) = KINDS.iter().find(|(words, _)| reader.words(words)) else {
         let what = format!("ALTER {}", reader.peek_word());
