@@ -15,13 +15,18 @@ pub mod text_output;
 pub mod canonical;
 pub mod datetime;
 pub mod datetime_input;
+mod exact_number;
+mod exact_sum;
 mod interval_input;
 mod json_input;
+pub mod moments;
 pub mod number;
 mod number_input;
 
 pub use delta::Delta;
 pub use epoch::Epoch;
+pub use exact_number::ExactNumber;
+pub use exact_sum::ExactSum;
 pub use pg_type::{NUMERIC_DEFAULT, PG_TYPE_KEY, PgType};
 pub use record::{BadRecord, Position, Records, RowError};
 
