@@ -1,7 +1,6 @@
 //! The tables that change and the views that are held against their own SQL: the scope of what is maintained.
 //!
-//! Sums and means run over whole numbers and quarters, which floats hold exactly, so that the order of adding up
-//! cannot make two right answers differ.
+//! Sums, means and statistics of floats are exact, so that the order of adding up cannot make two right answers differ.
 
 pub const TABLES: &str = "
     CREATE TABLE items (id int PRIMARY KEY, grp int, amount int, price numeric(10,2), name text, ts timestamp, flag bool, weight float8);
@@ -51,6 +50,35 @@ pub const VIEWS: &[View] = &[
     view(
         "v_filter_agg",
         "SELECT grp, count(*) FILTER (WHERE flag) AS yes, sum(amount) FILTER (WHERE amount < 50) AS small FROM items GROUP BY grp",
+    ),
+    view(
+        "v_text_agg",
+        "SELECT grp, string_agg(name, ',' ORDER BY id) AS names, array_agg(amount ORDER BY id DESC) FILTER (WHERE flag) AS amounts, string_agg(DISTINCT name, '-') AS once FROM items GROUP BY grp",
+    ),
+    view(
+        "v_percentiles",
+        "SELECT flag, percentile_disc(0.3) WITHIN GROUP (ORDER BY ts DESC) AS d, percentile_cont(0.75) WITHIN GROUP (ORDER BY amount) AS c, mode() WITHIN GROUP (ORDER BY name) AS m, first_value(name ORDER BY amount, id) AS f FROM items GROUP BY flag",
+    ),
+    view(
+        "v_json_agg",
+        "SELECT grp, jsonb_agg(price ORDER BY id) AS prices, json_object_agg(id, name ORDER BY id) AS names FROM items GROUP BY grp",
+    ),
+    view(
+        "v_bits",
+        "SELECT grp, bool_and(flag) AS a, every(amount > 5) AS e, bit_or(amount) AS o, bit_xor(id) AS x FROM items GROUP BY grp",
+    ),
+    view(
+        "v_statistics",
+        "SELECT grp, var_pop(weight) AS v, stddev(amount) AS s, corr(weight, amount) AS c, regr_slope(amount, weight) AS r, regr_count(amount, weight) AS n FROM items GROUP BY grp",
+    ),
+    view("v_tenths", "SELECT flag, sum(weight / 3) AS s, avg(weight * 0.1::float8) AS m FROM items GROUP BY flag"),
+    view(
+        "v_rollup",
+        "SELECT grp, name, grouping(grp, name) AS g, count(*) AS n, sum(amount) AS s FROM items GROUP BY ROLLUP (grp, name)",
+    ),
+    view(
+        "v_cube",
+        "SELECT flag, amount % 3 AS r, count(DISTINCT name) AS names FROM items WHERE grp < 5 GROUP BY CUBE (flag, amount % 3)",
     ),
     view("v_distinct", "SELECT DISTINCT a, note FROM links"),
     view("v_join", "SELECT i.id, i.amount, l.b, l.note FROM items i JOIN links l ON i.id = l.a"),

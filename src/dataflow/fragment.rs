@@ -16,8 +16,8 @@ use std::collections::HashMap;
 
 use super::meter::Meter;
 use super::operators::{
-    AggregateOperator, FilterOperator, JoinOperator, Keyless, ProjectOperator, UnionOperator, ValuesOperator,
-    WindowOperator,
+    AggregateOperator, ExpandOperator, FilterOperator, JoinOperator, Keyless, ProjectOperator, UnionOperator,
+    ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -39,6 +39,7 @@ pub struct FragmentSpec {
     scans: Vec<Option<usize>>,
     /// In evaluation order; the last one's output is the fragment's.
     nodes: Vec<NodeSpec>,
+    worker_count: usize,
 }
 
 /// Where a fragment's rows come from.
@@ -134,7 +135,7 @@ struct Builder {
 
 impl Builder {
     fn fragment(&mut self, plan: &StreamPlan) -> usize {
-        let mut spec = FragmentSpec { inputs: vec![], scans: vec![], nodes: vec![] };
+        let mut spec = FragmentSpec { inputs: vec![], scans: vec![], nodes: vec![], worker_count: self.worker_count };
         let root = self.operator(plan, &mut spec);
         if let NodeInput::External(_) = root {
             spec.nodes.push(NodeSpec { plan: None, number: None, inputs: vec![root] });
@@ -238,7 +239,7 @@ impl Fragment {
     /// 0A000 if an operator cannot be built over these types.
     pub fn build(spec: &FragmentSpec) -> Result<Fragment> {
         let nodes = spec.nodes.iter().map(|node| {
-            let operator = node.plan.as_ref().map(operator).transpose()?;
+            let operator = node.plan.as_ref().map(|plan| operator(plan, spec.worker_count)).transpose()?;
             Ok(Node { operator, number: node.number, inputs: node.inputs.clone(), meter: Meter::default() })
         });
         let scans = spec.scans.iter().map(|number| (*number, Meter::default())).collect();
@@ -304,7 +305,7 @@ fn count_rows(deltas: &[Delta]) -> u64 {
     deltas.iter().map(|delta| delta.row_count() as u64).sum()
 }
 
-fn operator(plan: &StreamPlan) -> Result<Box<dyn Operator>> {
+fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>> {
     let schema = plan.delta_schema();
     Ok(match &plan.node {
         StreamNode::Scan { .. } => unreachable!("a scan is an input of its fragment"),
@@ -321,9 +322,17 @@ fn operator(plan: &StreamPlan) -> Result<Box<dyn Operator>> {
             let inputs = [left.delta_schema(), right.delta_schema()];
             Box::new(JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?)
         }
-        StreamNode::Aggregate { input, keys, calls } => {
+        StreamNode::Expand { keys, sets, columns, .. } => {
+            Box::new(ExpandOperator::new(keys.clone(), sets.clone(), columns.clone(), schema))
+        }
+        StreamNode::Aggregate { input, keys, calls, always } => {
             let append_only = input.properties.append_only;
-            Box::new(AggregateOperator::new(&input.delta_schema(), keys.clone(), calls.clone(), schema, append_only)?)
+            let operator =
+                AggregateOperator::new(&input.delta_schema(), keys.clone(), calls.clone(), schema, append_only)?;
+            Box::new(match always {
+                Some(always) => operator.with_always(always.clone(), worker_count),
+                None => operator,
+            })
         }
         StreamNode::Union { .. } => Box::new(UnionOperator::new(schema)),
     })

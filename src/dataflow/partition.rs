@@ -37,11 +37,16 @@ impl Partitioning {
         let hashes = hash_rows(&key, delta.row_count())?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(hashes.len() / worker_count + 1); worker_count];
         for (row, hash) in hashes.iter().enumerate() {
-            // The high bits: low ones pick slots in the hash tables behind.
-            rows[(((hash >> 32) * worker_count as u64) >> 32) as usize].push(row as u32);
+            rows[worker_of(*hash, worker_count)].push(row as u32);
         }
         rows.into_iter().map(|rows| Ok(delta.take(&UInt32Array::from(rows))?)).collect()
     }
+}
+
+/// The worker of rows whose key has this hash.
+pub fn worker_of(key_hash: u64, worker_count: usize) -> usize {
+    // The high bits: low ones pick slots in the hash tables behind.
+    (((key_hash >> 32) * worker_count as u64) >> 32) as usize
 }
 
 /// Cuts a delta into at most `worker_count` slices of like size, without copying; for rows that may go anywhere.

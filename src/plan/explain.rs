@@ -82,6 +82,14 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 [pairs.collect::<Vec<_>>().join(", ")].into_iter().filter(|c| !c.is_empty()).chain(residual).collect();
             format!("stream_{algorithm}{kind}_join [{}]", conditions.join("; "))
         }
+        StreamNode::Expand { keys, sets, .. } => {
+            let names = |kept: &[bool]| {
+                let kept = keys.iter().zip(kept).filter(|(_, is_kept)| **is_kept);
+                kept.map(|(&key, _)| input_name(key)).collect::<Vec<_>>().join(", ")
+            };
+            let sets: Vec<String> = sets.iter().map(|set| format!("({})", names(&set.kept))).collect();
+            format!("stream_expand [{}]", sets.join(", "))
+        }
         StreamNode::Aggregate { keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|&key| input_name(key)).collect();
             let calls: Vec<&str> = calls.iter().map(|AggregateCall { name, .. }| name.as_str()).collect();

@@ -40,18 +40,21 @@ fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found
 
 /// One row for all of its input, and calls that need no more than a number each.
 fn is_bounded(plan: &StreamPlan) -> bool {
-    let StreamNode::Aggregate { input, keys, calls } = &plan.node else { return false };
+    let StreamNode::Aggregate { input, keys, calls, .. } = &plan.node else { return false };
     keys.is_empty()
         && calls.iter().all(|call| {
-            let is_sum = matches!(call.kind, AggregateKind::Count | AggregateKind::Sum | AggregateKind::Avg);
-            let is_extreme = matches!(call.kind, AggregateKind::Min | AggregateKind::Max);
-            (is_sum && !call.distinct) || (is_extreme && input.properties.append_only)
+            match call.kind {
+                AggregateKind::Min | AggregateKind::Max => input.properties.append_only,
+                AggregateKind::General(_) => false,
+                // Running totals.
+                _ => !call.distinct,
+            }
         })
 }
 
 fn kept(plan: &StreamPlan, growing: &[bool]) -> String {
     match &plan.node {
-        StreamNode::Aggregate { keys, calls, input } if !keys.is_empty() => {
+        StreamNode::Aggregate { keys, calls, input, .. } if !keys.is_empty() => {
             let names: Vec<&str> = keys.iter().map(|&key| input.schema.field(key).name().as_str()).collect();
             let what = if calls.is_empty() { "every distinct" } else { "a group for every" };
             format!("{what} ({})", names.join(", "))
@@ -87,14 +90,15 @@ mod tests {
     fn aggregate(input: StreamPlan, keys: Vec<usize>, kind: AggregateKind, distinct: bool) -> StreamPlan {
         let call = AggregateCall {
             kind,
-            argument: Some(0),
+            arguments: vec![0],
+            order: vec![],
             filter: None,
             distinct,
             data_type: DataType::Int64,
             name: "call".into(),
         };
         let schema = input.schema.clone();
-        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![call] };
+        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![call], always: None };
         StreamPlan { node, schema, properties: Properties::default() }
     }
 

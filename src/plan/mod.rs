@@ -14,13 +14,16 @@ mod window;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 pub use join::{JoinKeys, JoinType};
 pub use properties::{Properties, TimeColumn};
 
 use crate::types::RelationId;
+use crate::types::moments::Statistic;
 
 /// One operator of a view with its inputs. `schema` is that of the rows that come out.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,9 +58,12 @@ pub enum StreamNode {
         keys: JoinKeys,
         residual: Option<Arc<dyn PhysicalExpr>>,
     },
+    /// Each row once for each grouping set; output columns are the keys (NULL where the set leaves one out), the set's
+    /// number, then the columns.
+    Expand { input: Box<StreamPlan>, keys: Vec<usize>, sets: Vec<GroupingSet>, columns: Vec<usize> },
     /// Output columns are the keys, then one for each call. Without keys there is exactly one row, also over an empty
-    /// input; without calls this is DISTINCT.
-    Aggregate { input: Box<StreamPlan>, keys: Vec<usize>, calls: Vec<AggregateCall> },
+    /// input; so there is for each key of `always`. Without calls this is DISTINCT.
+    Aggregate { input: Box<StreamPlan>, keys: Vec<usize>, calls: Vec<AggregateCall>, always: Option<RecordBatch> },
     /// UNION ALL; the inputs have equal column types.
     Union { inputs: Vec<StreamPlan> },
 }
@@ -69,12 +75,25 @@ pub enum Window {
     Hop { slide_us: i64, size_us: i64, offset_us: i64 },
 }
 
+/// What one of several groupings keeps of the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupingSet {
+    /// One for each key.
+    pub kept: Vec<bool>,
+    /// From the lowest bit: for each key, the last first, whether it is left out; above that, which of several equal
+    /// sets it is.
+    pub id: u64,
+}
+
 /// One aggregate function over columns of the input (arguments are projected beforehand).
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateCall {
     pub kind: AggregateKind,
-    /// `None` only for `count(*)`.
-    pub argument: Option<usize>,
+    /// Columns of the input; none only for `count(*)`. A row in which one of them is NULL does not count, but for
+    /// [`AggregateKind::General`].
+    pub arguments: Vec<usize>,
+    /// The order in which [`AggregateKind::General`] sees its rows; the others do not mind it.
+    pub order: Vec<OrderColumn>,
     /// A Boolean column: rows where it is not true do not count (`FILTER (WHERE …)`).
     pub filter: Option<usize>,
     pub distinct: bool,
@@ -84,13 +103,35 @@ pub struct AggregateCall {
     pub name: String,
 }
 
+/// A column of the input to sort by, and which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderColumn {
+    pub column: usize,
+    pub options: SortOptions,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub enum AggregateKind {
     Count,
     Sum,
     Avg,
     Min,
     Max,
+    /// `bool_and`, `bit_or` …: a function of each bit of the argument.
+    Bits(Fold),
+    /// Variance, correlation, regression.
+    Statistic(Statistic),
+    /// Any other function: evaluated from scratch over the rows of each group that changes. Its parameters are constants
+    /// and columns; column `i` is the call's argument `i`. It is given rows in order and, where asked for, distinct, so
+    /// it needs to know of neither.
+    General(Arc<AggregateFunctionExpr>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    And,
+    Or,
+    Xor,
 }
 
 impl StreamPlan {
@@ -116,6 +157,7 @@ impl StreamPlan {
             | StreamNode::Project { input, .. }
             | StreamNode::Window { input, .. }
             | StreamNode::Buckets { input, .. }
+            | StreamNode::Expand { input, .. }
             | StreamNode::Aggregate { input, .. } => vec![input],
             StreamNode::Join { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
@@ -132,6 +174,7 @@ impl StreamPlan {
             | StreamNode::Project { .. }
             | StreamNode::Window { .. }
             | StreamNode::Buckets { .. }
+            | StreamNode::Expand { .. }
             | StreamNode::Union { .. } => false,
         }
     }

@@ -30,13 +30,15 @@ fn scan(relation: RelationId, names: &[&str]) -> StreamPlan {
 }
 
 fn call(kind: AggregateKind, argument: Option<usize>, distinct: bool) -> AggregateCall {
-    AggregateCall { kind, argument, filter: None, distinct, data_type: DataType::Int64, name: format!("{kind:?}") }
+    let name = format!("{kind:?}");
+    let arguments = argument.into_iter().collect();
+    AggregateCall { kind, arguments, order: vec![], filter: None, distinct, data_type: DataType::Int64, name }
 }
 
 fn aggregate(input: StreamPlan, keys: Vec<usize>, calls: Vec<AggregateCall>, names: &[&str]) -> StreamPlan {
     let key = Some((0..keys.len()).collect());
     StreamPlan {
-        node: StreamNode::Aggregate { input: Box::new(input), keys, calls },
+        node: StreamNode::Aggregate { input: Box::new(input), keys, calls, always: None },
         schema: schema(names),
         properties: Properties { key, ..Properties::default() },
     }

@@ -9,7 +9,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
-use super::checked::{CheckedArithmetic, sum};
+use super::checked::{CheckedArithmetic, exact, sum};
 use super::decorrelate::DecorrelateSubqueries;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
@@ -29,7 +29,8 @@ pub fn dialect_state() -> SessionStateBuilder {
     // A cast of a column without NULLs is without NULLs in the logical plan only: the check would refuse such group keys.
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut aggregates = SessionStateDefaults::default_aggregate_functions();
-    aggregates.push(sum::checked_sum());
+    aggregates.extend([sum::checked_sum(), sum::exact_average()]);
+    aggregates.extend(exact::statistics());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
     rules.extend(Optimizer::default().rules);
     SessionStateBuilder::new()

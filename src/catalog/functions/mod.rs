@@ -22,9 +22,11 @@ mod identity;
 mod json;
 mod keywords;
 mod locks;
+mod ordered_set;
 mod privileges;
 mod reg;
 mod sleep;
+mod string_agg;
 mod text;
 
 use std::fmt;
@@ -268,9 +270,16 @@ pub fn all(context: Arc<dyn FunctionContext>) -> Vec<Arc<ScalarUDF>> {
     functions
 }
 
-/// The aggregate functions that `sql::compat` writes; the same for every session.
+/// The aggregate functions that DataFusion lacks, or has otherwise than Postgres; the same for every session.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    vec![Arc::new(AggregateUDF::new_from_impl(aggregate::SingleValue::default()))]
+    use ordered_set::{OrderedSet, Pick};
+    let ordered = [Pick::Continuous, Pick::Discrete, Pick::Mode].map(|pick| {
+        let function = AggregateUDF::new_from_impl(OrderedSet::new(pick));
+        Arc::new(function)
+    });
+    let single = Arc::new(AggregateUDF::new_from_impl(aggregate::SingleValue::default()));
+    let strings = Arc::new(AggregateUDF::new_from_impl(string_agg::StringAgg::default()));
+    ordered.into_iter().chain([single, strings]).collect()
 }
 
 /// A function as `pg_proc` lists it, with type OIDs.

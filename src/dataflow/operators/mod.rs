@@ -1,6 +1,7 @@
 //! The incremental operators, one file each, headed by its law over Z-sets (Budiu et al., *DBSP*, PVLDB 16(7), 2023).
 
 mod aggregate;
+mod expand;
 mod filter;
 mod join;
 mod project;
@@ -9,6 +10,7 @@ mod values;
 mod window;
 
 pub use aggregate::AggregateOperator;
+pub use expand::ExpandOperator;
 pub use filter::FilterOperator;
 pub use join::JoinOperator;
 pub use project::ProjectOperator;

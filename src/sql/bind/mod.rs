@@ -7,6 +7,7 @@
 //!    then types are settled (UNION, CASE), so that the result's are known before it runs.
 //! 3. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
 
+mod aggregates;
 mod assign;
 mod dml;
 mod inline;

@@ -19,6 +19,7 @@ use crate::types::text_input::parse_text;
 pub(super) fn as_postgres(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
     // The work table of a recursive query has the types that it was planned with.
     let recursive = plan.exists(|node| Ok(matches!(node, LogicalPlan::RecursiveQuery(_))))?;
+    let plan = plan.transform_up_with_subqueries(super::aggregates::plain_grouping_sets)?.data;
     Ok(plan.transform_up_with_subqueries(|node| rewrite_node(node, !recursive))?.data)
 }
 
@@ -92,6 +93,7 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 Ok(Transformed::yes(convert::explicit(*cast.expr, target)))
             }
             Expr::BinaryExpr(binary) => date_arithmetic(binary, schema),
+            Expr::AggregateFunction(call) => super::aggregates::as_postgres(call, schema),
             other => Ok(Transformed::no(other)),
         }
     })

@@ -1,7 +1,8 @@
-//! `sum` of integers that refuses to overflow: 22003 `bigint out of range`, where DataFusion's wraps around.
+//! `sum` that refuses to overflow, 22003 `bigint out of range`, where DataFusion's wraps around; and `avg`.
 //!
 //! Integers are added as decimals of 38 digits, which 2⁶³ rows of the largest bigint do not exceed; only the result has to
-//! fit, so the order of the rows does not matter. Everything else is DataFusion's `sum`.
+//! fit, so the order of the rows does not matter. Floats are added exactly ([`super::exact`]). Everything else is
+//! DataFusion's.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
 use datafusion::common::{Result as PlanResult, ScalarValue};
+use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -16,6 +18,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use super::exact::{self, Measure};
 use crate::error::{Error, SqlState};
 
 /// Takes the place of DataFusion's `sum`.
@@ -57,37 +60,133 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> PlanResult<Box<dyn Accumulator>> {
-        if *args.return_type() != DataType::Int64 {
-            return self.inner.accumulator(args);
+        match args.return_type() {
+            DataType::Int64 => Ok(Box::new(Narrowed(self.wide(args, |args| self.inner.accumulator(args))?))),
+            DataType::Float64 => Ok(exact::accumulator(Measure::Sum, args.is_distinct)),
+            _ => self.inner.accumulator(args),
         }
-        Ok(Box::new(Narrowed(self.wide(args, |args| self.inner.accumulator(args))?)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> PlanResult<Vec<FieldRef>> {
-        if *args.return_type() != DataType::Int64 {
-            return self.inner.state_fields(args);
+        match args.return_type() {
+            DataType::Int64 => {
+                let return_field = Arc::new(Field::new(args.name, WIDE, true));
+                self.inner.state_fields(StateFieldsArgs { return_field, ..args })
+            }
+            DataType::Float64 => Ok(exact::state_fields(args.name)),
+            _ => self.inner.state_fields(args),
         }
-        let return_field = Arc::new(Field::new(args.name, WIDE, true));
-        self.inner.state_fields(StateFieldsArgs { return_field, ..args })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        match args.return_type() {
+            DataType::Float64 => !args.is_distinct,
+            _ => self.inner.groups_accumulator_supported(args),
+        }
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> PlanResult<Box<dyn GroupsAccumulator>> {
-        if *args.return_type() != DataType::Int64 {
-            return self.inner.create_groups_accumulator(args);
+        match args.return_type() {
+            DataType::Int64 => {
+                Ok(Box::new(NarrowedGroups(self.wide(args, |args| self.inner.create_groups_accumulator(args))?)))
+            }
+            DataType::Float64 => Ok(exact::groups_accumulator(Measure::Sum)),
+            _ => self.inner.create_groups_accumulator(args),
         }
-        Ok(Box::new(NarrowedGroups(self.wide(args, |args| self.inner.create_groups_accumulator(args))?)))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> PlanResult<Box<dyn Accumulator>> {
-        // A sliding sum of distinct values is there for bigint alone.
-        if *args.return_type() != DataType::Int64 || args.is_distinct {
+        match args.return_type() {
+            // A sliding sum of distinct values is there for bigint alone.
+            DataType::Int64 if !args.is_distinct => {
+                Ok(Box::new(Narrowed(self.wide(args, |args| self.inner.create_sliding_accumulator(args))?)))
+            }
+            DataType::Float64 if !args.is_distinct => Ok(exact::accumulator(Measure::Sum, false)),
+            _ => self.inner.create_sliding_accumulator(args),
+        }
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::Identical
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
+
+/// Takes the place of DataFusion's `avg`.
+pub(in crate::sql) fn exact_average() -> Arc<AggregateUDF> {
+    let inner = avg_udaf();
+    Arc::new(AggregateUDF::new_from_impl(ExactAverage { signature: inner.signature().clone(), inner }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ExactAverage {
+    inner: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+/// True for an average of floats; decimals are DataFusion's.
+fn is_float(argument: Option<&FieldRef>) -> bool {
+    argument.is_some_and(|field| field.data_type().is_floating())
+}
+
+impl AggregateUDFImpl for ExactAverage {
+    fn name(&self) -> &str {
+        "avg"
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> PlanResult<Vec<DataType>> {
+        self.inner.coerce_types(arguments)
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> PlanResult<DataType> {
+        self.inner.return_type(arguments)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> PlanResult<Box<dyn Accumulator>> {
+        if !is_float(args.expr_fields.first()) {
+            return self.inner.accumulator(args);
+        }
+        Ok(exact::accumulator(Measure::Average, args.is_distinct))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> PlanResult<Vec<FieldRef>> {
+        if !is_float(args.input_fields.first()) {
+            self.inner.state_fields(args)
+        } else {
+            Ok(exact::state_fields(args.name))
+        }
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        if !is_float(args.expr_fields.first()) {
+            return self.inner.groups_accumulator_supported(args);
+        }
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> PlanResult<Box<dyn GroupsAccumulator>> {
+        if !is_float(args.expr_fields.first()) {
+            return self.inner.create_groups_accumulator(args);
+        }
+        Ok(exact::groups_accumulator(Measure::Average))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> PlanResult<Box<dyn Accumulator>> {
+        if !is_float(args.expr_fields.first()) || args.is_distinct {
             return self.inner.create_sliding_accumulator(args);
         }
-        Ok(Box::new(Narrowed(self.wide(args, |args| self.inner.create_sliding_accumulator(args))?)))
+        Ok(exact::accumulator(Measure::Average, false))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {

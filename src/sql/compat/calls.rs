@@ -157,6 +157,9 @@ fn rewrite_function(function: &mut Function) -> Option<Expr> {
     if qualified && let Some(ObjectNamePart::Identifier(last)) = function.name.0.last() {
         function.name = ObjectName::from(vec![last.clone()]);
     }
+    if let Some(aggregate) = super::aggregates::rewrite(function, &name) {
+        return Some(aggregate);
+    }
     if name == "coalesce" {
         empty_arrays(function);
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`casts`] | `'t'::regclass`, `x::oid`, `::pg_catalog.text`, `'{1,2}'::int[]` |
 //! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
+//! | [`aggregates`] | `every`, `json_agg` and the like; `ROLLUP ((a, b), c)` |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
 //! | [`precedence`] | `a IS DISTINCT FROM b AND c` |
 //! | [`asof`] | `ASOF JOIN` |
@@ -17,6 +18,7 @@
 //!
 //! The functions whose names begin with `hw_` are those of [`crate::catalog::functions`].
 
+mod aggregates;
 mod asof;
 mod build;
 mod calls;
@@ -74,6 +76,7 @@ impl VisitorMut for Rewriter {
         names::name_select(select);
         knowledge::simplify(select, &scope);
         subqueries::count_existing(select);
+        aggregates::list_grouping_sets(&mut select.group_by);
         ControlFlow::Continue(())
     }
 

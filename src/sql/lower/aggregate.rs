@@ -1,17 +1,23 @@
 //! GROUP BY and DISTINCT.
 
+use std::any::Any;
 use std::sync::Arc;
 
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
+use datafusion::arrow::compute::{SortOptions, cast};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::expr::{self, AggregateFunction, NullTreatment, Sort};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use super::{Lowering, column_index, project, refuse};
-use crate::error::{Error, Result};
-use crate::plan::{AggregateCall, AggregateKind, Properties, StreamNode, StreamPlan};
+use crate::error::{Error, Result, SqlState};
+use crate::plan::{AggregateCall, AggregateKind, Fold, GroupingSet, OrderColumn, Properties, StreamNode, StreamPlan};
+use crate::types::moments::Statistic;
 
 /// Columns that an aggregate reads, projected out of its input where they are more than columns of it.
 struct Arguments {
@@ -31,23 +37,24 @@ impl Lowering<'_> {
             arguments.exprs.push((expr, physical));
             Ok(arguments.exprs.len() - 1)
         };
-        let mut keys = vec![];
-        for expr in &aggregate.group_expr {
-            if matches!(expr, Expr::GroupingSet(_)) {
-                return Err(Error::unsupported(
-                    "GROUPING SETS, ROLLUP and CUBE in a maintained view",
-                    "write one GROUP BY for each, with UNION ALL",
-                ));
-            }
-            keys.push(argument(expr)?);
-        }
+        let grouping = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(sets)] => Some(grouping_sets(sets)?),
+            _ => None,
+        };
+        let key_exprs = match &aggregate.group_expr[..] {
+            [Expr::GroupingSet(sets)] => sets.distinct_expr(),
+            exprs => exprs.iter().collect(),
+        };
+        let mut keys = key_exprs.into_iter().map(&mut argument).collect::<Result<Vec<usize>>>()?;
+        // A set's number is a key too.
+        let key_count = keys.len() + usize::from(grouping.is_some());
         let mut calls = vec![];
         for (index, expr) in aggregate.aggr_expr.iter().enumerate() {
             let Expr::AggregateFunction(function) = expr.clone().unalias_nested().data else {
                 return Err(Error::internal(format!("{expr} is no aggregate")));
             };
-            let field = aggregate.schema.field(keys.len() + index);
-            calls.push(call(&function, field, &mut argument)?);
+            let field = aggregate.schema.field(key_count + index);
+            calls.push(self.call(&function, field, input_schema, &mut argument)?);
         }
 
         let input = self.node(&aggregate.input)?;
@@ -57,7 +64,8 @@ impl Lowering<'_> {
             Some(sources) => {
                 keys.iter_mut().for_each(|key| *key = sources[*key]);
                 for call in &mut calls {
-                    call.argument = call.argument.map(|at| sources[at]);
+                    call.arguments.iter_mut().for_each(|at| *at = sources[*at]);
+                    call.order.iter_mut().for_each(|order| order.column = sources[order.column]);
                     call.filter = call.filter.map(|at| sources[at]);
                 }
                 input
@@ -75,6 +83,10 @@ impl Lowering<'_> {
                 project(input, exprs, Arc::new(Schema::new(fields)))
             }
         };
+        let (input, keys, always) = match grouping {
+            Some(sets) => expanded(input, keys, sets, &mut calls, &aggregate.schema)?,
+            None => (input, keys, None),
+        };
         let properties = Properties {
             // DISTINCT of what only grows only grows.
             append_only: calls.is_empty() && !keys.is_empty() && input.properties.append_only,
@@ -87,8 +99,80 @@ impl Lowering<'_> {
             None => field.as_ref().clone(),
         };
         let schema = Arc::new(Schema::new(aggregate.schema.fields().iter().enumerate().map(named).collect::<Vec<_>>()));
-        Ok(StreamPlan { node: StreamNode::Aggregate { input: Box::new(input), keys, calls }, schema, properties })
+        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls, always };
+        Ok(StreamPlan { node, schema, properties })
     }
+}
+
+/// The sets in the order in which they were written, as DataFusion numbers them (`Aggregate::INTERNAL_GROUPING_ID`).
+fn grouping_sets(sets: &expr::GroupingSet) -> Result<Vec<GroupingSet>> {
+    let keys = sets.distinct_expr();
+    let kept_of = |exprs: &[Expr]| keys.iter().map(|key| exprs.contains(key)).collect::<Vec<bool>>();
+    let all: Vec<Vec<bool>> = match sets {
+        expr::GroupingSet::GroupingSets(sets) => sets.iter().map(|set| kept_of(set)).collect(),
+        expr::GroupingSet::Rollup(exprs) => (0..=exprs.len()).rev().map(|length| kept_of(&exprs[..length])).collect(),
+        expr::GroupingSet::Cube(exprs) if exprs.len() <= CUBE_KEY_COUNT_MAX => (0..1usize << exprs.len())
+            .map(|left_out| {
+                let kept = exprs.iter().enumerate().filter(|(index, _)| left_out & (1 << index) == 0);
+                kept_of(&kept.map(|(_, expr)| expr.clone()).collect::<Vec<_>>())
+            })
+            .collect(),
+        expr::GroupingSet::Cube(_) => {
+            let message = format!("CUBE is limited to {CUBE_KEY_COUNT_MAX} elements");
+            return Err(Error::new(SqlState("54011"), message));
+        }
+    };
+    let number = |(index, kept): (usize, &Vec<bool>)| {
+        let left_out = kept.iter().fold(0u64, |id, is_kept| (id << 1) | u64::from(!is_kept));
+        let twin = all[..index].iter().filter(|other| *other == kept).count() as u64;
+        GroupingSet { kept: kept.clone(), id: left_out | (twin << kept.len()) }
+    };
+    Ok(all.iter().enumerate().map(number).collect())
+}
+
+/// As in Postgres.
+const CUBE_KEY_COUNT_MAX: usize = 12;
+
+/// An input that has each row once for each set, with the keys in it and those that are there over an empty input too.
+/// The calls read its columns then.
+fn expanded(
+    input: StreamPlan,
+    keys: Vec<usize>,
+    sets: Vec<GroupingSet>,
+    calls: &mut [AggregateCall],
+    schema: &DFSchema,
+) -> Result<(StreamPlan, Vec<usize>, Option<RecordBatch>)> {
+    let key_count = keys.len() + 1;
+    let mut columns = vec![];
+    let mut moved = |column: &mut usize| {
+        let place = columns.iter().position(|known| known == column).unwrap_or_else(|| {
+            columns.push(*column);
+            columns.len() - 1
+        });
+        *column = key_count + place;
+    };
+    for call in calls {
+        call.arguments.iter_mut().for_each(&mut moved);
+        call.order.iter_mut().for_each(|order| moved(&mut order.column));
+        call.filter.iter_mut().for_each(&mut moved);
+    }
+    let key_fields: Vec<Field> = schema.fields()[..key_count].iter().map(|field| field.as_ref().clone()).collect();
+    let passed = columns.iter().map(|&column| input.schema.field(column).clone());
+    let expanded = Arc::new(Schema::new(key_fields.iter().cloned().chain(passed).collect::<Vec<_>>()));
+
+    let empty: Vec<u64> = sets.iter().filter(|set| !set.kept.contains(&true)).map(|set| set.id).collect();
+    let always = if empty.is_empty() {
+        None
+    } else {
+        let ids: ArrayRef = Arc::new(UInt64Array::from(empty));
+        let nulls = key_fields[..keys.len()].iter().map(|field| new_null_array(field.data_type(), ids.len()));
+        let ids = cast(&ids, key_fields[keys.len()].data_type())?;
+        let columns = nulls.chain([ids]).collect();
+        Some(RecordBatch::try_new(Arc::new(Schema::new(key_fields)), columns)?)
+    };
+    let properties = Properties { append_only: input.properties.append_only, ..Properties::default() };
+    let node = StreamNode::Expand { input: Box::new(input), keys, sets, columns };
+    Ok((StreamPlan { node, schema: expanded, properties }, (0..key_count).collect(), always))
 }
 
 /// DISTINCT over all columns.
@@ -96,50 +180,112 @@ pub(super) fn distinct(input: StreamPlan) -> StreamPlan {
     let keys: Vec<usize> = (0..input.schema.fields().len()).collect();
     let properties = Properties { append_only: input.properties.append_only, key: Some(keys.clone()), time: None };
     let schema = input.schema.clone();
-    StreamPlan { node: StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![] }, schema, properties }
+    let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![], always: None };
+    StreamPlan { node, schema, properties }
 }
 
-fn call(
-    function: &AggregateFunction,
-    field: &Field,
-    argument: &mut impl FnMut(&Expr) -> Result<usize>,
-) -> Result<AggregateCall> {
-    let kind = match function.func.name() {
+impl Lowering<'_> {
+    fn call(
+        &self,
+        function: &AggregateFunction,
+        field: &Field,
+        input_schema: &DFSchema,
+        argument: &mut impl FnMut(&Expr) -> Result<usize>,
+    ) -> Result<AggregateCall> {
+        let params = &function.params;
+        let data_type = field.data_type().clone();
+        let Some(kind) = special(function.func.name(), field) else {
+            let general = self.general(function, field.name(), input_schema)?;
+            let columns = params.args.iter().zip(&general.is_constant).filter(|(_, is_constant)| !**is_constant);
+            let arguments = columns.map(|(arg, _)| argument(arg)).collect::<Result<Vec<_>>>()?;
+            let order = params.order_by.iter().map(|sort| {
+                let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
+                Ok(OrderColumn { column: argument(&sort.expr)?, options })
+            });
+            let order: Vec<OrderColumn> = order.collect::<Result<_>>()?;
+            let filter = params.filter.as_deref().map(&mut *argument).transpose()?;
+            let kind = AggregateKind::General(Arc::new(general.function));
+            let (distinct, name) = (params.distinct, call_name(function, false));
+            if distinct && !order.iter().all(|order| arguments.contains(&order.column)) {
+                return Err(refuse::distinct_order());
+            }
+            return Ok(AggregateCall { kind, arguments, order, filter, distinct, data_type, name });
+        };
+        let arguments = match params.args.as_slice() {
+            // count(*) counts a constant.
+            [Expr::Literal(value, _)] if kind == AggregateKind::Count && !value.is_null() => vec![],
+            args => args.iter().map(&mut *argument).collect::<Result<Vec<_>>>()?,
+        };
+        let filter = params.filter.as_deref().map(&mut *argument).transpose()?;
+        // The least of distinct values is the least of all.
+        let distinct = params.distinct && !matches!(kind, AggregateKind::Min | AggregateKind::Max);
+        if distinct && arguments.is_empty() {
+            return Err(Error::unsupported("count(DISTINCT constant)", "count something that varies"));
+        }
+        let name = call_name(function, arguments.is_empty());
+        Ok(AggregateCall { kind, arguments, order: vec![], filter, distinct, data_type, name })
+    }
+
+    /// The function over its non-constant parameters as columns 0, 1, ….
+    fn general(&self, function: &AggregateFunction, name: &str, input_schema: &DFSchema) -> Result<General> {
+        let params = &function.params;
+        let (mut fields, mut parameters, mut is_constant) = (vec![], vec![], vec![]);
+        for arg in &params.args {
+            let physical = self.physical(arg, input_schema)?;
+            let literal: &dyn Any = physical.as_ref();
+            is_constant.push(literal.is::<Literal>());
+            parameters.push(if literal.is::<Literal>() {
+                physical
+            } else {
+                let (_, field) = arg.to_field(input_schema)?;
+                let name = format!("p{}", fields.len());
+                fields.push(field.as_ref().clone().with_name(&name));
+                Arc::new(PhysicalColumn::new(&name, fields.len() - 1)) as Arc<dyn PhysicalExpr>
+            });
+        }
+        // An ordered-set function wants to know which way its first parameter is sorted; others just take rows in order.
+        let order = match (function.func.supports_within_group_clause(), params.order_by.first(), parameters.first()) {
+            (true, Some(sort), Some(first)) => vec![PhysicalSortExpr {
+                expr: first.clone(),
+                options: SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first },
+            }],
+            _ => vec![],
+        };
+        let ignores_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let function = AggregateExprBuilder::new(function.func.clone(), parameters)
+            .schema(Arc::new(Schema::new(fields)))
+            .alias(name)
+            .order_by(order)
+            .with_ignore_nulls(ignores_nulls)
+            .build()?;
+        // Says now what cannot be evaluated at all.
+        function.create_accumulator()?;
+        Ok(General { function, is_constant })
+    }
+}
+
+struct General {
+    function: AggregateFunctionExpr,
+    /// For each of the call's arguments.
+    is_constant: Vec<bool>,
+}
+
+/// Functions with an incremental form of their own, for result types that it has.
+fn special(name: &str, field: &Field) -> Option<AggregateKind> {
+    let is_word = field.data_type().is_signed_integer();
+    Some(match name {
         "count" => AggregateKind::Count,
-        "sum" => AggregateKind::Sum,
-        "avg" => AggregateKind::Avg,
+        "sum" if is_number(field.data_type()) => AggregateKind::Sum,
+        "avg" if is_number(field.data_type()) => AggregateKind::Avg,
         "min" => AggregateKind::Min,
         "max" => AggregateKind::Max,
-        other => return Err(refuse::aggregate(other)),
-    };
-    let params = &function.params;
-    let column = match params.args.as_slice() {
-        // count(*) counts a constant.
-        [Expr::Literal(value, _)] if kind == AggregateKind::Count && !value.is_null() => None,
-        [] if kind == AggregateKind::Count => None,
-        [one] => Some(argument(one)?),
-        _ => {
-            let what = format!("{} of several arguments", function.func.name());
-            return Err(Error::unsupported(what, "combine them into one expression"));
-        }
-    };
-    if matches!(kind, AggregateKind::Sum | AggregateKind::Avg) && !is_number(field.data_type()) {
-        let what = format!("{} of type {}", function.func.name(), crate::types::PgType::of(field).name());
-        return Err(Error::unsupported(what, "numbers can be added up; extract(epoch from …) makes one of a time"));
-    }
-    let filter = params.filter.as_deref().map(&mut *argument).transpose()?;
-    // The least of distinct values is the least of all.
-    let distinct = params.distinct && !matches!(kind, AggregateKind::Min | AggregateKind::Max);
-    if distinct && column.is_none() {
-        return Err(Error::unsupported("count(DISTINCT constant)", "count something that varies"));
-    }
-    Ok(AggregateCall {
-        kind,
-        argument: column,
-        filter,
-        distinct,
-        data_type: field.data_type().clone(),
-        name: call_name(function, column.is_none()),
+        "regr_count" => AggregateKind::Count,
+        "bool_and" => AggregateKind::Bits(Fold::And),
+        "bool_or" => AggregateKind::Bits(Fold::Or),
+        "bit_and" if is_word => AggregateKind::Bits(Fold::And),
+        "bit_or" if is_word => AggregateKind::Bits(Fold::Or),
+        "bit_xor" if is_word => AggregateKind::Bits(Fold::Xor),
+        other => AggregateKind::Statistic(Statistic::of_name(other)?),
     })
 }
 
@@ -149,7 +295,25 @@ fn call_name(function: &AggregateFunction, of_rows: bool) -> String {
     let args: Vec<String> = if of_rows { vec!["*".into()] } else { params.args.iter().map(readable).collect() };
     let distinct = if params.distinct { "DISTINCT " } else { "" };
     let filter = params.filter.as_deref().map_or(String::new(), |expr| format!(" FILTER (WHERE {})", readable(expr)));
-    format!("{}({distinct}{}){filter}", function.func.name(), args.join(", "))
+    let sorts: Vec<String> = params.order_by.iter().map(sort_text).collect();
+    let (name, sorts) = (function.func.name(), sorts.join(", "));
+    if function.func.supports_within_group_clause() && !params.order_by.is_empty() {
+        // The first argument is what is ordered.
+        return format!("{name}({distinct}{}) WITHIN GROUP (ORDER BY {sorts}){filter}", args[1..].join(", "));
+    }
+    let order = if sorts.is_empty() { String::new() } else { format!(" ORDER BY {sorts}") };
+    format!("{name}({distinct}{}{order}){filter}", args.join(", "))
+}
+
+/// `a DESC NULLS LAST`; what Postgres takes by default is left out.
+fn sort_text(sort: &Sort) -> String {
+    let direction = if sort.asc { "" } else { " DESC" };
+    let nulls = match (sort.asc, sort.nulls_first) {
+        (true, true) => " NULLS FIRST",
+        (false, false) => " NULLS LAST",
+        _ => "",
+    };
+    format!("{}{direction}{nulls}", readable(&sort.expr))
 }
 
 /// An expression as EXPLAIN shows it, its columns without their relation.

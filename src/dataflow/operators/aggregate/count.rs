@@ -17,7 +17,7 @@ impl Accumulator for Count {
         self.counts.resize(group_count, 0);
     }
 
-    fn update(&mut self, groups: &[u32], _: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()> {
+    fn update(&mut self, groups: &[u32], _: &[ArrayRef], weights: Option<&[i64]>) -> Result<()> {
         match weights {
             None => groups.iter().for_each(|&group| self.counts[group as usize] += 1),
             Some(weights) => {

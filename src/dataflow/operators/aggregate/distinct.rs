@@ -1,5 +1,5 @@
-//! f(DISTINCT x): the inner aggregate sees a value when its weight in the group becomes positive, and its retraction
-//! when it stops being so.
+//! f(DISTINCT x, …): the inner aggregate sees values when their weight in the group becomes positive, and their
+//! retraction when it stops being so.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub struct Distinct {
 }
 
 impl Distinct {
-    pub fn new(argument: DataType, inner: Box<dyn Accumulator>) -> Result<Distinct> {
-        let values = KeyIndex::new(vec![DataType::UInt32, argument])?;
+    pub fn new(arguments: Vec<DataType>, inner: Box<dyn Accumulator>) -> Result<Distinct> {
+        let values = KeyIndex::new(std::iter::once(DataType::UInt32).chain(arguments).collect())?;
         Ok(Distinct { inner, values, weights: vec![], value_counts: vec![] })
     }
 }
@@ -34,10 +34,10 @@ impl Accumulator for Distinct {
         self.inner.resize(group_count);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()> {
-        let argument = argument.expect("a distinct aggregate has an argument");
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], weights: Option<&[i64]>) -> Result<()> {
         let group_column: ArrayRef = Arc::new(UInt32Array::from(groups.to_vec()));
-        let numbers = self.values.intern(&[group_column, argument.clone()], groups.len())?;
+        let columns: Vec<ArrayRef> = std::iter::once(group_column).chain(arguments.iter().cloned()).collect();
+        let numbers = self.values.intern(&columns, groups.len())?;
         self.weights.resize(self.values.capacity(), 0);
         let (mut rows, mut row_groups, mut transitions) = (vec![], vec![], vec![]);
         for (row, (&number, &group)) in numbers.iter().zip(groups).enumerate() {
@@ -62,8 +62,9 @@ impl Accumulator for Distinct {
         gone.dedup();
         gone.retain(|&number| self.weights[number as usize] == 0);
         self.values.remove(&gone);
-        let changed = take(argument, &UInt32Array::from(rows), None)?;
-        self.inner.update(&row_groups, Some(&changed), Some(&transitions))
+        let rows = UInt32Array::from(rows);
+        let changed = arguments.iter().map(|a| take(a, &rows, None)).collect::<Result<Vec<_>, _>>()?;
+        self.inner.update(&row_groups, &changed, Some(&transitions))
     }
 
     fn evaluate(&self, groups: &[u32]) -> Result<Evaluated> {

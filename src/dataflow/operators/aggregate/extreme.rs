@@ -121,8 +121,8 @@ impl<C: Codec> Accumulator for Best<C> {
         self.best.resize(group_count, None);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, _: Option<&[i64]>) -> Result<()> {
-        let values = self.codec.encode(argument.expect("min and max have an argument"))?;
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], _: Option<&[i64]>) -> Result<()> {
+        let values = self.codec.encode(&arguments[0])?;
         for (&group, value) in groups.iter().zip(values) {
             let best = &mut self.best[group as usize];
             let better = match (&*best, self.side) {
@@ -168,8 +168,8 @@ impl<C: Codec> Accumulator for Ordered<C> {
         self.values.resize_with(group_count, BTreeMap::new);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()> {
-        let values = self.codec.encode(argument.expect("min and max have an argument"))?;
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], weights: Option<&[i64]>) -> Result<()> {
+        let values = self.codec.encode(&arguments[0])?;
         for (row, (&group, value)) in groups.iter().zip(values).enumerate() {
             let values = &mut self.values[group as usize];
             match values.entry(value) {

@@ -2,38 +2,48 @@
 //!
 //! Groups are numbered by a [`KeyIndex`]; each aggregate is a column of accumulators, one slot for each group number,
 //! updated in typed loops. A group is shown while the weights of its rows add up to more than zero; without keys there
-//! is one group, shown always. Without calls this is DISTINCT.
+//! is one group, shown always, and so are the groups of empty grouping sets. Without calls this is DISTINCT.
 
+mod bits;
 mod count;
 mod distinct;
 mod extreme;
+mod general;
+mod moments;
 mod sum;
 
+#[cfg(test)]
+mod tests;
+
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_comparator};
-use arrow::compute::{SortOptions, and, concat, filter, is_not_null, prep_null_mask_filter, take};
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{SortOptions, and, concat, filter, filter_record_batch, is_not_null, prep_null_mask_filter, take};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatchOptions;
 
 use super::only;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
+use crate::dataflow::partition::worker_of;
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{AggregateCall, AggregateKind};
+use crate::state::arrangement::hash_rows;
 use crate::types::{Delta, RowError};
 
 /// One aggregate function over all groups.
 ///
 /// # Contract
-/// - [`Accumulator::update`] sees only rows that count: the argument is not NULL, the filter is true.
+/// - [`Accumulator::update`] sees only rows that count: the filter is true, and no argument is NULL unless the function
+///   wants to see them.
 /// - The state is a function of the sum of all updates, whatever their order; weights may be negative before their
 ///   counterparts come.
 trait Accumulator: Send {
     /// Makes room for group numbers below `group_count`.
     fn resize(&mut self, group_count: usize);
 
-    /// `groups[i]` is the group of row `i`, `weights` absent means +1.
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()>;
+    /// `groups[i]` is the group of row `i`; `arguments` are the call's arguments, then the columns of its order;
+    /// `weights` absent means +1.
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], weights: Option<&[i64]>) -> Result<()>;
 
     fn evaluate(&self, groups: &[u32]) -> Result<Evaluated>;
 
@@ -44,6 +54,11 @@ trait Accumulator: Send {
     fn clear(&mut self, group: u32);
 
     fn memory_bytes(&self) -> usize;
+
+    /// Rows that it keeps beside the groups.
+    fn row_count(&self) -> usize {
+        0
+    }
 }
 
 /// Results of some groups. Those that the result type cannot hold are named in `failed` and NULL in `values`.
@@ -68,6 +83,10 @@ pub struct AggregateOperator {
     /// By group: the last step that touched it, to list each touched group once.
     touched_at: Vec<u64>,
     step: u64,
+    /// Keys of groups that have a row over an empty input too, and how many workers share the groups.
+    always: Option<(RecordBatch, usize)>,
+    /// The numbers of those of them that are this worker's; known from the first step on.
+    pinned: Vec<u32>,
     schema: SchemaRef,
 }
 
@@ -82,15 +101,42 @@ impl AggregateOperator {
     ) -> Result<AggregateOperator> {
         let index = KeyIndex::new(keys.iter().map(|&key| input.field(key).data_type().clone()).collect())?;
         let accumulators = calls.iter().map(|call| accumulator(call, input, append_only)).collect::<Result<_>>()?;
-        Ok(AggregateOperator { keys, calls, index, accumulators, weights: vec![], touched_at: vec![], step: 0, schema })
+        Ok(AggregateOperator {
+            keys,
+            calls,
+            index,
+            accumulators,
+            weights: vec![],
+            touched_at: vec![],
+            step: 0,
+            always: None,
+            pinned: vec![],
+            schema,
+        })
     }
 
-    fn is_global(&self) -> bool {
-        self.keys.is_empty()
+    /// The groups of these keys have a row over an empty input too.
+    pub fn with_always(self, keys: RecordBatch, worker_count: usize) -> AggregateOperator {
+        AggregateOperator { always: Some((keys, worker_count)), ..self }
     }
 
     fn is_shown(&self, group: u32) -> bool {
-        self.is_global() || self.weights[group as usize] > 0
+        self.weights[group as usize] > 0 || self.pinned.contains(&group)
+    }
+
+    /// The groups that are shown always, as far as they are this worker's.
+    fn pin(&mut self, worker_index: usize) -> Result<()> {
+        if self.keys.is_empty() && worker_index == 0 {
+            self.pinned = vec![0];
+        } else if let Some((keys, worker_count)) = &self.always {
+            let hashes = hash_rows(keys.columns(), keys.num_rows())?;
+            let own: BooleanArray =
+                hashes.into_iter().map(|hash| Some(worker_of(hash, *worker_count) == worker_index)).collect();
+            let keys = filter_record_batch(keys, &own)?;
+            self.pinned = self.index.intern(keys.columns(), keys.num_rows())?;
+        }
+        self.make_room();
+        Ok(())
     }
 
     /// Numbers the rows' groups and makes room for new ones.
@@ -114,15 +160,16 @@ impl AggregateOperator {
             self.weights[group as usize] += weights.map_or(1, |w| w[row]);
         }
         for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
-            let argument = call.argument.map(|column| delta.column(column));
+            let columns = call.arguments.iter().chain(call.order.iter().map(|order| &order.column));
+            let arguments: Vec<ArrayRef> = columns.map(|&column| delta.column(column).clone()).collect();
             match counted_rows(call, delta)? {
-                None => accumulator.update(groups, argument, weights)?,
+                None => accumulator.update(groups, &arguments, weights)?,
                 Some(mask) => {
                     let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
                     let groups: Vec<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
                     let weights: Option<Vec<i64>> = weights.map(|w| rows.iter().map(|&r| w[r as usize]).collect());
-                    let argument = argument.map(|a| filter(a, &mask)).transpose()?;
-                    accumulator.update(&groups, argument.as_ref(), weights.as_deref())?;
+                    let arguments = arguments.iter().map(|a| filter(a, &mask)).collect::<Result<Vec<_>, _>>()?;
+                    accumulator.update(&groups, &arguments, weights.as_deref())?;
                 }
             }
         }
@@ -196,11 +243,11 @@ impl AggregateOperator {
 
     /// Groups without rows and without state give their numbers back.
     fn forget(&mut self, touched: &[u32]) {
-        if self.is_global() {
-            return;
-        }
-        let is_dead =
-            |group: &&u32| self.weights[**group as usize] == 0 && self.accumulators.iter().all(|a| a.is_empty(**group));
+        let is_dead = |group: &&u32| {
+            self.weights[**group as usize] == 0
+                && !self.pinned.contains(group)
+                && self.accumulators.iter().all(|a| a.is_empty(**group))
+        };
         let dead: Vec<u32> = touched.iter().filter(is_dead).copied().collect();
         for &group in &dead {
             self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));
@@ -220,6 +267,11 @@ impl Operator for AggregateOperator {
         let deltas = only(inputs);
         self.step += 1;
         let mut touched: Vec<u32> = vec![];
+        if context.is_first {
+            self.pin(context.worker_index)?;
+            touched.clone_from(&self.pinned);
+            touched.iter().for_each(|&group| self.touched_at[group as usize] = self.step);
+        }
         let mut groups_of = Vec::with_capacity(deltas.len());
         for delta in &deltas {
             let groups = self.group(delta)?;
@@ -231,17 +283,12 @@ impl Operator for AggregateOperator {
             }
             groups_of.push(groups);
         }
-        // The one row of a global aggregate is shown by the first worker from the start.
-        let shows_first = self.is_global() && context.is_first && context.worker_index == 0;
-        if shows_first {
-            self.make_room();
-            touched = vec![0];
-        }
         if touched.is_empty() {
             return Ok(vec![]);
         }
 
-        let is_old = |group: &u32| !shows_first && self.is_shown(*group);
+        // Nothing was shown before the first step.
+        let is_old = |group: &u32| !context.is_first && self.is_shown(*group);
         let old_groups: Vec<u32> = touched.iter().copied().filter(is_old).collect();
         let mut places: Vec<(Option<u32>, Option<u32>)> = vec![(None, None); touched.len()];
         place_groups(&touched, is_old, &mut places, |place, number| place.0 = Some(number));
@@ -262,7 +309,8 @@ impl Operator for AggregateOperator {
         let bytes = self.index.memory_bytes()
             + self.weights.len() * 16
             + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>();
-        StateSize { row_count: self.index.len() as u64, bytes: bytes as u64 }
+        let row_count = self.index.len() + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
+        StateSize { row_count: row_count as u64, bytes: bytes as u64 }
     }
 }
 
@@ -282,34 +330,43 @@ fn place_groups(
     }
 }
 
-/// Rows that the call counts: its filter is true and its argument not NULL. `None`: all.
+/// Rows that the call counts: its filter is true and no argument NULL. `None`: all.
 fn counted_rows(call: &AggregateCall, delta: &Delta) -> Result<Option<BooleanArray>> {
-    let present = match call.argument {
-        Some(column) if delta.column(column).null_count() > 0 => Some(is_not_null(delta.column(column))?),
-        _ => None,
-    };
-    let chosen = call.filter.map(|column| {
+    let mut mask: Option<BooleanArray> = call.filter.map(|column| {
         let mask = delta.column(column).as_boolean();
         if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() }
     });
-    Ok(match (present, chosen) {
-        (Some(present), Some(chosen)) => Some(and(&present, &chosen)?),
-        (one, other) => one.or(other),
-    })
+    if matches!(call.kind, AggregateKind::General(_)) {
+        return Ok(mask);
+    }
+    for &column in &call.arguments {
+        if delta.column(column).null_count() > 0 {
+            let present = is_not_null(delta.column(column))?;
+            mask = Some(match mask {
+                Some(mask) => and(&mask, &present)?,
+                None => present,
+            });
+        }
+    }
+    Ok(mask)
 }
 
 fn accumulator(call: &AggregateCall, input: &SchemaRef, append_only: bool) -> Result<Box<dyn Accumulator>> {
-    let argument = call.argument.map(|column| input.field(column).data_type().clone());
-    let Some(argument) = argument else {
-        return Ok(Box::new(count::Count::default()));
-    };
-    let inner: Box<dyn Accumulator> = match call.kind {
-        AggregateKind::Count => Box::new(count::Count::default()),
-        AggregateKind::Sum => sum::sum(&argument, &call.data_type)?,
-        AggregateKind::Avg => sum::average(&argument, &call.data_type)?,
+    let types: Vec<DataType> = call.arguments.iter().map(|&column| input.field(column).data_type().clone()).collect();
+    let inner: Box<dyn Accumulator> = match (&call.kind, types.as_slice()) {
+        (AggregateKind::General(function), _) => {
+            return Ok(Box::new(general::General::new(function.clone(), call, input)?));
+        }
+        (AggregateKind::Count, []) => return Ok(Box::new(count::Count::default())),
+        (AggregateKind::Count, _) => Box::new(count::Count::default()),
+        (AggregateKind::Sum, [argument]) => sum::sum(argument, &call.data_type)?,
+        (AggregateKind::Avg, [argument]) => sum::average(argument, &call.data_type)?,
         // DISTINCT changes nothing here.
-        AggregateKind::Min => return extreme::extreme(&argument, extreme::Side::Least, append_only),
-        AggregateKind::Max => return extreme::extreme(&argument, extreme::Side::Greatest, append_only),
+        (AggregateKind::Min, [argument]) => return extreme::extreme(argument, extreme::Side::Least, append_only),
+        (AggregateKind::Max, [argument]) => return extreme::extreme(argument, extreme::Side::Greatest, append_only),
+        (AggregateKind::Bits(fold), [argument]) => Box::new(bits::Bits::new(*fold, argument)),
+        (AggregateKind::Statistic(statistic), [_] | [_, _]) => Box::new(moments::Statistics::new(*statistic)),
+        (kind, types) => return Err(Error::internal(format!("{kind:?} of {} arguments", types.len()))),
     };
-    Ok(if call.distinct { Box::new(distinct::Distinct::new(argument, inner)?) } else { inner })
+    Ok(if call.distinct { Box::new(distinct::Distinct::new(types, inner)?) } else { inner })
 }

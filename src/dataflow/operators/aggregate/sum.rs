@@ -1,9 +1,7 @@
 //! sum and avg: a running total and the count of its values, exact under retraction.
 //!
 //! Integers add up in 128 bits and decimals in 256, so a total never overflows on the way; only a result that its type
-//! cannot hold fails. Floats keep what rounding lost beside the total (Neumaier, *Rundungsfehleranalyse einiger
-//! Verfahren zur Summation endlicher Summen*, ZAMM 54, 1974), and count infinities and NaN apart, since ∞ − ∞ would
-//! never give the finite rest back.
+//! cannot hold fails. Floats add up in an [`ExactSum`], rounded once when shown.
 
 use std::sync::Arc;
 
@@ -13,6 +11,7 @@ use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Float64Type, Int64
 
 use super::{Accumulator, Evaluated};
 use crate::error::{Error, Result, SqlState};
+use crate::types::ExactSum;
 
 /// `result` is the type that the planner promised.
 pub fn sum(argument: &DataType, result: &DataType) -> Result<Box<dyn Accumulator>> {
@@ -52,13 +51,13 @@ fn unsupported(function: &str, argument: &DataType) -> Error {
 /// A commutative group of totals, and how a total becomes a result.
 trait Arithmetic: Send + 'static {
     type Value: Copy;
-    type Total: Copy + Default + PartialEq + Send;
+    type Total: Clone + Default + Send;
 
     fn values(&self, column: &ArrayRef) -> Result<Vec<Self::Value>>;
     fn add(total: &mut Self::Total, value: Self::Value, weight: i64);
     fn is_zero(total: &Self::Total) -> bool;
     /// `None`: NULL, for a group without values.
-    fn results(&self, totals: Vec<Option<(Self::Total, i64)>>) -> Result<Evaluated>;
+    fn results(&self, totals: Vec<Option<(&Self::Total, i64)>>) -> Result<Evaluated>;
 }
 
 struct Running<A: Arithmetic> {
@@ -80,8 +79,8 @@ impl<A: Arithmetic> Accumulator for Running<A> {
         self.counts.resize(group_count, 0);
     }
 
-    fn update(&mut self, groups: &[u32], argument: Option<&ArrayRef>, weights: Option<&[i64]>) -> Result<()> {
-        let values = self.arithmetic.values(argument.expect("sum and avg have an argument"))?;
+    fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], weights: Option<&[i64]>) -> Result<()> {
+        let values = self.arithmetic.values(&arguments[0])?;
         match weights {
             None => {
                 for (&group, value) in groups.iter().zip(values) {
@@ -102,7 +101,7 @@ impl<A: Arithmetic> Accumulator for Running<A> {
     fn evaluate(&self, groups: &[u32]) -> Result<Evaluated> {
         let total = |&group: &u32| {
             let count = self.counts[group as usize];
-            (count != 0).then(|| (self.totals[group as usize], count))
+            (count != 0).then_some((&self.totals[group as usize], count))
         };
         self.arithmetic.results(groups.iter().map(total).collect())
     }
@@ -149,12 +148,12 @@ where
         *total == 0
     }
 
-    fn results(&self, totals: Vec<Option<(i128, i64)>>) -> Result<Evaluated> {
+    fn results(&self, totals: Vec<Option<(&i128, i64)>>) -> Result<Evaluated> {
         let mut failed = vec![];
         let values: PrimitiveArray<T> = totals
             .into_iter()
             .enumerate()
-            .map(|(place, total)| match T::Native::try_from(total?.0) {
+            .map(|(place, total)| match T::Native::try_from(*total?.0) {
                 Ok(value) => Some(value),
                 Err(_) => {
                     failed.push((place, Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range")));
@@ -172,66 +171,25 @@ struct Floats {
     average: bool,
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
-struct FloatTotal {
-    sum: f64,
-    /// What rounding lost from `sum`.
-    lost: f64,
-    infinities: i64,
-    negative_infinities: i64,
-    nans: i64,
-}
-
-impl FloatTotal {
-    fn value(&self) -> f64 {
-        match (self.nans, self.infinities, self.negative_infinities) {
-            (0, 0, 0) => self.sum + self.lost,
-            (0, _, 0) => f64::INFINITY,
-            (0, 0, _) => f64::NEG_INFINITY,
-            _ => f64::NAN,
-        }
-    }
-
-    fn add_finite(&mut self, value: f64) {
-        let sum = self.sum + value;
-        self.lost += if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
-        self.sum = sum;
-    }
-}
-
 impl Arithmetic for Floats {
     type Value = f64;
-    type Total = FloatTotal;
+    type Total = ExactSum;
 
     fn values(&self, column: &ArrayRef) -> Result<Vec<f64>> {
         Ok(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().values().to_vec())
     }
 
-    fn add(total: &mut FloatTotal, value: f64, weight: i64) {
-        if value.is_nan() {
-            total.nans += weight;
-        } else if value == f64::INFINITY {
-            total.infinities += weight;
-        } else if value == f64::NEG_INFINITY {
-            total.negative_infinities += weight;
-        } else if weight.abs() == 1 {
-            total.add_finite(value * weight as f64);
-        } else {
-            // The product of a float and a small count may round; equal steps cancel exactly.
-            let step = if weight < 0 { -value } else { value };
-            (0..weight.abs()).for_each(|_| total.add_finite(step));
-        }
+    fn add(total: &mut ExactSum, value: f64, weight: i64) {
+        total.add(value, weight);
     }
 
-    /// A residue of rounding counts as zero: emptiness is decided by the count of values.
-    fn is_zero(total: &FloatTotal) -> bool {
-        total.nans == 0 && total.infinities == 0 && total.negative_infinities == 0 && total.value().abs() < 1e-6
+    fn is_zero(total: &ExactSum) -> bool {
+        total.is_empty()
     }
 
-    fn results(&self, totals: Vec<Option<(FloatTotal, i64)>>) -> Result<Evaluated> {
-        let value = |(total, count): (FloatTotal, i64)| {
-            if self.average { total.value() / count as f64 } else { total.value() }
-        };
+    fn results(&self, totals: Vec<Option<(&ExactSum, i64)>>) -> Result<Evaluated> {
+        let value =
+            |(total, count): (&ExactSum, i64)| if self.average { total.value() / count as f64 } else { total.value() };
         let values: PrimitiveArray<Float64Type> = totals.into_iter().map(|total| total.map(value)).collect();
         Ok(Evaluated::from(cast(&values, &self.result)?))
     }
@@ -275,14 +233,14 @@ impl Arithmetic for Decimals {
         *total == i256::ZERO
     }
 
-    fn results(&self, totals: Vec<Option<(i256, i64)>>) -> Result<Evaluated> {
+    fn results(&self, totals: Vec<Option<(&i256, i64)>>) -> Result<Evaluated> {
         let mut failed = vec![];
         let values: Decimal128Array = totals
             .into_iter()
             .enumerate()
             .map(|(place, total)| {
                 let (total, count) = total?;
-                let value = self.result(total, count);
+                let value = self.result(*total, count);
                 if value.is_none() {
                     failed.push((place, Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow")));
                 }
