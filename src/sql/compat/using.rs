@@ -7,7 +7,8 @@
 //! | full | `coalesce` of both |
 //!
 //! `*` shows the merged columns first, then the rest of each relation. The planner takes the left side's column in every
-//! case, and shows it at its own place.
+//! case, and shows it at its own place; and in a subquery it takes a column of that name of the query around, if there is
+//! one. So every merged column is spelled out.
 
 use std::ops::ControlFlow;
 
@@ -19,11 +20,11 @@ use sqlparser::ast::{
 
 use super::build::{call, folded};
 
-/// A merged column: its name, what it stands for, and whether the planner would take something else for it.
+/// A merged column: its name, what it stands for, and whether that is not the left side's column.
 struct Merged {
     name: Ident,
     value: Expr,
-    is_respelled: bool,
+    is_other: bool,
 }
 
 /// A relation of FROM: the name that it goes by, and which of its columns are merged.
@@ -74,23 +75,23 @@ fn merge(select: &mut Select) -> Option<(Vec<Merged>, Vec<Relation>)> {
                 (Some(at), _) => at,
                 (None, [only]) => {
                     let value = qualified(&only.name, column);
-                    merged.push(Merged { name: column.clone(), value, is_respelled: false });
+                    merged.push(Merged { name: column.clone(), value, is_other: false });
                     merged.len() - 1
                 }
                 // Whose column it is on the left only the planner knows.
                 (None, _) => return None,
             };
             let merged = &mut merged[at];
-            is_spelled_out |= merged.is_respelled;
+            is_spelled_out |= merged.is_other;
             equalities.push(equal(merged.value.clone(), right.clone()));
             match &join.join_operator {
                 JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
                     merged.value = right;
-                    merged.is_respelled = true;
+                    merged.is_other = true;
                 }
                 JoinOperator::FullOuter(_) => {
                     merged.value = call("coalesce", vec![merged.value.clone(), right]);
-                    merged.is_respelled = true;
+                    merged.is_other = true;
                 }
                 _ => {}
             }
@@ -195,7 +196,7 @@ struct Respell<'a> {
 impl Respell<'_> {
     fn find(&self, expr: &Expr) -> Option<&Merged> {
         let Expr::Identifier(ident) = expr else { return None };
-        self.merged.iter().find(|merged| merged.is_respelled && folded(&merged.name) == folded(ident))
+        self.merged.iter().find(|merged| folded(&merged.name) == folded(ident))
     }
 }
 
