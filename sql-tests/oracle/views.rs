@@ -182,4 +182,59 @@ pub const VIEWS: &[View] = &[
         "SELECT n, sum(total) AS total FROM (SELECT g.n, j.total FROM v_group g JOIN v_on_views j ON g.grp = j.grp) AS x GROUP BY n",
     ),
     view("v_diamond", "SELECT 'f' AS side, id FROM v_filter UNION ALL SELECT 'a', id FROM v_above"),
+    view("v_top", "SELECT id, amount FROM items ORDER BY amount DESC NULLS LAST, id LIMIT 7 OFFSET 2"),
+    view(
+        "v_top_sum",
+        "SELECT count(*) AS n, sum(amount) AS total FROM (SELECT amount FROM items ORDER BY amount, id LIMIT 10) AS x",
+    ),
+    view(
+        "v_best",
+        "SELECT grp, id FROM (SELECT grp, id, row_number() OVER (PARTITION BY grp ORDER BY amount DESC, id) AS n FROM items) AS x WHERE n <= 2",
+    ),
+    view(
+        "v_rank_top",
+        "SELECT grp, id, r FROM (SELECT grp, id, rank() OVER (PARTITION BY flag ORDER BY grp) AS r FROM items) AS x WHERE r < 4",
+    ),
+    view(
+        "v_dense_top",
+        "SELECT a, b, r FROM (SELECT a, b, dense_rank() OVER (ORDER BY a DESC) AS r FROM links) AS x WHERE r BETWEEN 2 AND 3",
+    ),
+    view("v_distinct_on", "SELECT DISTINCT ON (grp) grp, id, name FROM items ORDER BY grp, amount DESC NULLS LAST, id"),
+    view("v_ties", "SELECT id, grp FROM items ORDER BY grp FETCH FIRST 5 ROWS WITH TIES"),
+    view(
+        "v_numbers",
+        "SELECT id, row_number() OVER (PARTITION BY grp ORDER BY id) AS n, rank() OVER (ORDER BY grp) AS r, dense_rank() OVER (ORDER BY grp) AS d FROM items",
+    ),
+    view(
+        "v_around",
+        "SELECT id, lag(amount) OVER (PARTITION BY grp ORDER BY id) AS p, lead(id, 2, -1) OVER (PARTITION BY grp ORDER BY id) AS q, first_value(amount) OVER (PARTITION BY grp ORDER BY id) AS f FROM items",
+    ),
+    view(
+        "v_running",
+        "SELECT id, sum(amount) OVER (ORDER BY id) AS s, max(amount) OVER (PARTITION BY flag ORDER BY id) AS m, count(amount) OVER (ORDER BY grp) AS c FROM items",
+    ),
+    view(
+        "v_frames",
+        "SELECT id, sum(amount) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS s, min(amount) OVER (PARTITION BY grp ORDER BY id ROWS 1 PRECEDING) AS m, count(*) OVER (ORDER BY amount RANGE BETWEEN 3 PRECEDING AND 3 FOLLOWING) AS n FROM items",
+    ),
+    view(
+        "v_frame_time",
+        "SELECT id, count(*) OVER (ORDER BY ts RANGE BETWEEN INTERVAL '10 minutes' PRECEDING AND CURRENT ROW) AS n, sum(amount) OVER (ORDER BY grp GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW) AS g FROM items",
+    ),
+    view(
+        "v_whole",
+        "SELECT id, count(*) OVER () AS n, sum(amount) OVER (PARTITION BY grp) AS s, ntile(3) OVER (ORDER BY id) AS t FROM items",
+    ),
+    view(
+        "v_links_count",
+        "SELECT a, b, note, count(*) OVER (PARTITION BY a) AS n, rank() OVER (PARTITION BY a ORDER BY b) AS r FROM links",
+    ),
+    view("v_intersect", "SELECT a FROM links INTERSECT SELECT grp FROM items"),
+    view("v_except", "SELECT grp FROM items EXCEPT SELECT b FROM links"),
+    view("v_intersect_all", "SELECT a, note FROM links INTERSECT ALL SELECT b, note FROM links"),
+    view("v_except_all", "SELECT a FROM links EXCEPT ALL SELECT b FROM links"),
+    view(
+        "v_over_top",
+        "SELECT grp, total, rank() OVER (ORDER BY total DESC) AS r FROM (SELECT grp, sum(amount) AS total FROM items GROUP BY grp ORDER BY sum(amount) DESC NULLS LAST, grp LIMIT 4) AS x",
+    ),
 ];

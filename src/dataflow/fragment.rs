@@ -16,8 +16,8 @@ use std::collections::HashMap;
 
 use super::meter::Meter;
 use super::operators::{
-    AggregateOperator, ExpandOperator, FilterOperator, JoinOperator, Keyless, ProjectOperator, UnionOperator,
-    ValuesOperator, WindowOperator,
+    AggregateOperator, ExpandOperator, FilterOperator, JoinOperator, Keyless, OverWindowOperator, ProjectOperator,
+    TopNOperator, UnionOperator, ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -175,6 +175,9 @@ impl Builder {
             }
             StreamNode::Aggregate { input, keys, .. } => {
                 vec![self.exchanged(input, Partitioning::Hash(keys.clone()), spec)]
+            }
+            StreamNode::TopN { input, partition, .. } | StreamNode::OverWindow { input, partition, .. } => {
+                vec![self.exchanged(input, Partitioning::Hash(partition.clone()), spec)]
             }
             _ => plan.inputs().into_iter().map(|input| self.node(input, spec)).collect(),
         };
@@ -334,6 +337,17 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
                 None => operator,
             })
         }
+        StreamNode::TopN { input, partition, order, top } => {
+            let append_only = input.properties.append_only;
+            Box::new(TopNOperator::new(schema, partition.clone(), order.clone(), *top, append_only)?)
+        }
+        StreamNode::OverWindow { input, partition, order, calls } => Box::new(OverWindowOperator::new(
+            input.delta_schema(),
+            partition.clone(),
+            order.clone(),
+            calls.clone(),
+            schema,
+        )?),
         StreamNode::Union { .. } => Box::new(UnionOperator::new(schema)),
     })
 }

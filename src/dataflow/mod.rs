@@ -15,6 +15,8 @@ pub mod partition;
 
 mod expression;
 mod key_index;
+mod ordered_rows;
+mod row_order;
 mod row_store;
 
 use crate::error::Result;

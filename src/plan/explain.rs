@@ -1,6 +1,6 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
-use super::{AggregateCall, StreamNode, StreamPlan, Window};
+use super::{AggregateCall, Reach, SortColumn, StreamNode, StreamPlan, Ties, TopN, Window, WindowCall};
 
 /// One line for each operator, in the order of [`StreamPlan::preorder`].
 pub fn lines(plan: &StreamPlan) -> Vec<String> {
@@ -99,8 +99,55 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 format!("stream_hash_aggregate [by {}] [{}]", keys.join(", "), calls.join(", "))
             }
         }
+        StreamNode::TopN { partition, order, top, .. } => {
+            let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
+            format!("stream_top_n [{}{}; {}]", partition_text(&by), order_text(order, &input_name), top_text(top))
+        }
+        StreamNode::OverWindow { partition, order, calls, .. } => {
+            let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
+            let calls: Vec<String> = calls.iter().map(call_text).collect();
+            let (by, order) = (partition_text(&by), order_text(order, &input_name));
+            format!("stream_over_window [{by}{order}] [{}]", calls.join(", "))
+        }
         StreamNode::Union { .. } => "stream_union".to_string(),
     }
+}
+
+fn partition_text(columns: &[String]) -> String {
+    if columns.is_empty() { String::new() } else { format!("by {}; ", columns.join(", ")) }
+}
+
+/// `a, b desc, c nulls first`; what is usual in Postgres is not said.
+fn order_text(order: &[SortColumn], name: &dyn Fn(usize) -> String) -> String {
+    let text = |sort: &SortColumn| {
+        let mut text = name(sort.column);
+        if sort.options.descending {
+            text.push_str(" desc");
+        }
+        if sort.options.nulls_first != sort.options.descending {
+            text.push_str(if sort.options.nulls_first { " nulls first" } else { " nulls last" });
+        }
+        text
+    };
+    let columns: Vec<String> = order.iter().map(text).collect();
+    format!("order {}", if columns.is_empty() { "by the row".to_string() } else { columns.join(", ") })
+}
+
+/// The call, and whether a change makes all of its partition be evaluated again.
+fn call_text(call: &WindowCall) -> String {
+    let whole = if call.reach == Reach::Partition { " by whole partition" } else { "" };
+    format!("{}{whole}", call.name)
+}
+
+fn top_text(top: &TopN) -> String {
+    let limit = top.limit.map_or("all".to_string(), |limit| limit.to_string());
+    let ties = match top.ties {
+        Ties::Cut => "",
+        Ties::Rank => " with ties",
+        Ties::DenseRank => " groups of peers",
+    };
+    let offset = if top.offset == 0 { String::new() } else { format!(" after {}", top.offset) };
+    format!("first {limit}{ties}{offset}")
 }
 
 fn properties(plan: &StreamPlan) -> String {

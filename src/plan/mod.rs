@@ -8,6 +8,7 @@
 pub mod explain;
 pub mod growth;
 mod join;
+mod over;
 mod properties;
 mod window;
 
@@ -20,6 +21,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 pub use join::{JoinKeys, JoinType};
+pub use over::{Reach, Running, WindowCall};
 pub use properties::{Properties, TimeColumn};
 
 use crate::types::RelationId;
@@ -64,8 +66,41 @@ pub enum StreamNode {
     /// Output columns are the keys, then one for each call. Without keys there is exactly one row, also over an empty
     /// input; so there is for each key of `always`. Without calls this is DISTINCT.
     Aggregate { input: Box<StreamPlan>, keys: Vec<usize>, calls: Vec<AggregateCall>, always: Option<RecordBatch> },
+    /// The first rows of each partition in the order of `order`; without partition columns, of all rows.
+    /// Peers are ordered by the whole row.
+    TopN { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, top: TopN },
+    /// Appends one column for each call. Peers are ordered by the whole row.
+    OverWindow { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall> },
     /// UNION ALL; the inputs have equal column types.
     Union { inputs: Vec<StreamPlan> },
+}
+
+/// A column of ORDER BY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SortColumn {
+    pub column: usize,
+    pub options: SortOptions,
+}
+
+/// Which of a partition's rows are the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopN {
+    /// Rows that are passed over; only with [`Ties::Cut`].
+    pub offset: u64,
+    /// `None`: all that follow.
+    pub limit: Option<u64>,
+    pub ties: Ties,
+}
+
+/// What a limit counts where rows are equal in ORDER BY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ties {
+    /// Rows: `row_number() <= n`.
+    Cut,
+    /// Rows, and the last one's peers come with it: `rank() <= n`.
+    Rank,
+    /// Groups of peers: `dense_rank() <= n`.
+    DenseRank,
 }
 
 /// Windows of event time; all in microseconds. Window starts are `offset + n · slide`.
@@ -158,7 +193,9 @@ impl StreamPlan {
             | StreamNode::Window { input, .. }
             | StreamNode::Buckets { input, .. }
             | StreamNode::Expand { input, .. }
-            | StreamNode::Aggregate { input, .. } => vec![input],
+            | StreamNode::Aggregate { input, .. }
+            | StreamNode::TopN { input, .. }
+            | StreamNode::OverWindow { input, .. } => vec![input],
             StreamNode::Join { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
         }
@@ -167,7 +204,10 @@ impl StreamPlan {
     /// True if the operator itself keeps rows between epochs.
     pub fn is_stateful(&self) -> bool {
         match &self.node {
-            StreamNode::Join { .. } | StreamNode::Aggregate { .. } => true,
+            StreamNode::Join { .. }
+            | StreamNode::Aggregate { .. }
+            | StreamNode::TopN { .. }
+            | StreamNode::OverWindow { .. } => true,
             StreamNode::Scan { .. }
             | StreamNode::Values { .. }
             | StreamNode::Filter { .. }

@@ -3,13 +3,15 @@
 //! Select lists have the column names that Postgres would give them already ([`super::names`]).
 //!
 //! 1. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
-//! 2. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
+//! 2. [`first`]: FETCH … WITH TIES, INTERSECT ALL and EXCEPT ALL are said with window functions.
+//! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
 //!    then types are settled (UNION, CASE), so that the result's are known before it runs.
-//! 3. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
+//! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
 
 mod aggregates;
 mod assign;
 mod dml;
+mod first;
 mod inline;
 mod parameters;
 mod postgres;
@@ -131,7 +133,9 @@ pub(super) fn bind_ast(
     } else {
         (provider, plan)
     };
-    let plan = postgres::as_postgres(plan)
+    let plan = first::rewrite(plan, state)
+        .and_then(postgres::as_postgres)
+        .and_then(first::common_types)
         .and_then(|plan| TypeCoercion::new().analyze(plan, state.config_options()))
         .map_err(|e| errors::explain(e, source))?;
     let plan = match shape {

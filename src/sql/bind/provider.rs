@@ -235,6 +235,9 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == super::first::MARK.name() {
+            return Some(super::first::MARK.clone());
+        }
         self.state.scalar_functions().get(name).cloned()
     }
 

@@ -3,7 +3,7 @@
 
 use sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Interval,
+    Interval, Value, WindowFrameBound, WindowSpec,
 };
 
 use super::build::{call, cast, column_name, folded_parts, function_name, null, oid, string_literal, take, text};
@@ -51,6 +51,26 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
 }
 
 /// `INTERVAL '1 day 02:03'` and `INTERVAL '2' HOUR` as text that the input of intervals reads as Postgres does.
+/// The bounds of a frame are constants; an interval among them must be written as one, not as a cast.
+pub(super) fn plain_bounds(window: &mut WindowSpec) {
+    let Some(frame) = &mut window.window_frame else { return };
+    for bound in [Some(&mut frame.start_bound), frame.end_bound.as_mut()].into_iter().flatten() {
+        if let WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr)) = bound
+            && let Expr::Cast { expr: inner, data_type: DataType::Interval { .. }, .. } = expr.as_ref()
+            && matches!(inner.as_ref(), Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+        {
+            let value = inner.clone();
+            **expr = Expr::Interval(Interval {
+                value,
+                leading_field: None,
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            });
+        }
+    }
+}
+
 fn interval_words(interval: &Interval) -> Option<String> {
     let words = string_literal(&interval.value)?;
     if interval.last_field.is_some()

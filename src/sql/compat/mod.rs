@@ -34,7 +34,8 @@ mod using;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
+    Expr, Function, NamedWindowDefinition, NamedWindowExpr, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, VisitMut, VisitorMut, WindowType,
 };
 
 use super::names;
@@ -80,6 +81,15 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for NamedWindowDefinition(_, window) in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(window) = window {
+                casts::plain_bounds(window);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         knowledge::drop_empty_subquery(expr);
         subqueries::rewrite_array_before(expr);
@@ -96,6 +106,9 @@ impl VisitorMut for Rewriter {
         precedence::rewrite_expr(expr);
         calls::rewrite_expr(expr);
         casts::rewrite_expr(expr);
+        if let Expr::Function(Function { over: Some(WindowType::WindowSpec(window)), .. }) = expr {
+            casts::plain_bounds(window);
+        }
         self.takes_relations.pop();
         if !self.takes_relations.last().is_some_and(|inside| *inside) {
             subqueries::rewrite_expr(expr);

@@ -317,7 +317,7 @@ fn sort_text(sort: &Sort) -> String {
 }
 
 /// An expression as EXPLAIN shows it, its columns without their relation.
-fn readable(expr: &Expr) -> String {
+pub(super) fn readable(expr: &Expr) -> String {
     let bare = expr.clone().transform_up(|expr| match expr {
         Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))),
         // Conversions that the planner put in say nothing.

@@ -9,6 +9,8 @@
 mod aggregate;
 mod band;
 mod join;
+mod order;
+mod over;
 mod refuse;
 
 #[cfg(test)]
@@ -27,6 +29,7 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableProviderFilterP
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_expr::utils::collect_columns;
 
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::decorrelate::decorrelate;
@@ -40,7 +43,8 @@ use crate::plan::{Properties, StreamNode, StreamPlan, TimeColumn, Window};
 pub fn lower(state: &SessionState, resolver: &dyn RelationResolver, bound: &Bound) -> Result<StreamPlan> {
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
-    let analyzed = state.analyzer().execute_and_check(bound.plan.clone(), state.config_options(), |_, _| {})?;
+    let plan = order::distinct_on(bound.plan.clone(), state)?;
+    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let flat = decorrelate(analyzed, state)?;
     let optimized = Optimizer::with_rules(rules()).optimize(flat, state, |_, _| {})?;
     let plan = Lowering { state, resolver }.node(&optimized)?;
@@ -106,6 +110,13 @@ fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaR
         let exprs = chosen.iter().map(|&column| inner[column].clone()).collect();
         return project(below.as_ref().clone(), exprs, schema);
     }
+    // Window functions whose results nobody reads.
+    if let StreamNode::OverWindow { input: below, .. } = &input.node {
+        let width = below.schema.fields().len();
+        if exprs.iter().all(|expr| collect_columns(expr).iter().all(|column| column.index() < width)) {
+            return project(below.as_ref().clone(), exprs, schema);
+        }
+    }
     let exprs = exprs.into_iter().map(|expr| renamed(expr, &input.schema)).collect();
     let properties = input.properties.project(&sources);
     StreamPlan { node: StreamNode::Project { input: Box::new(input), exprs }, schema, properties }
@@ -144,15 +155,13 @@ impl Lowering<'_> {
                 let exprs = self.physical_all(&projection.expr, projection.input.schema())?;
                 Ok(project(input, exprs, projection.schema.inner().clone()))
             }
-            LogicalPlan::Filter(filter) => {
-                let input = self.node(&filter.input)?;
-                let predicate = self.physical(&filter.predicate, filter.input.schema())?;
-                Ok(filtered(input, predicate))
-            }
+            LogicalPlan::Filter(filter) => self.filter(filter),
+            LogicalPlan::Window(window) => self.over(window),
             // The columns are the same; qualifiers are not of a stream plan.
             LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
             // A maintained relation has no order.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
+            LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => Ok(aggregate::distinct(self.node(input)?)),

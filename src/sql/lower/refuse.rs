@@ -1,7 +1,7 @@
 //! What cannot be maintained yet, by name and with a way around.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
 use crate::error::{Error, Result, SqlState};
 
@@ -30,12 +30,7 @@ pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
         })?;
         if refused.is_none() {
             refused = match node {
-                LogicalPlan::Window(_)
-                | LogicalPlan::Limit(_)
-                | LogicalPlan::RecursiveQuery(_)
-                | LogicalPlan::Unnest(_)
-                | LogicalPlan::Distinct(Distinct::On(_)) => Some(self::node(node)),
-                LogicalPlan::Sort(sort) if sort.fetch.is_some() => Some(self::node(node)),
+                LogicalPlan::RecursiveQuery(_) | LogicalPlan::Unnest(_) => Some(self::node(node)),
                 _ => None,
             };
         }
@@ -47,10 +42,6 @@ pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
 fn expression(expr: &Expr) -> Result<()> {
     let refuse = |what: String, hint: &str| Err(Error::unsupported(what, hint));
     match expr {
-        Expr::WindowFunction(window) => refuse(
-            format!("window function {}() OVER (…) in a maintained view", window.fun.name()),
-            "query it when needed from a view that holds the rows",
-        ),
         Expr::Unnest(_) => refuse("unnest in a maintained view".into(), "query it when needed"),
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => refuse(
             format!("function {}() in a maintained view", call.func.name()),
@@ -72,15 +63,8 @@ pub(super) fn distinct_order() -> Error {
 /// A relational operator without an incremental form yet.
 pub(super) fn node(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            ("LIMIT in a maintained view", "maintain all rows, and limit in the query that reads the view")
-        }
-        LogicalPlan::Window(_) => ("a window function in a maintained view", "query it when needed"),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE in a maintained view", "query it when needed"),
         LogicalPlan::Unnest(_) => ("unnest in a maintained view", "query it when needed"),
-        LogicalPlan::Distinct(Distinct::On(_)) => {
-            ("DISTINCT ON in a maintained view", "take GROUP BY with min or max, or query it when needed")
-        }
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_string();

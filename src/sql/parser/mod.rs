@@ -30,7 +30,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 pub use function::check_body;
-pub(super) use reader::{ASOF_LEFT, fold, fold_name, respell};
+pub(super) use reader::{ASOF_LEFT, WITH_TIES, fold, fold_name, respell};
 use reader::{Fault, Reader, Sofar};
 
 use super::text::Text;
@@ -93,11 +93,30 @@ fn read_statement(source: &Text, tokens: &[TokenWithSpan]) -> Result<Option<Stat
     let mut reader = Reader::new(source, tokens);
     reader.emit = emit;
     let kind = read_kind(&mut reader).and_then(|kind| reader.end().map(|()| kind));
-    let kind = kind.map_err(|fault| reader.explain(fault))?;
+    let kind = kind.map_err(|fault| named_exclusion(reader.explain(fault), tokens))?;
     if let Some(emit) = reader.emit {
         return Err(reader::syntax_error(source, Some(&emit)));
     }
     Ok(Some(Statement { kind, text, offset }))
+}
+
+/// `EXCLUDE CURRENT ROW` and its like, at which the grammar of frames ends here.
+fn named_exclusion(error: Error, tokens: &[TokenWithSpan]) -> Error {
+    if error.code != SqlState::SYNTAX_ERROR || !error.message.to_ascii_uppercase().ends_with("\"EXCLUDE\"") {
+        return error;
+    }
+    let words: Vec<String> = tokens
+        .iter()
+        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
+        .map(|t| t.token.to_string().to_ascii_uppercase())
+        .collect();
+    let excludes =
+        |pair: &[String]| pair[0] == "EXCLUDE" && matches!(pair[1].as_str(), "CURRENT" | "GROUP" | "TIES" | "NO");
+    if !words.windows(2).any(excludes) {
+        return error;
+    }
+    let hint = "subtract the row itself from the aggregate, or end the frame before it";
+    Error { position: error.position, ..Error::unsupported("EXCLUDE in a window frame", hint) }
 }
 
 /// Reads one statement from its first word on.

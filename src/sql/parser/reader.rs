@@ -539,13 +539,34 @@ fn is_reserved(ident: &Ident) -> bool {
     ident.quote_style.is_none() && RESERVED.iter().any(|word| ident.value.eq_ignore_ascii_case(word))
 }
 
+/// `LIMIT hw_with_ties(n)` is how FETCH FIRST n ROWS WITH TIES passes through the planner.
+pub(in crate::sql) const WITH_TIES: &str = "hw_with_ties";
+
+fn with_ties(count: ast::Expr) -> ast::Expr {
+    ast::Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![ast::Ident::new(WITH_TIES)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(count))],
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
 fn plain(query: &mut ast::Query) -> Result<()> {
     if let Some(fetch) = query.fetch.take() {
-        if fetch.with_ties || fetch.percent {
-            return Err(Error::unsupported("FETCH FIRST … WITH TIES", "take LIMIT"));
+        if fetch.percent {
+            return Err(Error::unsupported("FETCH FIRST … PERCENT", "write the number of rows"));
         }
         let one = ast::Expr::value(ast::Value::Number("1".into(), false));
-        let limit = Some(fetch.quantity.unwrap_or(one));
+        let count = fetch.quantity.unwrap_or(one);
+        let limit = Some(if fetch.with_ties { with_ties(count) } else { count });
         query.limit_clause = Some(match query.limit_clause.take() {
             Some(ast::LimitClause::LimitOffset { limit: None, offset, limit_by }) => {
                 ast::LimitClause::LimitOffset { limit, offset, limit_by }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunctionParams};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, ExprFunctionExt, Extension, FetchType, Join, LogicalPlan, LogicalPlanBuilder, Operator,
+    Aggregate, Distinct, Expr, ExprFunctionExt, Extension, FetchType, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
     Projection, SkipType, Union, Window, binary_expr, lit,
 };
 
@@ -50,6 +50,14 @@ impl Correlation {
                 else {
                     return Err(unsupported("LIMIT of an expression", "write a number"));
                 };
+                // The order is said below the select list, when it sorts by what the list leaves out.
+                if let LogicalPlan::Projection(projection) = limit.input.as_ref()
+                    && matches!(projection.input.as_ref(), LogicalPlan::Sort(_))
+                {
+                    let Projection { expr, input, .. } = projection.clone();
+                    let first = LogicalPlan::Limit(Limit { input, ..limit });
+                    return self.push(LogicalPlan::Projection(Projection::try_new(expr, Arc::new(first))?));
+                }
                 self.limit(Arc::unwrap_or_clone(limit.input), skip, fetch)
             }
             LogicalPlan::Window(window) => self.window(window),
