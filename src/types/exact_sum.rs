@@ -3,7 +3,7 @@
 //!
 //! A finite double is an integer times a power of two. An [`ExactSum`] adds those integers up in bins of 32 exponents
 //! each (a sparse form of Kulisch's accumulator, *Computer Arithmetic and Validity*, 2008; Neal, *Fast exact
-//! summation using small and large superaccumulators*, arXiv:1505.05571). Values of like size fall into few bins, three of
+//! summation using small and large superaccumulators*, arXiv:1505.05571). Values of like size fall into few bins, two of
 //! which lie inline. Infinities and NaN are counted apart, since ∞ − ∞ would never give the finite rest back.
 
 use std::collections::BTreeMap;
@@ -22,12 +22,19 @@ const NOWHERE: i16 = i16::MAX;
 /// A commutative group: adding and taking back are the same with another sign. Exact for fewer than 2^42 values.
 #[derive(Clone, Debug)]
 pub struct ExactSum {
+    near: [i128; 2],
+    /// `None` while it is empty.
+    rest: Option<Box<Rest>>,
     /// Number of `near[0]`.
     first: i16,
-    near: [i128; 3],
+}
+
+/// What few sums have.
+#[derive(Clone, Debug, Default)]
+struct Rest {
     /// Bins that are not near, none of them zero.
-    far: Option<Box<BTreeMap<i16, i128>>>,
-    special: Option<Box<Special>>,
+    far: BTreeMap<i16, i128>,
+    special: Special,
 }
 
 /// How often values came that are not finite.
@@ -40,7 +47,7 @@ struct Special {
 
 impl Default for ExactSum {
     fn default() -> ExactSum {
-        ExactSum { first: NOWHERE, near: [0; 3], far: None, special: None }
+        ExactSum { near: [0; 2], rest: None, first: NOWHERE }
     }
 }
 
@@ -85,44 +92,50 @@ impl ExactSum {
         if mantissa == 0 {
             return;
         }
+        let mut amount = i128::from(mantissa) << (place & 31);
+        if weight != 1 {
+            amount = amount.wrapping_mul(i128::from(weight));
+        }
         let bin = (place >> 5) as i16;
-        let amount = (i128::from(mantissa) << (place & 31)).wrapping_mul(i128::from(weight));
         match self.near.get_mut(bin.wrapping_sub(self.first) as u16 as usize) {
             Some(slot) => *slot = slot.wrapping_add(amount),
-            None => self.add_far(bin, amount),
+            None => self.add_far(bin, amount, place & 31 >= 16),
         }
     }
 
+    /// A bin that is not near. The first of all chooses which bins are: itself and the next, or the one before, since what
+    /// comes next is likely of like size.
     #[cold]
-    fn add_far(&mut self, bin: i16, amount: i128) {
+    fn add_far(&mut self, bin: i16, amount: i128, is_high: bool) {
         if self.first == NOWHERE {
-            // What comes next is likely of the same size, or a little smaller or greater.
-            self.first = bin - 1;
-            self.near[1] = amount;
+            self.first = if is_high { bin } else { bin - 1 };
+            self.near[(bin - self.first) as usize] = amount;
             return;
         }
-        let far = self.far.get_or_insert_default();
-        let slot = far.entry(bin).or_insert(0);
+        let rest = self.rest.get_or_insert_default();
+        let slot = rest.far.entry(bin).or_insert(0);
         *slot = slot.wrapping_add(amount);
         if *slot == 0 {
-            far.remove(&bin);
-            if far.is_empty() {
-                self.far = None;
-            }
+            rest.far.remove(&bin);
+            self.drop_empty_rest();
+        }
+    }
+
+    fn drop_empty_rest(&mut self) {
+        if self.rest.as_ref().is_some_and(|rest| rest.far.is_empty() && rest.special == Special::default()) {
+            self.rest = None;
         }
     }
 
     #[cold]
     fn add_special(&mut self, value: f64, weight: i64) {
-        let special = self.special.get_or_insert_default();
+        let special = &mut self.rest.get_or_insert_default().special;
         match value {
             f64::INFINITY => special.infinities += weight,
             f64::NEG_INFINITY => special.negative_infinities += weight,
             _ => special.nans += weight,
         }
-        if **special == Special::default() {
-            self.special = None;
-        }
+        self.drop_empty_rest();
     }
 
     /// Adds all that the other has seen.
@@ -130,10 +143,10 @@ impl ExactSum {
         for (bin, amount) in other.bins() {
             match self.near.get_mut(bin.wrapping_sub(self.first) as u16 as usize) {
                 Some(slot) => *slot = slot.wrapping_add(amount),
-                None => self.add_far(bin, amount),
+                None => self.add_far(bin, amount, false),
             }
         }
-        if let Some(special) = &other.special {
+        if let Some(special) = other.rest.as_ref().map(|rest| rest.special) {
             self.add_special(f64::INFINITY, special.infinities);
             self.add_special(f64::NEG_INFINITY, special.negative_infinities);
             self.add_special(f64::NAN, special.nans);
@@ -144,8 +157,8 @@ impl ExactSum {
     fn bins(&self) -> Vec<(i16, i128)> {
         let near = (0i16..).zip(self.near).filter(|(_, amount)| *amount != 0);
         let mut bins: Vec<(i16, i128)> = near.map(|(place, amount)| (self.first + place, amount)).collect();
-        if let Some(far) = &self.far {
-            bins.extend(far.iter().map(|(bin, amount)| (*bin, *amount)));
+        if let Some(rest) = &self.rest {
+            bins.extend(rest.far.iter().map(|(bin, amount)| (*bin, *amount)));
             bins.sort_unstable_by_key(|(bin, _)| *bin);
         }
         bins
@@ -153,7 +166,7 @@ impl ExactSum {
 
     /// True if all values were taken back (or they are zeros).
     pub fn is_empty(&self) -> bool {
-        self.near == [0; 3] && self.far.is_none() && self.special.is_none()
+        self.near == [0; 2] && self.rest.is_none()
     }
 
     /// The sum, rounded to the nearest double.
@@ -163,8 +176,9 @@ impl ExactSum {
 
     /// What infinities and NaN make of the sum; `None` if there are none.
     pub fn special_value(&self) -> Option<f64> {
-        let special = self.special.as_ref()?;
+        let special = self.rest.as_ref()?.special;
         Some(match (special.nans, special.infinities, special.negative_infinities) {
+            (0, 0, 0) => return None,
             (0, _, 0) => f64::INFINITY,
             (0, 0, _) => f64::NEG_INFINITY,
             _ => f64::NAN,
@@ -177,13 +191,13 @@ impl ExactSum {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let far = self.far.as_ref().map_or(0, |far| far.len() * 48);
-        size_of::<ExactSum>() + far + self.special.as_ref().map_or(0, |_| size_of::<Special>())
+        let rest = self.rest.as_ref().map_or(0, |rest| size_of::<Rest>() + rest.far.len() * 48);
+        size_of::<ExactSum>() + rest
     }
 
     /// For partial aggregates that are merged elsewhere; [`ExactSum::read`] takes it back.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let special = self.special.as_deref().copied().unwrap_or_default();
+        let special = self.rest.as_ref().map(|rest| rest.special).unwrap_or_default();
         for count in [special.infinities, special.negative_infinities, special.nans] {
             out.extend(count.to_le_bytes());
         }
@@ -214,7 +228,7 @@ impl ExactSum {
             let amount = i128::from_le_bytes(take(bytes)?);
             match sum.near.get_mut(bin.wrapping_sub(sum.first) as u16 as usize) {
                 Some(slot) => *slot = amount,
-                None => sum.add_far(bin, amount),
+                None => sum.add_far(bin, amount, false),
             }
         }
         Some(sum)
