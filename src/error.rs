@@ -145,6 +145,12 @@ impl From<ArrowError> for Error {
             ArrowError::CastError(message) | ArrowError::ParseError(message) => {
                 Error::new(SqlState::INVALID_TEXT_REPRESENTATION, lower_first(&message))
             }
+            ArrowError::InvalidArgumentError(message)
+                if message.contains("too large to store in a Decimal")
+                    || message.contains("too small to store in a Decimal") =>
+            {
+                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").with_detail(message)
+            }
             ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
                 Error::new(SqlState::DATA_EXCEPTION, lower_first(&message))
             }

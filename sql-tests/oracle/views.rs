@@ -237,4 +237,22 @@ pub const VIEWS: &[View] = &[
         "v_over_top",
         "SELECT grp, total, rank() OVER (ORDER BY total DESC) AS r FROM (SELECT grp, sum(amount) AS total FROM items GROUP BY grp ORDER BY sum(amount) DESC NULLS LAST, grp LIMIT 4) AS x",
     ),
+    view("v_series", "SELECT id, g FROM items, generate_series(1, grp) AS g"),
+    view(
+        "v_letters",
+        "SELECT letter, count(*) AS n FROM items, regexp_split_to_table(name, '') AS letter GROUP BY letter",
+    ),
+    view(
+        "v_unnest",
+        "SELECT id, x, n FROM items LEFT JOIN LATERAL unnest(ARRAY[grp, amount]) WITH ORDINALITY AS u(x, n) ON true",
+    ),
+    view("v_unnest_list", "SELECT grp, unnest(string_to_array(name, 'a')) AS part FROM items"),
+    view(
+        "v_json",
+        "SELECT id, j ->> 'n' AS n, (j ->> 'g')::int + 1 AS g, j - 'n' AS rest FROM (SELECT id, jsonb_build_object('n', name, 'g', grp) AS j FROM items) AS x",
+    ),
+    view(
+        "v_functions",
+        "SELECT id, initcap(name) AS cap, lpad(name, 4, '*') AS pad, mod(amount, 7) AS m, extract(hour from ts) AS h, date_trunc('hour', ts) AS t, to_char(ts, 'YYYY-MM-DD HH24:MI') AS shown, round(price, 1) AS r FROM items",
+    ),
 ];

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use super::meter::Meter;
 use super::operators::{
     AggregateOperator, ExpandOperator, FilterOperator, JoinOperator, Keyless, OverWindowOperator, ProjectOperator,
-    TopNOperator, UnionOperator, ValuesOperator, WindowOperator,
+    TopNOperator, UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -349,5 +349,8 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
             schema,
         )?),
         StreamNode::Union { .. } => Box::new(UnionOperator::new(schema)),
+        StreamNode::Unnest { input, columns, empty } => {
+            Box::new(UnnestOperator::new(&input.schema, columns.clone(), *empty, schema)?)
+        }
     })
 }

@@ -1,6 +1,8 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
-use super::{AggregateCall, Reach, SortColumn, StreamNode, StreamPlan, Ties, TopN, Window, WindowCall};
+use super::{
+    AggregateCall, EmptyLists, Reach, SortColumn, StreamNode, StreamPlan, Ties, TopN, UnnestColumn, Window, WindowCall,
+};
 
 /// One line for each operator, in the order of [`StreamPlan::preorder`].
 pub fn lines(plan: &StreamPlan) -> Vec<String> {
@@ -110,6 +112,13 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             format!("stream_over_window [{by}{order}] [{}]", calls.join(", "))
         }
         StreamNode::Union { .. } => "stream_union".to_string(),
+        StreamNode::Unnest { columns, empty, .. } => {
+            let taken = columns.iter().zip(plan.schema.fields());
+            let taken = taken.filter(|(column, _)| !matches!(column, UnnestColumn::Copy(_)));
+            let taken: Vec<&str> = taken.map(|(_, field)| field.name().as_str()).collect();
+            let kept = if *empty == EmptyLists::Drop { "" } else { "; empty ones too" };
+            format!("stream_unnest [{}{kept}]", taken.join(", "))
+        }
     }
 }
 

@@ -73,6 +73,30 @@ pub enum StreamNode {
     OverWindow { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall> },
     /// UNION ALL; the inputs have equal column types.
     Union { inputs: Vec<StreamPlan> },
+    /// Rows to many: a row comes out once for each position of its lists, which go side by side to the end of the
+    /// longest. One of `columns` for each output column.
+    Unnest { input: Box<StreamPlan>, columns: Vec<UnnestColumn>, empty: EmptyLists },
+}
+
+/// Where an output column of [`StreamNode::Unnest`] comes from: a column of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnnestColumn {
+    /// The value, repeated.
+    Copy(usize),
+    /// An element of the list that is there.
+    Element(usize),
+    /// A field of the record that is there.
+    Field(usize, usize),
+}
+
+/// What becomes of a row whose lists have no elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyLists {
+    Drop,
+    /// Stays, with NULL for the element, if a list is NULL.
+    KeepNull,
+    /// Stays, with NULL for the element.
+    Keep,
 }
 
 /// A column of ORDER BY.
@@ -194,6 +218,7 @@ impl StreamPlan {
             | StreamNode::Buckets { input, .. }
             | StreamNode::Expand { input, .. }
             | StreamNode::Aggregate { input, .. }
+            | StreamNode::Unnest { input, .. }
             | StreamNode::TopN { input, .. }
             | StreamNode::OverWindow { input, .. } => vec![input],
             StreamNode::Join { left, right, .. } => vec![left, right],
@@ -215,6 +240,7 @@ impl StreamPlan {
             | StreamNode::Window { .. }
             | StreamNode::Buckets { .. }
             | StreamNode::Expand { .. }
+            | StreamNode::Unnest { .. }
             | StreamNode::Union { .. } => false,
         }
     }

@@ -9,7 +9,7 @@ mod text;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, StringBuilder};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef};
 use datafusion::common::{Result as PlanResult, ScalarValue};
@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use crate::error::{Error, Result, SqlState};
 use crate::types::PgType;
 use crate::types::text_input::zone_named;
+use crate::types::text_output::{TextColumn, TextStyle};
 
 /// True if a plain cast would not do what Postgres does.
 pub(super) fn is_special(from: &PgType, from_arrow: &DataType, to: &PgType) -> bool {
@@ -27,7 +28,22 @@ pub(super) fn is_special(from: &PgType, from_arrow: &DataType, to: &PgType) -> b
         return false;
     }
     let from_text = is_text(from);
+    // Arrow prints these otherwise.
+    let prints = matches!(
+        from,
+        PgType::Float4
+            | PgType::Float8
+            | PgType::Numeric(None)
+            | PgType::Bytea
+            | PgType::Time
+            | PgType::Timestamp
+            | PgType::Timestamptz
+            | PgType::Interval
+            | PgType::Array(_)
+            | PgType::Record(_)
+    );
     match to {
+        PgType::Text | PgType::Varchar(None) | PgType::Bpchar(None) if prints => true,
         PgType::Varchar(Some(_))
         | PgType::Bpchar(Some(_))
         | PgType::Uuid
@@ -124,10 +140,15 @@ impl ScalarUDFImpl for Convert {
             None => Tz::UTC,
         };
         let how = Conversion { strict: self.strict, zone };
+        let from = args.arg_fields.first().map_or(PgType::Unknown, |field| PgType::of(field));
+        let convert = |array: &ArrayRef| match is_text(&self.target) && !is_text(&from) && from != PgType::Unknown {
+            true => text::from_text(printed(array, &from, zone)?.as_string::<i32>(), &self.target, how),
+            false => convert(array, &self.target, how),
+        };
         match &args.args[0] {
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(convert(array, &self.target, how)?)),
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(convert(array)?)),
             ColumnarValue::Scalar(scalar) => {
-                let converted = convert(&scalar.to_array()?, &self.target, how)?;
+                let converted = convert(&scalar.to_array()?)?;
                 // A list or a record keeps the metadata of its parts only as it is.
                 Ok(ColumnarValue::Scalar(match converted.data_type() {
                     DataType::List(_) => ScalarValue::List(Arc::new(converted.as_list::<i32>().clone())),
@@ -137,6 +158,24 @@ impl ScalarUDFImpl for Convert {
             }
         }
     }
+}
+
+/// Each value as Postgres prints it.
+fn printed(array: &ArrayRef, from: &PgType, zone: Tz) -> Result<ArrayRef> {
+    let style = TextStyle { time_zone: zone, reg_names: None };
+    let column = TextColumn::new(array, from, &style)?;
+    let mut out = bytes::BytesMut::new();
+    let mut strings = StringBuilder::new();
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            strings.append_null();
+            continue;
+        }
+        out.clear();
+        column.put(row, &mut out);
+        strings.append_value(String::from_utf8_lossy(&out));
+    }
+    Ok(Arc::new(strings.finish()))
 }
 
 /// The array as a column of the type stores it.

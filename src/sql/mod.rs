@@ -18,6 +18,7 @@ mod decorrelate;
 mod errors;
 pub mod lower;
 mod names;
+mod operators;
 pub mod parser;
 pub mod rename;
 mod state;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::Dialect;
 use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -11,8 +12,10 @@ use datafusion::prelude::SessionConfig;
 
 use super::checked::{CheckedArithmetic, exact, sum};
 use super::decorrelate::DecorrelateSubqueries;
+use super::operators::PostgresOperators;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
+use crate::catalog::functions;
 
 /// A builder that others add their functions and runtime to. Strings are `Utf8`, numbers with a point are `numeric`,
 /// time is in UTC unless the session says otherwise. Call `mark_start_execution` on a clone of the built state for each
@@ -33,9 +36,17 @@ pub fn dialect_state() -> SessionStateBuilder {
     aggregates.extend(exact::statistics());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
     rules.extend(Optimizer::default().rules);
+    // Ours come later, and take the place of those that have the same name.
+    let mut scalar = SessionStateDefaults::default_scalar_functions();
+    scalar.extend(functions::scalar_functions());
+    // Ours are asked first.
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(PostgresOperators)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_scalar_functions(scalar)
+        .with_expr_planners(planners)
         .with_aggregate_functions(aggregates)
         .with_analyzer_rules(vec![
             Arc::new(datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction::new()),

@@ -12,7 +12,7 @@ fn invalid(error: serde_json::Error) -> Error {
 }
 
 /// 22P02 if the text is no JSON.
-pub(super) fn check_json(text: &str) -> Result<()> {
+pub fn check_json(text: &str) -> Result<()> {
     // IgnoredAny: no tree is built.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(invalid)
 }
@@ -23,6 +23,13 @@ pub fn normal_jsonb(text: &str) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     put(&value, &mut out);
     Ok(out)
+}
+
+/// A value as jsonb prints it.
+pub fn jsonb_text(value: &Value) -> String {
+    let mut out = String::new();
+    put(value, &mut out);
+    out
 }
 
 fn put(value: &Value, out: &mut String) {
@@ -51,7 +58,45 @@ fn put(value: &Value, out: &mut String) {
             }
             out.push('}');
         }
+        Value::Number(number) => put_number(&number.to_string(), out),
         other => out.push_str(&other.to_string()),
+    }
+}
+
+/// Exponents that are written out; a number further away stays as it came.
+const EXPONENT_MAX: i64 = 400;
+
+/// As `numeric` prints it: no exponent, no negative zero.
+fn put_number(text: &str, out: &mut String) {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+    let exponent = match exponent.parse::<i64>() {
+        Ok(exponent) if exponent.abs() <= EXPONENT_MAX => exponent,
+        _ => return out.push_str(text),
+    };
+    let (whole, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if negative && mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
+        out.push('-');
+    }
+    if exponent == 0 {
+        return out.push_str(mantissa);
+    }
+    let digits = format!("{whole}{rest}");
+    let point = whole.len() as i64 + exponent;
+    if point <= 0 {
+        out.push_str("0.");
+        out.extend(std::iter::repeat_n('0', point.unsigned_abs() as usize));
+        out.push_str(&digits);
+    } else {
+        let point = point as usize;
+        let padded = format!("{digits:0<point$}");
+        let (whole, rest) = padded.split_at(point);
+        let whole = whole.trim_start_matches('0');
+        out.push_str(if whole.is_empty() { "0" } else { whole });
+        if !rest.is_empty() {
+            out.push('.');
+            out.push_str(rest);
+        }
     }
 }
 
@@ -63,6 +108,8 @@ mod tests {
     fn jsonb_is_normalised() {
         let normal = normal_jsonb(r#" {"bb":1,"a":[1,2.50,{"x":"é\n"}],"a":null , "c" : true}"#);
         assert_eq!(normal.map_err(|e| e.message), Ok(r#"{"a": null, "c": true, "bb": 1}"#.to_string()));
+        let numbers = normal_jsonb("[1e2, 1.5e3, 12e-3, -0, -1.50, 1.234e1, 0e5]").map_err(|e| e.message);
+        assert_eq!(numbers, Ok("[100, 1500, 0.012, 0, -1.50, 12.34, 0]".to_string()));
         assert_eq!(normal_jsonb("{").map_err(|e| e.code.0), Err("22P02"));
         assert_eq!(check_json("[1,").map_err(|e| e.code.0), Err("22P02"));
         assert!(check_json(" [1, 2] ").is_ok());

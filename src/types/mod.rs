@@ -19,6 +19,7 @@ mod exact_number;
 mod exact_sum;
 mod interval_input;
 mod json_input;
+pub mod json_scan;
 pub mod moments;
 pub mod number;
 mod number_input;
@@ -27,6 +28,7 @@ pub use delta::Delta;
 pub use epoch::Epoch;
 pub use exact_number::ExactNumber;
 pub use exact_sum::ExactSum;
+pub use json_input::{check_json, jsonb_text, normal_jsonb};
 pub use pg_type::{NUMERIC_DEFAULT, PG_TYPE_KEY, PgType};
 pub use record::{BadRecord, Position, Records, RowError};
 

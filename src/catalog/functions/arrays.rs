@@ -13,12 +13,14 @@ use crate::error::Result;
 use crate::types::PgType;
 
 pub(super) const DEFINITIONS: &[Definition] = &[
-    define("array_lower", &[Any, Int], Returns::Int4, |call| Ok(bounds(call).map(|(lower, _)| lower).into())),
-    define("array_upper", &[Any, Int], Returns::Int4, |call| Ok(bounds(call).map(|(_, upper)| upper).into())),
-    define("hw_generate_subscripts", &[Any, Int], Returns::Int4Array, generate_subscripts),
-    define("array_to_string", &[Any, Text, Text], Returns::Text, array_to_string).optional(1).lenient(),
-    define("hw_array_prefix", &[Text, Any], Returns::TextArray, array_prefix).lenient(),
-    define("hw_options_list", &[Any], Returns::TextArray, options_list).lenient(),
+    define("array_lower", &[Any, Int], Returns::Int4, |call| Ok(bounds(call).map(|(lower, _)| lower).into()))
+        .immutable(),
+    define("array_upper", &[Any, Int], Returns::Int4, |call| Ok(bounds(call).map(|(_, upper)| upper).into()))
+        .immutable(),
+    define("hw_generate_subscripts", &[Any, Int], Returns::Int4Array, generate_subscripts).immutable(),
+    define("array_to_string", &[Any, Text, Text], Returns::Text, array_to_string).optional(1).lenient().immutable(),
+    define("hw_array_prefix", &[Text, Any], Returns::TextArray, array_prefix).lenient().immutable(),
+    define("hw_options_list", &[Any], Returns::TextArray, options_list).lenient().immutable(),
 ];
 
 /// The elements of a list value; `None` for NULL and for what is no list.

@@ -16,22 +16,37 @@
 
 mod aggregate;
 mod arrays;
+mod bytes;
+mod datetime;
 mod describe;
 mod expand;
+mod format_datetime;
+mod format_number;
 mod identity;
 mod json;
+mod json_aggregate;
+mod json_change;
+mod json_path;
 mod keywords;
+mod lists;
 mod locks;
+mod math;
 mod ordered_set;
 mod privileges;
 mod reg;
+mod regex;
+mod scalar;
+mod series;
+mod sets;
 mod sleep;
 mod string_agg;
+mod strings;
 mod text;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::Array;
 use arrow::datatypes::{DataType, FieldRef};
@@ -251,11 +266,48 @@ fn definitions() -> impl Iterator<Item = &'static Definition> {
         reg::DEFINITIONS,
         text::DEFINITIONS,
         arrays::DEFINITIONS,
-        json::DEFINITIONS,
+        json_aggregate::DEFINITIONS,
         locks::DEFINITIONS,
     ]
     .into_iter()
     .flatten()
+}
+
+/// Those that need no session.
+fn scalar_definitions() -> impl Iterator<Item = &'static scalar::Function> {
+    [
+        sets::FUNCTIONS,
+        regex::FUNCTIONS,
+        strings::FUNCTIONS,
+        json::FUNCTIONS,
+        json_change::FUNCTIONS,
+        json_path::FUNCTIONS,
+        math::FUNCTIONS,
+        datetime::FUNCTIONS,
+        format_datetime::FUNCTIONS,
+        format_number::FUNCTIONS,
+        bytes::FUNCTIONS,
+        lists::FUNCTIONS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+static SCALAR: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let mut functions: Vec<Arc<ScalarUDF>> = scalar_definitions().map(scalar::ScalarFunction::udf).collect();
+    functions.extend(sets::functions());
+    functions.push(series::function());
+    functions.into_iter().map(|function| (function.name().to_string(), function)).collect()
+});
+
+/// The functions that need no session.
+pub fn scalar_functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
+    SCALAR.values().cloned()
+}
+
+/// One of them by name.
+pub fn scalar_function(name: &str) -> Option<Arc<ScalarUDF>> {
+    SCALAR.get(name).cloned()
 }
 
 /// The functions of a session.
@@ -293,6 +345,11 @@ pub struct Listed {
 
 /// The functions that people may call.
 pub fn listed() -> impl Iterator<Item = Listed> {
+    let scalar = scalar_definitions().flat_map(scalar::Function::listed);
+    scalar.filter(|listed| !listed.name.starts_with("hw_")).chain(of_session())
+}
+
+fn of_session() -> impl Iterator<Item = Listed> {
     definitions().filter(|d| !d.name.starts_with("hw_")).map(|d| Listed {
         name: d.name,
         arguments: d

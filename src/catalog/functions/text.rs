@@ -157,7 +157,8 @@ fn like_pattern(call: &Call<'_>) -> Result<Value> {
 
 fn pg_typeof(call: &Call<'_>) -> Result<Value> {
     Ok(match call.fields.first() {
-        Some(field) => PgType::of(field).name(),
+        // Without a modifier.
+        Some(field) => PgType::from_oid(PgType::of(field).oid()).unwrap_or_else(|| PgType::of(field)).name(),
         None => regtype_name(0),
     }
     .into())

@@ -8,6 +8,7 @@ mod over_window;
 mod project;
 mod top_n;
 mod union;
+mod unnest;
 mod values;
 mod window;
 
@@ -19,6 +20,7 @@ pub use over_window::OverWindowOperator;
 pub use project::ProjectOperator;
 pub use top_n::TopNOperator;
 pub use union::UnionOperator;
+pub use unnest::UnnestOperator;
 pub use values::ValuesOperator;
 pub use window::{Keyless, WindowOperator};
 

@@ -3,7 +3,8 @@
 //! Select lists have the column names that Postgres would give them already ([`super::names`]).
 //!
 //! 1. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
-//! 2. [`first`]: FETCH … WITH TIES, INTERSECT ALL and EXCEPT ALL are said with window functions.
+//! 2. [`lateral`]: functions over the row beside them become unnests above it. [`first`]: FETCH … WITH TIES, INTERSECT ALL
+//!    and EXCEPT ALL are said with window functions.
 //! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
 //!    then types are settled (UNION, CASE), so that the result's are known before it runs.
 //! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
@@ -13,6 +14,7 @@ mod assign;
 mod dml;
 mod first;
 mod inline;
+mod lateral;
 mod parameters;
 mod postgres;
 mod provider;
@@ -133,7 +135,8 @@ pub(super) fn bind_ast(
     } else {
         (provider, plan)
     };
-    let plan = first::rewrite(plan, state)
+    let plan = lateral::flatten(plan)
+        .and_then(|plan| first::rewrite(plan, state))
         .and_then(postgres::as_postgres)
         .and_then(first::common_types)
         .and_then(|plan| TypeCoercion::new().analyze(plan, state.config_options()))

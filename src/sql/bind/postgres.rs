@@ -4,14 +4,14 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
-use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, Values, binary_expr,
 };
 
-use crate::sql::convert;
+use crate::sql::{convert, operators};
 use crate::types::PgType;
 use crate::types::text_input::parse_text;
 
@@ -77,6 +77,12 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 };
                 let target = PgType::of(&cast.field);
                 let from = PgType::of(&source);
+                if from == PgType::Jsonb
+                    && let Some(value) = operators::jsonb_value(cast.expr.as_ref().clone(), &target)
+                {
+                    return rewrite_expr(Expr::Cast(Cast::new_from_field(Box::new(value), cast.field)), schema, narrow)
+                        .map(|inner| Transformed::yes(inner.data));
+                }
                 // Timestamps of other units and the like are not ours.
                 let is_ours = *cast.field.data_type() == target.arrow();
                 let unplanned = matches!(*cast.expr, Expr::Placeholder(_));
@@ -94,9 +100,54 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
             }
             Expr::BinaryExpr(binary) => date_arithmetic(binary, schema),
             Expr::AggregateFunction(call) => super::aggregates::as_postgres(call, schema),
+            Expr::ScalarFunction(call) => {
+                let scale = scale_of(&call, schema);
+                let call = Expr::ScalarFunction(call);
+                Ok(match scale {
+                    Some(scale) => {
+                        let field = PgType::Numeric(Some((38, scale))).field("cast", true);
+                        Transformed::yes(Expr::Cast(Cast::new_from_field(Box::new(call), field)))
+                    }
+                    None => Transformed::no(call),
+                })
+            }
             other => Ok(Transformed::no(other)),
         }
     })
+}
+
+/// How many digits behind the point Postgres prints of a function's numeric result, where its name or a literal tells.
+fn scale_of(call: &ScalarFunction, schema: &DFSchema) -> Option<i8> {
+    let literal = |index: usize| match call.args.get(index)? {
+        Expr::Literal(literal, _) => Some(literal),
+        _ => None,
+    };
+    let (_, field) = Expr::ScalarFunction(call.clone()).to_field(schema).ok()?;
+    if PgType::of(&field) != PgType::Numeric(None) {
+        return None;
+    }
+    match (call.func.name(), call.args.len()) {
+        ("round" | "trunc" | "ceil" | "ceiling" | "floor" | "sign", 1) | ("div", 2) | ("factorial", 1) => Some(0),
+        ("round" | "trunc", 2) => match literal(1)? {
+            ScalarValue::Int64(Some(places)) => i8::try_from(*places).ok().filter(|places| (0..=10).contains(places)),
+            ScalarValue::Int32(Some(places)) => i8::try_from(*places).ok().filter(|places| (0..=10).contains(places)),
+            _ => None,
+        },
+        ("hw_extract", 2) => match literal(0)? {
+            ScalarValue::Utf8(Some(unit)) => {
+                let is_date = call.args[1].get_type(schema).ok()? == DataType::Date32;
+                match unit.to_ascii_lowercase().as_str() {
+                    "epoch" | "julian" if is_date => Some(0),
+                    "epoch" | "second" | "seconds" => Some(6),
+                    "milliseconds" | "millisecond" => Some(3),
+                    "julian" => None,
+                    _ => Some(0),
+                }
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// `date ± interval` is a timestamp, `date ± integer` a date, `date - date` an integer.

@@ -185,7 +185,10 @@ pub(super) fn is_not_plain(expr: &Expr) -> bool {
                 && let Expr::Function(function) = expr
             {
                 let name = function_name(&function.name).unwrap_or_default();
-                self.found |= function.over.is_some() || name == "unnest" || AGGREGATES.contains(&name.as_str());
+                self.found |= function.over.is_some()
+                    || name == "unnest"
+                    || super::sets::is_set_function(&name)
+                    || AGGREGATES.contains(&name.as_str());
             }
             ControlFlow::Continue(())
         }

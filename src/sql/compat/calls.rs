@@ -1,12 +1,10 @@
 //! Calls and operators by their full names, and functions that return sets.
 //!
-//! A set-returning function in the select list becomes `unnest` of the list that it stands for; in FROM it gets the
-//! column name that Postgres gives it, and a derived table where its arguments are no literals.
+//! Functions that return sets are rewritten by [`sets`].
 
 use sqlparser::ast::{
     AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Subscript, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
-    ValueWithSpan,
+    ObjectName, ObjectNamePart, Query, Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, ValueWithSpan,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -14,6 +12,7 @@ use sqlparser::parser::Parser;
 use super::build::{
     call, column_name, folded, folded_parts, function_name, plain_arguments, string_literal, take, text,
 };
+use super::sets;
 
 pub(super) fn rewrite_expr(expr: &mut Expr) {
     match expr {
@@ -163,16 +162,14 @@ fn rewrite_function(function: &mut Function) -> Option<Expr> {
     if name == "coalesce" {
         empty_arrays(function);
     }
-    let listed = match name.as_str() {
-        "_pg_expandarray" => "hw_expand_array",
-        "generate_subscripts" => "hw_generate_subscripts",
-        "pg_partition_ancestors" => "hw_partition_ancestors",
-        "generate_series" => "generate_series",
-        _ => return None,
-    };
     let FunctionArguments::List(list) = &function.args else { return None };
     let arguments = plain_arguments(&list.args)?;
-    Some(call("UNNEST", vec![call(listed, arguments)]))
+    match name.as_str() {
+        // A record for each element, whose fields the query takes.
+        "_pg_expandarray" => Some(call("UNNEST", vec![call("hw_expand_array", arguments)])),
+        "pg_partition_ancestors" => Some(call("UNNEST", vec![call("hw_partition_ancestors", arguments)])),
+        _ => sets::in_select(&name, arguments),
+    }
 }
 
 /// psycopg's `coalesce(fnames, '{}')`: the text of an empty array beside one that it has just aggregated.
@@ -192,54 +189,46 @@ fn empty_arrays(function: &mut Function) {
     }
 }
 
-/// True for what a table function's argument may be: a value that is known without looking at a row.
-fn is_literal(expr: &Expr) -> bool {
-    match expr {
-        Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
-        Expr::TypedString(_) | Expr::Interval(_) => true,
-        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => is_literal(expr),
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_literal(expr),
-        _ => false,
-    }
-}
-
 pub(super) fn rewrite_table_factor(factor: &mut TableFactor) {
-    match factor {
+    let replacement = match factor {
         TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
             let Some(function) = function_name(name) else { return };
             let Some(arguments) = plain_arguments(&args.args) else { return };
-            if let Some(replacement) = table_function(&function, arguments, alias.clone(), *with_ordinality) {
-                *factor = replacement;
-                return;
+            let replacement = table_function(&function, arguments, alias.clone(), *with_ordinality);
+            if replacement.is_none() {
+                if name.0.len() > 1 {
+                    *name = ObjectName::from(vec![Ident::new(function.as_str())]);
+                }
+                // Others, the window functions among them, have columns of their own.
+                if function == "generate_series" {
+                    name_column(alias, &function);
+                }
             }
-            if name.0.len() > 1 {
-                *name = ObjectName::from(vec![Ident::new(function.as_str())]);
-            }
-            // Others, the window functions among them, have columns of their own.
-            if function == "generate_series" {
-                name_column(alias, &function);
-            }
+            replacement
         }
-        TableFactor::UNNEST { alias: Some(alias), array_exprs, .. }
-            if array_exprs.len() == 1 && alias.columns.is_empty() =>
-        {
-            alias.columns = vec![TableAliasColumnDef::from_name(alias.name.value.clone())];
+        TableFactor::Function { name, args, with_ordinality, alias, .. } => {
+            let Some(function) = function_name(name) else { return };
+            let Some(arguments) = plain_arguments(args) else { return };
+            table_function(&function, arguments, alias.clone(), *with_ordinality)
         }
-        _ => {}
+        TableFactor::UNNEST { alias, array_exprs, with_ordinality, with_offset: false, .. } => {
+            table_function("unnest", array_exprs.clone(), alias.clone(), *with_ordinality)
+        }
+        _ => None,
+    };
+    if let Some(replacement) = replacement {
+        *factor = replacement;
     }
 }
 
-/// A function that returns one column names it after its alias, or after itself.
+/// A series that DataFusion makes has one column, named after the alias, or after itself.
 fn name_column(alias: &mut Option<TableAlias>, function: &str) {
     match alias {
         Some(alias) if alias.columns.is_empty() => {
             alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
         }
         Some(_) => {}
-        None if function == "generate_series" => {
-            *alias = Some(new_alias(Ident::new(function), vec![Ident::new(function)]))
-        }
-        None => {}
+        None => *alias = Some(new_alias(Ident::new(function), vec![Ident::new(function)])),
     }
 }
 
@@ -255,21 +244,6 @@ fn table_function(
     with_ordinality: bool,
 ) -> Option<TableFactor> {
     match function {
-        "generate_series" if !arguments.iter().all(is_literal) => {
-            one_column(function, call("generate_series", arguments), alias)
-        }
-        "generate_subscripts" => one_column(function, call("hw_generate_subscripts", arguments), alias),
-        "unnest" if arguments.len() == 1 => {
-            let mut alias = alias;
-            name_column(&mut alias, function);
-            Some(TableFactor::UNNEST {
-                alias,
-                array_exprs: arguments,
-                with_offset: false,
-                with_offset_alias: None,
-                with_ordinality,
-            })
-        }
         // There are no partitions.
         "pg_partition_ancestors" => {
             let ordinality = if with_ordinality { ", CAST(0 AS BIGINT) AS ordinality" } else { "" };
@@ -281,19 +255,8 @@ fn table_function(
             alias,
             function,
         ),
-        _ => None,
+        _ => sets::in_from(function, arguments, alias, with_ordinality),
     }
-}
-
-/// `(SELECT UNNEST(list)) AS alias(column)`.
-fn one_column(function: &str, list: Expr, alias: Option<TableAlias>) -> Option<TableFactor> {
-    let mut alias = alias.or_else(|| Some(new_alias(Ident::new(function), vec![])));
-    name_column(&mut alias, function);
-    let mut subquery = parse_query("SELECT UNNEST(NULL)")?;
-    if let sqlparser::ast::SetExpr::Select(select) = subquery.body.as_mut() {
-        select.projection = vec![sqlparser::ast::SelectItem::UnnamedExpr(call("UNNEST", vec![list]))];
-    }
-    Some(TableFactor::Derived { lateral: false, subquery, alias, sample: None })
 }
 
 fn derived(sql: &str, alias: Option<TableAlias>, function: &str) -> Option<TableFactor> {
@@ -301,6 +264,6 @@ fn derived(sql: &str, alias: Option<TableAlias>, function: &str) -> Option<Table
     Some(TableFactor::Derived { lateral: false, subquery: parse_query(sql)?, alias, sample: None })
 }
 
-fn parse_query(sql: &str) -> Option<Box<Query>> {
+pub(super) fn parse_query(sql: &str) -> Option<Box<Query>> {
     Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).ok()?.parse_query().ok()
 }

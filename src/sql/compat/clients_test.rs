@@ -154,7 +154,7 @@ impl Client {
         let functions: Arc<dyn FunctionContext> =
             Arc::new(TestContext { catalog: catalog.clone(), locks: AdvisoryLocks::default() });
         let state = context.state_ref();
-        for function in functions::all(functions) {
+        for function in functions::scalar_functions().chain(functions::all(functions)) {
             state.write().register_udf(function)?;
         }
         for function in functions::aggregates() {

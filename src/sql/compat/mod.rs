@@ -6,8 +6,10 @@
 //! | file | what |
 //! |---|---|
 //! | [`casts`] | `'t'::regclass`, `x::oid`, `::pg_catalog.text`, `'{1,2}'::int[]` |
-//! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE`, functions that return sets, in SELECT and in FROM |
+//! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE` |
 //! | [`aggregates`] | `every`, `json_agg` and the like; `ROLLUP ((a, b), c)` |
+//! | [`constructs`] | `SIMILAR TO`, `AT TIME ZONE`, `OVERLAPS`, `TRIM`, open slices, as calls of functions |
+//! | [`sets`] | functions that return sets, in SELECT and in FROM |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
 //! | [`precedence`] | `a IS DISTINCT FROM b AND c` |
 //! | [`asof`] | `ASOF JOIN` |
@@ -25,9 +27,11 @@ mod calls;
 mod casts;
 #[cfg(test)]
 mod clients_test;
+mod constructs;
 mod correlate;
 mod knowledge;
 mod precedence;
+mod sets;
 mod subqueries;
 mod using;
 
@@ -74,6 +78,7 @@ impl VisitorMut for Rewriter {
         let scope = knowledge::Scope::of(select);
         asof::rewrite(select);
         using::rewrite(select);
+        sets::name_values(select);
         names::name_select(select);
         knowledge::simplify(select, &scope);
         subqueries::count_existing(select);
@@ -104,8 +109,10 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         precedence::rewrite_expr(expr);
-        calls::rewrite_expr(expr);
-        casts::rewrite_expr(expr);
+        if !constructs::rewrite_expr(expr) {
+            calls::rewrite_expr(expr);
+            casts::rewrite_expr(expr);
+        }
         if let Expr::Function(Function { over: Some(WindowType::WindowSpec(window)), .. }) = expr {
             casts::plain_bounds(window);
         }
@@ -216,8 +223,23 @@ mod tests {
             ("SELECT INTERVAL '2' HOUR AS i", "SELECT CAST('2 HOUR' AS INTERVAL) AS i"),
             ("SELECT a FROM dev.public.t", "SELECT a FROM public.t"),
             ("SELECT a FROM other.public.t", "SELECT a FROM other.public.t"),
-            ("SELECT x FROM generate_series(1, 3) x", "SELECT x FROM generate_series(1, 3) x (x)"),
-            ("SELECT generate_series(1, 3)", "SELECT UNNEST(generate_series(1, 3)) AS generate_series"),
+            (
+                "SELECT x FROM generate_series(1, 3) x",
+                "SELECT x FROM LATERAL (SELECT get_field(hw_row, 'value') AS x FROM (SELECT UNNEST(hw_series(1, 3)) AS hw_row) AS hw_set) x",
+            ),
+            ("SELECT x FROM generate_series(1, 1000000) x", "SELECT x FROM generate_series(1, 1000000) x (x)"),
+            ("SELECT generate_series(1, 3)", "SELECT get_field(UNNEST(hw_series(1, 3)), 'value') AS generate_series"),
+            (
+                "SELECT e FROM t, jsonb_array_elements(t.j) AS e WHERE e = '1'",
+                "SELECT e.value AS e FROM t, LATERAL (SELECT get_field(hw_row, 'value') AS value FROM (SELECT UNNEST(hw_jsonb_elements(t.j)) AS hw_row) AS hw_set) e WHERE e.value = '1'",
+            ),
+            (
+                "SELECT a, n FROM unnest(x) WITH ORDINALITY AS u(a, n)",
+                "SELECT a, n FROM LATERAL (SELECT get_field(hw_row, 'value') AS a, get_field(hw_row, 'ordinality') AS n FROM (SELECT UNNEST(hw_ordinality(hw_elements(x))) AS hw_row) AS hw_set) u",
+            ),
+            ("SELECT a FROM t WHERE a SIMILAR TO 'x%'", "SELECT a FROM t WHERE hw_similar(a, 'x%', '\\')"),
+            ("SELECT ~a AS x FROM t", "SELECT hw_bit_not(a) AS x FROM t"),
+            ("SELECT a AT TIME ZONE 'UTC' FROM t", "SELECT timezone('UTC', a) AS timezone FROM t"),
             ("SELECT meta = '{}' AS e FROM t", "SELECT meta = '{}' AS e FROM t"),
             ("SELECT a FROM t WHERE flag = 'f'", "SELECT a FROM t WHERE flag = 'f'"),
         ];

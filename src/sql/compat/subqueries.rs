@@ -32,16 +32,27 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
             }
         }
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
-            if let Some(list) = string_literal(right).and_then(array_elements) {
+            if let Some(list) = listed(right) {
                 *expr = in_list(take(left), list, false);
             }
         }
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-            if let Some(list) = string_literal(right).and_then(array_elements) {
+            if let Some(list) = listed(right) {
                 *expr = in_list(take(left), list, true);
             }
         }
         _ => {}
+    }
+}
+
+/// The elements of an array that is written out.
+fn listed(array: &Expr) -> Option<Vec<Expr>> {
+    match array {
+        Expr::Nested(inner) => listed(inner),
+        Expr::Array(array) if !array.elem.is_empty() && !array.elem.iter().any(|e| matches!(e, Expr::Array(_))) => {
+            Some(array.elem.clone())
+        }
+        other => string_literal(other).and_then(array_elements),
     }
 }
 

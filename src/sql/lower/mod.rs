@@ -12,6 +12,7 @@ mod join;
 mod order;
 mod over;
 mod refuse;
+mod unnest;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,10 @@ use crate::plan::{Properties, StreamNode, StreamPlan, TimeColumn, Window};
 pub fn lower(state: &SessionState, resolver: &dyn RelationResolver, bound: &Bound) -> Result<StreamPlan> {
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
+    // A view outlives the session that made it: what asks for the session's time zone is told UTC.
+    let mut in_utc = state.clone();
+    in_utc.config_mut().options_mut().execution.time_zone = Some("UTC".to_string());
+    let state = &in_utc;
     let plan = order::distinct_on(bound.plan.clone(), state)?;
     let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let flat = decorrelate(analyzed, state)?;
@@ -180,6 +185,7 @@ impl Lowering<'_> {
                     None => Err(refuse::node(plan)),
                 }
             }
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => {
                 let options = RecordBatchOptions::new().with_row_count(Some(usize::from(empty.produce_one_row)));

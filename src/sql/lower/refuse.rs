@@ -30,7 +30,7 @@ pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
         })?;
         if refused.is_none() {
             refused = match node {
-                LogicalPlan::RecursiveQuery(_) | LogicalPlan::Unnest(_) => Some(self::node(node)),
+                LogicalPlan::RecursiveQuery(_) => Some(self::node(node)),
                 _ => None,
             };
         }
@@ -42,7 +42,6 @@ pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
 fn expression(expr: &Expr) -> Result<()> {
     let refuse = |what: String, hint: &str| Err(Error::unsupported(what, hint));
     match expr {
-        Expr::Unnest(_) => refuse("unnest in a maintained view".into(), "query it when needed"),
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => refuse(
             format!("function {}() in a maintained view", call.func.name()),
             "its result changes without a change of its input; use it in the query that reads the view",
@@ -64,7 +63,6 @@ pub(super) fn distinct_order() -> Error {
 pub(super) fn node(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE in a maintained view", "query it when needed"),
-        LogicalPlan::Unnest(_) => ("unnest in a maintained view", "query it when needed"),
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
