@@ -234,6 +234,10 @@ mod tests {
                 "SELECT e.value AS e FROM t, LATERAL (SELECT get_field(hw_row, 'value') AS value FROM (SELECT UNNEST(hw_jsonb_elements(t.j)) AS hw_row) AS hw_set) e WHERE e.value = '1'",
             ),
             (
+                "SELECT e FROM t, jsonb_array_elements(e) AS e",
+                "SELECT e.value AS e FROM t, LATERAL (SELECT get_field(hw_row, 'value') AS value FROM (SELECT UNNEST(hw_jsonb_elements(e)) AS hw_row) AS hw_set) e",
+            ),
+            (
                 "SELECT a, n FROM unnest(x) WITH ORDINALITY AS u(a, n)",
                 "SELECT a, n FROM LATERAL (SELECT get_field(hw_row, 'value') AS a, get_field(hw_row, 'ordinality') AS n FROM (SELECT UNNEST(hw_ordinality(hw_elements(x))) AS hw_row) AS hw_set) u",
             ),

@@ -234,36 +234,61 @@ fn is_long_series(arguments: &[Expr]) -> bool {
     }
 }
 
-/// `FROM jsonb_array_elements(j) AS x`: `x` alone means `x.value`.
+/// `FROM jsonb_array_elements(j) AS x`: `x` alone means `x.value`. In FROM itself, only what stands further left is seen.
 pub(super) fn name_values(select: &mut Select) {
-    let factors =
-        select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
-    let names: HashSet<String> = factors.filter_map(value_alias).collect();
-    if names.is_empty() {
+    let mut qualify = Qualify::default();
+    let _ = VisitMut::visit(&mut select.from, &mut qualify);
+    if qualify.names.is_empty() {
         return;
     }
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr @ Expr::Identifier(_)) = item
             && let Expr::Identifier(ident) = expr
-            && names.contains(&folded(ident))
+            && qualify.names.contains(&folded(ident))
         {
             *item = SelectItem::ExprWithAlias { alias: ident.clone(), expr: expr.clone() };
         }
     }
-    struct Qualify(HashSet<String>);
-    impl VisitorMut for Qualify {
-        type Break = ();
+    let from = std::mem::take(&mut select.from);
+    let _ = VisitMut::visit(select, &mut qualify);
+    select.from = from;
+}
 
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::Identifier(ident) = expr
-                && self.0.contains(&folded(ident))
-            {
-                *expr = Expr::CompoundIdentifier(vec![ident.clone(), Ident::new("value")]);
-            }
-            ControlFlow::Continue(())
-        }
+#[derive(Default)]
+struct Qualify {
+    names: HashSet<String>,
+    /// Of subqueries, which have relations of their own.
+    depth: usize,
+}
+
+impl VisitorMut for Qualify {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
     }
-    let _ = VisitMut::visit(select, &mut Qualify(names));
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if self.depth == 0 {
+            self.names.extend(value_alias(factor));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(ident) = expr
+            && self.names.contains(&folded(ident))
+        {
+            *expr = Expr::CompoundIdentifier(vec![ident.clone(), Ident::new("value")]);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn value_alias(factor: &TableFactor) -> Option<String> {
