@@ -9,8 +9,8 @@ use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunctionParams};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, ExprFunctionExt, Extension, FetchType, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
-    Projection, SkipType, Union, Window, binary_expr, lit,
+    Aggregate, Distinct, Expr, ExprFunctionExt, Extension, FetchType, Join, Limit, LogicalPlan, LogicalPlanBuilder,
+    Operator, Projection, SkipType, Union, Window, binary_expr, lit,
 };
 
 use super::super::{only, plain_join, unsupported};
