@@ -7,10 +7,11 @@
 //! ```text
 //! grows(σ, π, window)(A) = grows(A)      grows(A ∪ B) = grows(A) ∨ grows(B)
 //! grows(A ⋈ B) = grows(A) ∨ grows(B)     grows(γ keys A) = keys ≠ ∅ ∧ grows(A)
+//! grows(first n A) = false, unless n counts for each partition, or groups of peers
 //! ```
 
 use super::explain::operator;
-use super::{AggregateKind, StreamNode, StreamPlan};
+use super::{AggregateKind, StreamNode, StreamPlan, Ties, TopN};
 use crate::types::RelationId;
 
 /// True if the rows that come out can become ever more, if `grows` tells so of relations.
@@ -18,6 +19,7 @@ pub fn grows(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool) -> 
     match &plan.node {
         StreamNode::Scan { relation, .. } => relation_grows(*relation),
         StreamNode::Aggregate { keys, .. } if keys.is_empty() => false,
+        StreamNode::TopN { partition, top, .. } if partition.is_empty() && is_counted(top) => false,
         _ if plan.properties.key.as_ref().is_some_and(|key| key.is_empty()) => false,
         _ => plan.inputs().into_iter().any(|input| grows(input, relation_grows)),
     }
@@ -38,8 +40,16 @@ fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found
     plan.inputs().into_iter().for_each(|input| collect(input, relation_grows, found));
 }
 
+/// So many rows at most.
+fn is_counted(top: &TopN) -> bool {
+    top.limit.is_some() && top.ties == Ties::Cut
+}
+
 /// One row for all of its input, and calls that need no more than a number each.
 fn is_bounded(plan: &StreamPlan) -> bool {
+    if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
+        return partition.is_empty() && is_counted(top) && input.properties.append_only;
+    }
     let StreamNode::Aggregate { input, keys, calls, .. } = &plan.node else { return false };
     keys.is_empty()
         && calls.iter().all(|call| {
