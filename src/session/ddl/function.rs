@@ -40,7 +40,9 @@ impl Session {
             let id = match old {
                 Some(old) => {
                     require_replaceable(&catalog, &old, &function)?;
-                    if let Some(reader) = shared.builds.reserved_reader(old.id) {
+                    // Also what is built over plain views that call it.
+                    let above = catalog.drop_order(old.id);
+                    if let Some(reader) = above.iter().find_map(|id| shared.builds.reserved_reader(*id)) {
                         let message = format!("\"{reader}\" is being built with function {}", old.signature());
                         return Err(Error::new(SqlState("55006"), message).with_hint("wait for it, and try again"));
                     }

@@ -96,6 +96,10 @@ impl Session {
         if !bound.relations.is_empty() || bound.plan.schema().fields().len() != 1 {
             return Err(Error::unsupported("a subquery in DEFAULT", "use an expression over literals and functions"));
         }
+        if !bound.functions.is_empty() {
+            let hint = "write its expression out: a default outlives the functions that are there now";
+            return Err(Error::unsupported("a SQL function in DEFAULT", hint));
+        }
         let (given, wanted) = (PgType::of(bound.plan.schema().field(0)), &column.pg_type);
         let castable =
             matches!(given, PgType::Unknown) || arrow::compute::can_cast_types(&given.arrow(), &wanted.arrow());

@@ -24,6 +24,7 @@ pub fn start(shared: &Arc<Shared>) -> Result<()> {
             }
         }
     })?;
+    catalog.objects().for_each(|object| build_indexes(shared, object));
     let views: Vec<Arc<Object>> = catalog
         .objects()
         .filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. } | ObjectKind::Sink))
@@ -66,8 +67,27 @@ fn rebuild(shared: &Arc<Shared>, view: Arc<Object>) {
                     tracing::warn!(view = %view.name, %error, "a view that was dropped while it was rebuilt stays");
                 }
             }
-            Ok(()) => shared.builds.finish_rebuild(view.id, Build::Ready),
+            Ok(()) => {
+                shared.builds.finish_rebuild(view.id, Build::Ready);
+                build_indexes(&shared, &view);
+            }
             Err(error) => fail(&shared, &view, error),
+        }
+    });
+}
+
+/// Indexes are made by whoever first looks something up; here that is nobody who waits.
+fn build_indexes(shared: &Shared, object: &Object) {
+    let Some(snapshot) = shared.runtime.world().snapshots.get(&object.id).cloned() else { return };
+    let (indexes, name) = (object.indexes.clone(), object.name.clone());
+    if indexes.is_empty() {
+        return;
+    }
+    shared.engine.handle().spawn_blocking(move || {
+        for index in indexes {
+            if let Err(error) = snapshot.build_index(&index.columns) {
+                tracing::error!(relation = %name, index = index.name, %error, "an index could not be built");
+            }
         }
     });
 }
