@@ -318,14 +318,15 @@ mod tests {
         let project = StreamPlan { node, schema: schema.clone(), properties: properties.clone() };
         let call = AggregateCall {
             kind: AggregateKind::Count,
-            argument: Some(0),
+            arguments: vec![0],
+            order: vec![],
             filter: None,
             distinct: false,
             data_type: DataType::Int64,
             name: "count(k)".into(),
         };
         let fields = vec![Field::new("k", DataType::Int64, true), Field::new("count(k)", DataType::Int64, true)];
-        let node = StreamNode::Aggregate { input: Box::new(project), keys: vec![0], calls: vec![call] };
+        let node = StreamNode::Aggregate { input: Box::new(project), keys: vec![0], calls: vec![call], always: None };
         Ok(StreamPlan { node, schema: Arc::new(Schema::new(fields)), properties })
     }
 

@@ -176,8 +176,8 @@ fn range(schema: &SchemaRef, column: usize, filters: &[Expr]) -> (Option<ScalarV
 /// The two zeroes are equal and sort apart.
 fn zero(value: ScalarValue, zero: f64) -> ScalarValue {
     match value {
-        ScalarValue::Float32(Some(v)) if v == 0.0 => ScalarValue::Float32(Some(zero as f32)),
-        ScalarValue::Float64(Some(v)) if v == 0.0 => ScalarValue::Float64(Some(zero)),
+        ScalarValue::Float32(Some(0.0)) => ScalarValue::Float32(Some(zero as f32)),
+        ScalarValue::Float64(Some(0.0)) => ScalarValue::Float64(Some(zero)),
         other => other,
     }
 }
@@ -207,8 +207,8 @@ fn bounds(filter: &Expr) -> Vec<(&Column, Side, ScalarValue)> {
         }
         Expr::Between(Between { expr, negated: false, low, high }) => {
             let Expr::Column(column) = expr.as_ref() else { return vec![] };
-            let sides = [(low, Side::Low), (high, Side::High)];
-            let literal = |(bound, side): (&Box<Expr>, Side)| match bound.as_ref() {
+            let sides = [(low.as_ref(), Side::Low), (high.as_ref(), Side::High)];
+            let literal = |(bound, side): (&Expr, Side)| match bound {
                 Expr::Literal(value, _) => Some((column, side, value.clone())),
                 _ => None,
             };

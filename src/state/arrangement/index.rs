@@ -45,16 +45,19 @@ fn convert(columns: &[ArrayRef]) -> Result<Rows> {
 
 /// The indexes of one run, each made when it is first asked for.
 #[derive(Default, Debug)]
-pub(super) struct RunIndexes(Mutex<Vec<(Vec<usize>, Arc<OnceLock<RunIndex>>)>>);
+pub(super) struct RunIndexes(Mutex<Vec<(Vec<usize>, Arc<Cell>)>>);
+
+/// Empty until it is made.
+type Cell = OnceLock<RunIndex>;
 
 impl RunIndexes {
-    pub fn get(&self, batch: &RecordBatch, columns: &[usize]) -> Result<Arc<OnceLock<RunIndex>>> {
+    pub fn get(&self, batch: &RecordBatch, columns: &[usize]) -> Result<Arc<Cell>> {
         let cell = {
             let mut known = self.0.lock();
             match known.iter().find(|(known, _)| known == columns) {
                 Some((_, cell)) => cell.clone(),
                 None => {
-                    let cell: Arc<OnceLock<RunIndex>> = Arc::default();
+                    let cell: Arc<Cell> = Arc::default();
                     known.push((columns.to_vec(), cell.clone()));
                     cell
                 }
