@@ -197,13 +197,8 @@ fn put(text: &str, negative: bool, template: &Template) -> Result<String> {
         template.nodes.iter().any(|node| matches!(node, Node::Minus | Node::Plus | Node::EitherSign | Node::Brackets));
     let lead = match (negative, template.has(&Node::Brackets)) {
         (true, true) => "<",
-        (false, true) => {
-            if template.fill {
-                " "
-            } else {
-                ""
-            }
-        }
+        (false, true) if template.fill => " ",
+        (false, true) => "",
         (true, false) if sign_in_front || (sign_at.is_none() && !special) => "-",
         (false, false) if sign_in_front => "+",
         (false, false) if sign_at.is_none() && !special && template.fill => " ",

@@ -267,7 +267,7 @@ fn extract_text(row: &Row<'_>) -> Result<Option<String>> {
 
 fn cannot_cast(row: &Row<'_>, target: &str) -> Error {
     let kind = match json_scan::kind(row.text(0)) {
-        kind @ ("array" | "object") => format!("{kind}"),
+        kind @ ("array" | "object") => kind.to_string(),
         kind => kind.to_string(),
     };
     invalid(format!("cannot cast jsonb {kind} to type {target}"))

@@ -201,13 +201,11 @@ fn regexp_count(row: &Row<'_>) -> Result<Option<i32>> {
     Ok(Some(compile(row.text(1), flags)?.regex.find_iter(rest).count() as i32))
 }
 
-/// The nth match, and how many bytes lie before the text that was searched.
-fn nth<'a>(
-    row: &Row<'a>,
-    flags: &str,
-    function: &str,
-    group: i64,
-) -> Result<Option<(usize, Option<std::ops::Range<usize>>, &'a str)>> {
+/// How many bytes lie before the text that was searched, where in it the match is, and the text.
+type Match<'a> = (usize, Option<std::ops::Range<usize>>, &'a str);
+
+/// The nth match.
+fn nth<'a>(row: &Row<'a>, flags: &str, function: &str, group: i64) -> Result<Option<Match<'a>>> {
     not_global(flags, function)?;
     let (text, n) = (row.text(0), row.int_or(3, 1));
     let rest = from_character(text, row.int_or(2, 1))?;

@@ -53,6 +53,9 @@ pub(super) enum Type {
     Any,
 }
 
+/// An array of texts.
+pub(super) type Texts = Vec<Option<String>>;
+
 /// How a value is made; the variant is the result's type. `None` is NULL.
 pub(super) enum Kernel {
     Bool(fn(&Row<'_>) -> Result<Option<bool>>),
@@ -69,11 +72,11 @@ pub(super) enum Kernel {
     Timestamp(fn(&Row<'_>) -> Result<Option<i64>>),
     Timestamptz(fn(&Row<'_>) -> Result<Option<i64>>),
     Interval(fn(&Row<'_>) -> Result<Option<IntervalMonthDayNano>>),
-    TextArray(fn(&Row<'_>) -> Result<Option<Vec<Option<String>>>>),
+    TextArray(fn(&Row<'_>) -> Result<Option<Texts>>),
     /// A list of records of texts: pushes the fields of one after the other.
     Records(&'static [(&'static str, PgType)], fn(&Row<'_>, &mut Vec<Option<String>>) -> Result<()>),
     /// A list of records with one field, an array of texts.
-    TextArrays(fn(&Row<'_>, &mut Vec<Vec<Option<String>>>) -> Result<()>),
+    TextArrays(fn(&Row<'_>, &mut Vec<Texts>) -> Result<()>),
 }
 
 /// A number of `numeric`: digits and how many of them are behind the point.

@@ -382,7 +382,7 @@ impl Reader<'_> {
     /// A string in double quotes, with JSON's escapes.
     fn string(&mut self) -> Result<String> {
         self.blanks();
-        let rest = self.text[self.at..].as_bytes();
+        let rest = &self.text.as_bytes()[self.at..];
         if rest.first() != Some(&b'"') {
             return Err(self.wrong());
         }

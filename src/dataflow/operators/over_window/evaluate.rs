@@ -30,13 +30,12 @@ impl Evaluated {
     }
 }
 
+/// Rows that fail, with why.
+pub(super) type Failures = Vec<(usize, Box<str>)>;
+
 impl OverWindowOperator {
     /// One column for each call, and which rows fail, with why; ascending, each row once.
-    pub(super) fn evaluate(
-        &self,
-        rows: &Rows,
-        region: &Range<Place>,
-    ) -> Result<(Vec<ArrayRef>, Vec<(usize, Box<str>)>)> {
+    pub(super) fn evaluate(&self, rows: &Rows, region: &Range<Place>) -> Result<(Vec<ArrayRef>, Failures)> {
         if rows.range(region.start, region.end).all(|entry| entry.row_count() == 0) {
             let empty = |call: &WindowCall| Ok(new_empty_array(call.expr.field()?.data_type()));
             return Ok((self.calls.iter().map(empty).collect::<Result<_>>()?, vec![]));
