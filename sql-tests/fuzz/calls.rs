@@ -33,7 +33,9 @@ impl Generator<'_> {
                 3 => format!("{}({})", self.choices.pick(&["min", "max"]), self.expr(Type::BigInt, scope, 0)),
                 _ => format!("bit_or({})", self.expr(Type::BigInt, scope, 0)),
             },
-            Type::Int => match self.choices.weighted(&[(6, 0), (1, 1)]) {
+            Type::Int => match self.choices.weighted(&[(6, 0), (1, 1), (1, 2), (1, 3)]) {
+                2 => format!("percentile_disc(0.5) WITHIN GROUP (ORDER BY {})", self.expr(Type::Int, scope, 0)),
+                3 => format!("mode() WITHIN GROUP (ORDER BY {})", self.expr(Type::Int, scope, 0)),
                 0 => format!("{}({})", self.choices.pick(&["min", "max"]), self.expr(Type::Int, scope, 1)),
                 _ => format!(
                     "{}({})",
@@ -56,7 +58,7 @@ impl Generator<'_> {
                 _ => {
                     let of = *self.choices.pick(&[Type::Int, Type::Text, Type::BigInt]);
                     let value = self.expr(of, scope, 0);
-                    format!("CAST(array_agg({value} ORDER BY {value}) AS text)")
+                    format!("CAST(array_agg({distinct}{value} ORDER BY {value}) AS text)")
                 }
             },
             Type::Bool => {

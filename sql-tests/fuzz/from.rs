@@ -129,8 +129,7 @@ impl Generator<'_> {
         let type_of = |name: &str, table: &Table| {
             table.columns.iter().find(|column| column.name == name).map_or(Type::Int, |column| column.data_type)
         };
-        // NATURAL RIGHT and FULL JOIN have the left side's values in the merged columns still.
-        if !shared.is_empty() && matches!(word, "JOIN" | "LEFT JOIN") && self.choices.chance(40) {
+        if !shared.is_empty() && self.choices.chance(40) {
             let mut columns: Vec<Named> = shared.iter().map(|name| named(name.clone(), type_of(name, &a))).collect();
             for table in [&a, &b] {
                 let rest = table.columns.iter().filter(|column| !shared.contains(&column.name));
@@ -169,6 +168,9 @@ impl Generator<'_> {
     /// A relation, and a query over it for each of its rows.
     fn lateral(&mut self, depth: usize, outer: &[Named]) -> (String, Vec<Named>) {
         let (left, mut columns) = self.relation(depth, outer);
+        if self.choices.chance(30) {
+            return self.set_returning(left, columns);
+        }
         let types = self.types(2);
         let around: Vec<Named> = columns.iter().chain(outer).cloned().collect();
         let sql = self.query(depth.saturating_sub(1), &types, &around);
@@ -179,6 +181,27 @@ impl Generator<'_> {
             1 => (format!("{left} LEFT JOIN LATERAL ({sql}) AS {alias} ON true"), columns),
             _ => (format!("{left} JOIN LATERAL ({sql}) AS {alias} ON true"), columns),
         }
+    }
+
+    /// A relation, and the rows that a function makes of each of its rows.
+    fn set_returning(&mut self, left: String, mut columns: Vec<Named>) -> (String, Vec<Named>) {
+        let of = |data_type: Type| columns.iter().filter(|column| column.data_type == data_type).collect::<Vec<_>>();
+        let (ints, texts) = (of(Type::Int), of(Type::Text));
+        let int = if ints.is_empty() { "2".to_string() } else { self.choices.pick(&ints).sql.clone() };
+        let (call, data_type) = match self.choices.below(4) {
+            0 => (format!("generate_series(1, {int})"), Type::Int),
+            1 => (format!("unnest(ARRAY[{int}, 7, NULL])"), Type::Int),
+            2 if !texts.is_empty() => (format!("string_to_table({}, 'b')", self.choices.pick(&texts).sql), Type::Text),
+            2 => ("unnest(ARRAY['a', NULL])".to_string(), Type::Text),
+            _ => (format!("generate_series({int}, 3, 2)"), Type::Int),
+        };
+        let alias = self.alias();
+        columns.push(Named { sql: format!("{alias}.c0"), data_type, plain: true });
+        let sql = match self.choices.below(2) {
+            0 => format!("{left} CROSS JOIN LATERAL {call} AS {alias} (c0)"),
+            _ => format!("{left} LEFT JOIN LATERAL {call} AS {alias} (c0) ON true"),
+        };
+        (sql, columns)
     }
 }
 

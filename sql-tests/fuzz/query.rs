@@ -343,7 +343,7 @@ impl Generator<'_> {
             0 => this.plain(0, types, outer),
             _ => this.query(inner, types, outer),
         };
-        let word = *self.choices.pick(&["UNION ALL", "UNION", "INTERSECT", "EXCEPT"]);
+        let word = *self.choices.pick(&["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL"]);
         let left = side(self);
         let right = side(self);
         format!("({left}) {word} ({right})")

@@ -102,7 +102,9 @@ fn make_single(query: &mut Query) -> Option<(bool, Option<Expr>)> {
     if is_not_plain(item) {
         return None;
     }
-    let order = order.into_iter().map(|o| resolve_order(o, &select.projection)).collect::<Option<Vec<_>>>()?;
+    let mut order = order.into_iter().map(|o| resolve_order(o, &select.projection)).collect::<Option<Vec<_>>>()?;
+    // A constant orders nothing, and would be taken for a position.
+    order.retain(|order| !matches!(order.expr, Expr::Value(_)));
     let item = item.clone();
     let single =
         if limit_one { ordered(call("first_value", vec![item]), order) } else { call("hw_single_value", vec![item]) };
