@@ -11,7 +11,7 @@ impl Generator<'_> {
         let scope = Scope { columns: scope.columns.clone(), outer: vec![], subqueries: false };
         let call = self.aggregate_call(data_type, &scope);
         let sql = call.map(|mut sql| {
-            if self.choices.chance(18) && !sql.starts_with("CAST(") {
+            if self.choices.chance(18) && !sql.starts_with("array_to_string(") {
                 sql = format!("{sql} FILTER (WHERE {})", self.condition(&scope, 0));
             }
             sql
@@ -58,7 +58,7 @@ impl Generator<'_> {
                 _ => {
                     let of = *self.choices.pick(&[Type::Int, Type::Text, Type::BigInt]);
                     let value = self.expr(of, scope, 0);
-                    format!("CAST(array_agg({distinct}{value} ORDER BY {value}) AS text)")
+                    format!("array_to_string(array_agg({distinct}{value} ORDER BY {value}), ',', '~')")
                 }
             },
             Type::Bool => {
