@@ -12,6 +12,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::checked::{CheckedArithmetic, exact, sum};
 use super::decorrelate::DecorrelateSubqueries;
+use super::lower::FirstOfEach;
 use super::operators::PostgresOperators;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
@@ -34,7 +35,8 @@ pub fn dialect_state() -> SessionStateBuilder {
     let mut aggregates = SessionStateDefaults::default_aggregate_functions();
     aggregates.extend([sum::checked_sum(), sum::exact_average()]);
     aggregates.extend(exact::statistics());
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
+        vec![Arc::new(FirstOfEach), Arc::new(DecorrelateSubqueries)];
     rules.extend(Optimizer::default().rules);
     // Ours come later, and take the place of those that have the same name.
     let mut scalar = SessionStateDefaults::default_scalar_functions();

@@ -17,6 +17,8 @@ mod unnest;
 #[cfg(test)]
 mod tests;
 
+pub(super) use order::FirstOfEach;
+
 use std::any::Any;
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
     Distinct, DistinctOn, Expr, ExprFunctionExt, FetchType, Limit, LogicalPlan, LogicalPlanBuilder, SkipType,
     WindowFunctionDefinition, lit,
 };
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
@@ -170,27 +171,53 @@ fn has_order(plan: &LogicalPlan) -> bool {
 /// `SELECT DISTINCT ON (k) … ORDER BY k, o` is the row whose `row_number() OVER (PARTITION BY k ORDER BY k, o)` is 1;
 /// in this form the optimiser knows it.
 pub(super) fn distinct_on(plan: LogicalPlan, functions: &dyn FunctionRegistry) -> PlanResult<LogicalPlan> {
+    numbered(plan, functions).data()
+}
+
+fn numbered(plan: LogicalPlan, functions: &dyn FunctionRegistry) -> PlanResult<Transformed<LogicalPlan>> {
     plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Distinct(Distinct::On(distinct)) => Ok(Transformed::yes(first_of_each(distinct, functions)?)),
         other => Ok(Transformed::no(other)),
     })
-    .data()
 }
 
 fn first_of_each(distinct: DistinctOn, functions: &dyn FunctionRegistry) -> PlanResult<LogicalPlan> {
     let DistinctOn { on_expr, select_expr, sort_expr, input, schema } = distinct;
     let number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(functions.udwf("row_number")?), vec![]);
     let sort = sort_expr.unwrap_or_default();
-    let number = Expr::from(number).partition_by(on_expr).order_by(sort).build()?.alias(FIRST);
+    let number = Expr::from(number).partition_by(on_expr).order_by(sort.clone()).build()?.alias(FIRST);
     let select = select_expr
         .into_iter()
         .zip(schema.iter())
         .map(|(expr, (qualifier, field))| expr.unalias().alias_qualified(qualifier.cloned(), field.name()));
-    LogicalPlanBuilder::from(input)
-        .window(vec![number])?
-        .filter(Expr::Column(datafusion::common::Column::new_unqualified(FIRST)).eq(lit(1_u64)))?
-        .project(select.collect::<Vec<_>>())?
-        .build()
+    let first = Expr::Column(datafusion::common::Column::new_unqualified(FIRST)).eq(lit(1_u64));
+    let mut plan = LogicalPlanBuilder::from(input).window(vec![number])?.filter(first)?;
+    if !sort.is_empty() {
+        // What comes out is in this order, which a LIMIT above means too.
+        plan = plan.sort(sort)?;
+    }
+    plan.project(select.collect::<Vec<_>>())?.build()
 }
 
 const FIRST: &str = "hw_first";
+
+/// The same for ad-hoc queries: DataFusion's own form fails where an expression is listed twice or is a subquery.
+#[derive(Debug)]
+pub(in crate::sql) struct FirstOfEach;
+
+impl OptimizerRule for FirstOfEach {
+    fn name(&self) -> &str {
+        "first_of_each"
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        match config.function_registry() {
+            Some(functions) => numbered(plan, functions),
+            None => Ok(Transformed::no(plan)),
+        }
+    }
+}
