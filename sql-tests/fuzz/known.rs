@@ -9,9 +9,12 @@ pub const POSTGRES_REFUSES: &[Known] =
 
 /// What PostgreSQL answers and we do not yet, ad hoc: DataFusion's limits. Listed with a query, and not a failure.
 pub const AD_HOC_FAILS: &[Known] = &[
-    ("function every does not exist", "aggregates of PostgreSQL that DataFusion lacks"),
     ("correlated scalar subquery can only be used in", "a scalar subquery in the list of DISTINCT ON"),
     ("is too large to store in a Decimal128", "lag's default is given the scale and precision of a literal before it"),
+    (
+        "missing FROM-clause entry for table",
+        "a function of sets over the row before it, inside of a correlated subquery",
+    ),
 ];
 
 /// `0A000` says by name that a construct is not supported; it is counted and listed.
