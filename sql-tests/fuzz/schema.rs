@@ -33,7 +33,8 @@ impl Type {
             Type::Int => choices.pick(&["0", "1", "2", "3", "-1"]).to_string(),
             Type::BigInt => format!("CAST({} AS bigint)", choices.pick(&["1", "2", "7", "5000000000"])),
             Type::Numeric => choices.pick(&["1.25", "0.00", "2.50", "-3.75"]).to_string(),
-            Type::Text => format!("'{}'", choices.pick(&["a", "b", "ab", "", "B", "é"])),
+            // No letter whose case only some locales know: the reference runs in the C locale.
+            Type::Text => format!("'{}'", choices.pick(&["a", "b", "ab", "", "B", "水"])),
             Type::Bool => choices.pick(&["true", "false"]).to_string(),
             Type::Timestamp => {
                 format!("TIMESTAMP '2024-01-0{} 0{}:30:00'", 1 + choices.below(3), choices.below(3))
