@@ -305,7 +305,7 @@ impl Generator<'_> {
 
     pub fn direction(&mut self) -> &'static str {
         const DIRECTIONS: &[&str] = &["", " DESC", " NULLS FIRST", " DESC NULLS LAST"];
-        self.choices.pick(DIRECTIONS)
+        self.choices.pick::<&str>(DIRECTIONS)
     }
 
     /// DISTINCT ON.
