@@ -244,7 +244,7 @@ pub const VIEWS: &[View] = &[
     ),
     view(
         "v_unnest",
-        "SELECT id, x, n FROM items LEFT JOIN LATERAL unnest(ARRAY[grp, amount]) WITH ORDINALITY AS u(x, n) ON true",
+        "SELECT id, x, n FROM items LEFT JOIN LATERAL unnest(string_to_array(name, 'a')) WITH ORDINALITY AS u(x, n) ON true",
     ),
     view("v_unnest_list", "SELECT grp, unnest(string_to_array(name, 'a')) AS part FROM items"),
     view(

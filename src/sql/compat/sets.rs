@@ -123,7 +123,20 @@ pub(super) fn in_from(
     derived(list, outputs, alias.name)
 }
 
-fn list_of(function: &SetFunction, arguments: Vec<Expr>) -> Expr {
+/// `ARRAY[a, b]` as a call: the planner looks for an array's columns in the row alone, and not in the row beside it.
+fn call_array(argument: &mut Expr) {
+    match argument {
+        Expr::Nested(inner) => call_array(inner),
+        Expr::Array(array) if !array.elem.is_empty() => {
+            array.elem.iter_mut().for_each(call_array);
+            *argument = call("make_array", std::mem::take(&mut array.elem));
+        }
+        _ => {}
+    }
+}
+
+fn list_of(function: &SetFunction, mut arguments: Vec<Expr>) -> Expr {
+    arguments.iter_mut().for_each(call_array);
     match function.name {
         "generate_subscripts" => call(function.list, vec![call("hw_generate_subscripts", arguments)]),
         _ => call(function.list, arguments),
