@@ -586,6 +586,9 @@ fn plain_body(body: &mut ast::SetExpr) -> Result<()> {
         ast::SetExpr::Select(select) if select.from.iter().flat_map(|from| &from.joins).any(merges_by_name) => {
             Err(Error::unsupported("NATURAL RIGHT and NATURAL FULL JOIN", "name the columns with USING"))
         }
+        ast::SetExpr::Select(select) if select.from.iter().flat_map(|from| &from.joins).any(merges_in_time) => {
+            Err(Error::unsupported("ASOF JOIN with USING", "write ON with equalities of qualified columns"))
+        }
         ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) | ast::SetExpr::Merge(_) => {
             Err(Error::unsupported(
                 "a data-modifying statement in WITH",
@@ -607,4 +610,11 @@ fn merges_by_name(join: &ast::Join) -> bool {
         join.join_operator,
         JoinOperator::Right(Natural) | JoinOperator::RightOuter(Natural) | JoinOperator::FullOuter(Natural)
     )
+}
+
+/// An ASOF join is spelled out as a subquery that names the columns of both sides.
+fn merges_in_time(join: &ast::Join) -> bool {
+    use ast::{JoinConstraint, JoinOperator};
+    let JoinOperator::AsOf { constraint, .. } = &join.join_operator else { return false };
+    matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural)
 }
