@@ -21,6 +21,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result as PlanResult, ScalarValue, TableReference};
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
@@ -76,7 +77,7 @@ impl Decorrelator<'_> {
         for (column, name) in correlation.columns.iter().zip(correlation.names()) {
             let is_nullable = left.schema().field_from_column(column)?.is_nullable();
             let op = if pushed.may_be_null && is_nullable { Operator::IsNotDistinctFrom } else { Operator::Eq };
-            conditions.push(binary_expr(Expr::Column(column.clone()), op, own(&name)));
+            conditions.push(binary_expr(correlation.outer_value(column), op, own(&name)));
         }
         conditions.extend(condition);
         // Each row of L has its row of S, if only the default.
@@ -103,15 +104,16 @@ impl Decorrelator<'_> {
 /// The column that is true for rows of the subquery and NULL where there was none.
 const PRESENT: &str = "present";
 
-/// The columns of `schema` that the subquery names, each once.
-fn outer_columns(inner: &LogicalPlan, schema: &DFSchema) -> PlanResult<Vec<Column>> {
-    let mut columns: Vec<Column> = vec![];
+/// The columns of `schema` that the subquery names, each once, and of which type it takes them to be: types may have been
+/// settled after the subquery was planned.
+fn outer_columns(inner: &LogicalPlan, schema: &DFSchema) -> PlanResult<Vec<(Column, DataType)>> {
+    let mut columns: Vec<(Column, DataType)> = vec![];
     each_expression(inner, &mut |expr| {
-        if let Expr::OuterReferenceColumn(_, column) = expr
+        if let Expr::OuterReferenceColumn(field, column) = expr
             && schema.index_of_column(column).is_ok()
-            && !columns.contains(column)
+            && !columns.iter().any(|(known, _)| known == column)
         {
-            columns.push(column.clone());
+            columns.push((column.clone(), field.data_type().clone()));
         }
     })?;
     Ok(columns)
@@ -132,6 +134,8 @@ fn each_expression(plan: &LogicalPlan, visit: &mut impl FnMut(&Expr)) -> PlanRes
 /// The columns of L that a subquery depends on, and where their values come from.
 struct Correlation {
     columns: Vec<Column>,
+    /// Their types in L are others than the subquery's: which ones it needs.
+    casts: HashMap<Column, DataType>,
     /// Qualifies D's columns: `d0`, `d1` … of this subquery.
     prefix: String,
     domain: LogicalPlan,
@@ -148,11 +152,25 @@ struct Pushed {
 }
 
 impl Correlation {
-    fn new(decorrelator: &Decorrelator, left: &LogicalPlan, columns: Vec<Column>) -> Correlation {
+    fn new(decorrelator: &Decorrelator, left: &LogicalPlan, columns: Vec<(Column, DataType)>) -> Correlation {
+        let differs = |(column, data_type): &&(Column, DataType)| {
+            left.schema().field_from_column(column).is_ok_and(|field| field.data_type() != data_type)
+        };
+        let casts = columns.iter().filter(differs).cloned().collect();
+        let columns: Vec<Column> = columns.into_iter().map(|(column, _)| column).collect();
         let prefix = format!("{}_d", decorrelator.fresh());
         let domain_may_be_null =
             columns.iter().any(|column| left.schema().field_from_column(column).is_ok_and(|field| field.is_nullable()));
-        Correlation { columns, prefix, domain: left.clone(), domain_may_be_null }
+        Correlation { columns, casts, prefix, domain: left.clone(), domain_may_be_null }
+    }
+
+    /// The column in L, of the type that the subquery takes it to be.
+    fn outer_value(&self, column: &Column) -> Expr {
+        let value = Expr::Column(column.clone());
+        match self.casts.get(column) {
+            Some(data_type) => Expr::Cast(Cast::new(Box::new(value), data_type.clone())),
+            None => value,
+        }
     }
 
     fn name(&self, index: usize) -> String {
@@ -169,7 +187,7 @@ impl Correlation {
 
     /// D: the distinct values of the outer columns, under these names.
     fn domain(&self, names: &[String]) -> PlanResult<LogicalPlan> {
-        let named = self.columns.iter().zip(names).map(|(column, name)| Expr::Column(column.clone()).alias(name));
+        let named = self.columns.iter().zip(names).map(|(column, name)| self.outer_value(column).alias(name));
         LogicalPlanBuilder::from(self.domain.clone()).project(named)?.distinct()?.build()
     }
 
