@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{
     CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Value, Visit, Visitor,
+    ObjectName, ObjectNamePart, Query, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -55,6 +55,36 @@ pub(super) fn boolean(value: bool) -> Expr {
 /// Takes an expression out of its place, to be put back in another form.
 pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
+}
+
+/// Calls `rewrite` on every expression of `node`, inner ones first, but for those of its subqueries, where a name may be
+/// another's.
+pub(super) fn rewrite_outside_subqueries(node: &mut impl VisitMut, rewrite: impl FnMut(&mut Expr)) {
+    struct Outside<F> {
+        depth: usize,
+        rewrite: F,
+    }
+    impl<F: FnMut(&mut Expr)> VisitorMut for Outside<F> {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if self.depth == 0 {
+                (self.rewrite)(expr);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = node.visit(&mut Outside { depth: 0, rewrite });
 }
 
 /// The content of a string literal.

@@ -3,12 +3,12 @@
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArguments, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+    TableFactor, Value, helpers::attached_token::AttachedToken,
 };
-use std::ops::ControlFlow;
 
 use super::build::{
-    call, cast, column_name, folded, function_name, is_not_plain, plain_arguments, string_literal, take,
+    call, cast, column_name, folded, function_name, is_not_plain, plain_arguments, rewrite_outside_subqueries,
+    string_literal, take,
 };
 use super::casts::array_elements;
 use super::correlate::untangle;
@@ -246,47 +246,29 @@ fn mapped_array(query: &mut Query) -> Option<Expr> {
 
 /// `EXISTS` in a select list, which DataFusion takes in a condition only: `(SELECT count(*) …) > 0`.
 pub(super) fn count_existing(select: &mut Select) {
-    struct Count {
-        depth: usize,
-    }
-    impl VisitorMut for Count {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if self.depth == 0
-                && let Expr::Exists { subquery, negated } = expr
-                && subquery.limit_clause.is_none()
-                && let Some(select) = plain_select(subquery)
-            {
-                let all = FunctionArg::Unnamed(FunctionArgExpr::Wildcard);
-                let mut count = call("count", vec![]);
-                if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut count {
-                    list.args.push(all);
-                }
-                select.projection = vec![SelectItem::UnnamedExpr(count)];
-                subquery.order_by = None;
-                let zero = Expr::Value(Value::Number("0".into(), false).into());
-                *expr = Expr::BinaryOp {
-                    left: Box::new(Expr::Subquery(subquery.clone())),
-                    op: if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt },
-                    right: Box::new(zero),
-                };
-            }
-            ControlFlow::Continue(())
-        }
-    }
     for item in &mut select.projection {
-        let _ = item.visit(&mut Count { depth: 0 });
+        rewrite_outside_subqueries(item, count_rows);
+    }
+}
+
+fn count_rows(expr: &mut Expr) {
+    if let Expr::Exists { subquery, negated } = expr
+        && subquery.limit_clause.is_none()
+        && let Some(select) = plain_select(subquery)
+    {
+        let all = FunctionArg::Unnamed(FunctionArgExpr::Wildcard);
+        let mut count = call("count", vec![]);
+        if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut count {
+            list.args.push(all);
+        }
+        select.projection = vec![SelectItem::UnnamedExpr(count)];
+        subquery.order_by = None;
+        let zero = Expr::Value(Value::Number("0".into(), false).into());
+        *expr = Expr::BinaryOp {
+            left: Box::new(Expr::Subquery(subquery.clone())),
+            op: if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt },
+            right: Box::new(zero),
+        };
     }
 }
 

@@ -10,15 +10,12 @@
 //! case, and shows it at its own place; and in a subquery it takes a column of that name of the query around, if there is
 //! one. So every merged column is spelled out.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, WildcardAdditionalOptions,
 };
 
-use super::build::{call, folded};
+use super::build::{call, folded, rewrite_outside_subqueries};
 
 /// A merged column: its name, what it stands for, and whether that is not the left side's column.
 struct Merged {
@@ -37,28 +34,36 @@ struct Relation {
 pub(super) fn rewrite(select: &mut Select) {
     let Some((merged, relations)) = merge(select) else { return };
     expand_wildcards(select, &merged, &relations);
-    let mut respell = Respell { merged: &merged, depth: 0 };
+    let merged_by = |expr: &Expr| {
+        let Expr::Identifier(ident) = expr else { return None };
+        merged.iter().find(|merged| folded(&merged.name) == folded(ident))
+    };
+    let respell = |expr: &mut Expr| {
+        if let Some(merged) = merged_by(expr) {
+            *expr = merged.value.clone();
+        }
+    };
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr @ Expr::Identifier(_)) = item
-            && let Some(merged) = respell.find(expr)
+            && let Some(merged) = merged_by(expr)
         {
             *item = SelectItem::ExprWithAlias { expr: merged.value.clone(), alias: merged.name.clone() };
         } else {
-            let _ = VisitMut::visit(item, &mut respell);
+            rewrite_outside_subqueries(item, respell);
         }
     }
-    let _ = VisitMut::visit(&mut select.selection, &mut respell);
+    rewrite_outside_subqueries(&mut select.selection, respell);
     if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
-        let _ = VisitMut::visit(exprs, &mut respell);
+        rewrite_outside_subqueries(exprs, respell);
     }
-    let _ = VisitMut::visit(&mut select.having, &mut respell);
+    rewrite_outside_subqueries(&mut select.having, respell);
 }
 
 /// The merged columns and the relations of FROM. A join on a column that was merged otherwise than the planner takes it
 /// gets its condition spelled out.
 fn merge(select: &mut Select) -> Option<(Vec<Merged>, Vec<Relation>)> {
     let [from] = select.from.as_mut_slice() else { return None };
-    if !from.joins.iter().any(|join| using(join).is_some()) {
+    if !from.joins.iter_mut().any(|join| using(join).is_some()) {
         return None;
     }
     let mut relations = vec![Relation { name: relation_name(&from.relation)?, merged: vec![] }];
@@ -130,9 +135,8 @@ fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     }
 }
 
-fn using(join: &Join) -> Option<Vec<Ident>> {
-    let mut operator = join.join_operator.clone();
-    let JoinConstraint::Using(columns) = constraint_of(&mut operator)? else { return None };
+fn using(join: &mut Join) -> Option<Vec<Ident>> {
+    let JoinConstraint::Using(columns) = constraint_of(&mut join.join_operator)? else { return None };
     let column = |name: &ObjectName| match name.0.as_slice() {
         [ObjectNamePart::Identifier(ident)] => Some(ident.clone()),
         _ => None,
@@ -185,40 +189,4 @@ fn expand_wildcards(select: &mut Select, merged: &[Merged], relations: &[Relatio
         }
     }
     select.projection = items;
-}
-
-/// Puts the value for the bare name, outside of subqueries, where the name may be another's.
-struct Respell<'a> {
-    merged: &'a [Merged],
-    depth: usize,
-}
-
-impl Respell<'_> {
-    fn find(&self, expr: &Expr) -> Option<&Merged> {
-        let Expr::Identifier(ident) = expr else { return None };
-        self.merged.iter().find(|merged| folded(&merged.name) == folded(ident))
-    }
-}
-
-impl VisitorMut for Respell<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Some(merged) = self.find(expr)
-        {
-            *expr = merged.value.clone();
-        }
-        ControlFlow::Continue(())
-    }
 }
