@@ -7,6 +7,7 @@
 //! | [`tpch`] | the 22 queries of TPC-H as views, while rows arrive and change |
 //! | [`consistency`] | one tagged query over tables and views under concurrent writers |
 //! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
+//! | [`event_time`] | windows, lateness and emission against a model that recomputes |
 //! | [`docs`] | every example of the reference pages |
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
 //! | [`garbage`] | bytes that are no Postgres |
@@ -23,6 +24,7 @@ mod consistency;
 mod demo;
 mod docs;
 mod durability;
+mod event_time;
 mod fuzz;
 mod garbage;
 mod harness;

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use function::{Argument, Function, Returns};
-pub use object::{Column, Index, Object, ObjectKind, QualifiedName, SourceDefinition, WatermarkDefinition};
+pub use object::{
+    Column, Index, Object, ObjectKind, QualifiedName, SourceDefinition, ViewOptions, WatermarkDefinition,
+};
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::RelationId;

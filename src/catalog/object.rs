@@ -37,6 +37,12 @@ pub enum ObjectKind {
     /// `primary_key` holds column indices, ascending; empty: none.
     Table {
         primary_key: Vec<usize>,
+        /// Nothing is updated or deleted.
+        #[serde(default)]
+        append_only: bool,
+        /// Only of an append-only table.
+        #[serde(default)]
+        watermark: Option<WatermarkDefinition>,
     },
     Source(SourceDefinition),
     /// A name for a query; nothing runs.
@@ -44,9 +50,36 @@ pub enum ObjectKind {
     /// A maintained view. `key`: columns that no two rows share, if the planner proved some.
     MaterializedView {
         key: Option<Vec<usize>>,
+        #[serde(default)]
+        options: ViewOptions,
+        /// The view whose late rows these are.
+        #[serde(default)]
+        late_rows_of: Option<RelationId>,
     },
     /// A maintained query whose changes go out; for now only to nowhere (`connector = 'blackhole'`).
     Sink,
+}
+
+impl ObjectKind {
+    /// A table whose rows change.
+    pub fn table(primary_key: Vec<usize>) -> ObjectKind {
+        ObjectKind::Table { primary_key, append_only: false, watermark: None }
+    }
+
+    pub fn maintained(key: Option<Vec<usize>>, options: ViewOptions) -> ObjectKind {
+        ObjectKind::MaterializedView { key, options, late_rows_of: None }
+    }
+}
+
+/// How a maintained view treats event time: EMIT and WITH (…).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewOptions {
+    /// A window is shown when it is over, not before.
+    pub emit_on_window_close: bool,
+    /// How long after that its rows still count.
+    pub allowed_lateness_us: i64,
+    /// Rows that are later are kept in a relation of their own.
+    pub keeps_late_rows: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -16,8 +16,8 @@ use std::collections::HashMap;
 
 use super::meter::Meter;
 use super::operators::{
-    AggregateOperator, ExpandOperator, FilterOperator, JoinOperator, Keyless, OverWindowOperator, ProjectOperator,
-    TopNOperator, UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
+    AggregateOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
+    OverWindowOperator, ProjectOperator, TopNOperator, UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -228,6 +228,7 @@ struct Node {
     number: Option<usize>,
     inputs: Vec<NodeInput>,
     meter: Meter,
+    follows_time: bool,
 }
 
 /// One worker's share of a fragment: its operators and their state.
@@ -243,7 +244,9 @@ impl Fragment {
     pub fn build(spec: &FragmentSpec) -> Result<Fragment> {
         let nodes = spec.nodes.iter().map(|node| {
             let operator = node.plan.as_ref().map(|plan| operator(plan, spec.worker_count)).transpose()?;
-            Ok(Node { operator, number: node.number, inputs: node.inputs.clone(), meter: Meter::default() })
+            let follows_time = operator.as_ref().is_some_and(|operator| operator.follows_time());
+            let (number, inputs) = (node.number, node.inputs.clone());
+            Ok(Node { operator, number, inputs, meter: Meter::default(), follows_time })
         });
         let scans = spec.scans.iter().map(|number| (*number, Meter::default())).collect();
         Ok(Fragment { nodes: nodes.collect::<Result<_>>()?, scans, is_first: true })
@@ -260,14 +263,16 @@ impl Fragment {
         }
         let mut outputs: Vec<Vec<Delta>> = Vec::with_capacity(self.nodes.len());
         let mut now_ns = (context.clock)();
-        for Node { operator, inputs: sources, meter, .. } in &mut self.nodes {
+        let time_moves = context.watermarks != context.watermarks_before;
+        for Node { operator, inputs: sources, meter, follows_time, .. } in &mut self.nodes {
             // Within a fragment every output has one reader.
             let operands = sources.iter().map(|source| match source {
                 NodeInput::External(index) => std::mem::take(&mut inputs[*index]),
                 NodeInput::Node(index) => std::mem::take(&mut outputs[*index]),
             });
             let operands: Vec<Vec<Delta>> = operands.collect();
-            let idle = !context.is_first && operands.iter().all(|deltas| deltas.is_empty());
+            let is_due = context.is_first || *follows_time && time_moves;
+            let idle = !is_due && operands.iter().all(|deltas| deltas.is_empty());
             if idle {
                 outputs.push(vec![]);
                 continue;
@@ -285,6 +290,11 @@ impl Fragment {
             outputs.push(output);
         }
         Ok(outputs.pop().unwrap_or_default())
+    }
+
+    /// True if it has to be stepped when a watermark moves.
+    pub fn follows_time(&self) -> bool {
+        self.nodes.iter().any(|node| node.follows_time)
     }
 
     pub fn state_size(&self) -> StateSize {
@@ -318,6 +328,8 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
         StreamNode::Window { time_column, window, .. } => {
             Box::new(WindowOperator::new(*time_column, *window, Keyless::Drop, schema))
         }
+        StreamNode::Late { late, width, .. } => Box::new(LateOperator::new(late.clone(), *width, schema)),
+        StreamNode::Hold { time, .. } => Box::new(HoldOperator::new(time.clone(), schema)),
         StreamNode::Buckets { column, window, .. } => {
             Box::new(WindowOperator::new(*column, *window, Keyless::Keep, schema))
         }
@@ -328,10 +340,11 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
         StreamNode::Expand { keys, sets, columns, .. } => {
             Box::new(ExpandOperator::new(keys.clone(), sets.clone(), columns.clone(), schema))
         }
-        StreamNode::Aggregate { input, keys, calls, always } => {
+        StreamNode::Aggregate { input, keys, calls, always, closing } => {
             let append_only = input.properties.append_only;
             let operator =
                 AggregateOperator::new(&input.delta_schema(), keys.clone(), calls.clone(), schema, append_only)?;
+            let operator = operator.with_closing(closing.clone());
             Box::new(match always {
                 Some(always) => operator.with_always(always.clone(), worker_count),
                 None => operator,

@@ -13,14 +13,19 @@ pub mod meter;
 pub mod operators;
 pub mod partition;
 
+mod event_time;
 mod expression;
 mod key_index;
 mod ordered_rows;
 mod row_order;
 mod row_store;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::error::Result;
-use crate::types::{Delta, Epoch, RowError};
+use crate::plan::Watermarks;
+use crate::types::{Delta, Epoch, RelationId, RowError};
 
 /// Incremental form of one relational operator.
 ///
@@ -33,13 +38,19 @@ pub trait Operator: Send {
     /// `inputs[i]` are the deltas of input `i` in this epoch, in arrival order, possibly none.
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>>;
 
+    /// True if it also acts where no row has come, when a watermark has moved.
+    fn follows_time(&self) -> bool {
+        false
+    }
+
     /// What it keeps between epochs.
     fn state_size(&self) -> StateSize {
         StateSize::default()
     }
 }
 
-/// What an operator may know of the world: which epoch it is, who it is, and where to report failing rows.
+/// What an operator may know of the world: which epoch it is, who it is, how far event time has come, and where to
+/// report failing and late rows.
 #[derive(Debug)]
 pub struct EpochContext {
     pub epoch: Epoch,
@@ -49,11 +60,25 @@ pub struct EpochContext {
     /// Nanoseconds since some moment; for nothing but the meters.
     pub clock: fn() -> u64,
     pub errors: Vec<RowError>,
+    /// The relations' watermarks as they were before this epoch, and as they are with it.
+    pub watermarks_before: Arc<Watermarks>,
+    pub watermarks: Arc<Watermarks>,
+    /// Rows that came too late in this epoch, by the relation whose watermark they missed.
+    pub late_row_counts: BTreeMap<RelationId, u64>,
 }
 
 impl EpochContext {
     pub fn new(epoch: Epoch, is_first: bool, worker_index: usize) -> EpochContext {
-        EpochContext { epoch, is_first, worker_index, clock: || 0, errors: vec![] }
+        EpochContext {
+            epoch,
+            is_first,
+            worker_index,
+            clock: || 0,
+            errors: vec![],
+            watermarks_before: Arc::default(),
+            watermarks: Arc::default(),
+            late_row_counts: BTreeMap::new(),
+        }
     }
 }
 

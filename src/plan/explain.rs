@@ -1,7 +1,8 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
 use super::{
-    AggregateCall, EmptyLists, Reach, SortColumn, StreamNode, StreamPlan, Ties, TopN, UnnestColumn, Window, WindowCall,
+    AggregateCall, EmptyLists, LateRows, Reach, SortColumn, StreamNode, StreamPlan, Ties, TopN, UnnestColumn, Window,
+    WindowCall,
 };
 
 /// One line for each operator, in the order of [`StreamPlan::preorder`].
@@ -67,6 +68,13 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 shift(*offset_us)
             ),
         },
+        StreamNode::Late { late, .. } => {
+            let kept = if late.rows == LateRows::Only { ", the late ones" } else { "" };
+            let lateness =
+                if late.time.lateness_us == 0 { String::new() } else { format!(" + {}", span(late.time.lateness_us)) };
+            format!("stream_late [{}{lateness}{kept}]", input_name(late.time.column))
+        }
+        StreamNode::Hold { time, .. } => format!("stream_hold [until {} is over]", input_name(time.column)),
         StreamNode::Buckets { column, window, .. } => {
             let copies = if window.size_us() > window.slide_us() { ", of a band" } else { "" };
             format!("stream_buckets [{}, width {}{copies}]", input_name(*column), window.slide_us())
@@ -92,13 +100,15 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let sets: Vec<String> = sets.iter().map(|set| format!("({})", names(&set.kept))).collect();
             format!("stream_expand [{}]", sets.join(", "))
         }
-        StreamNode::Aggregate { keys, calls, .. } => {
+        StreamNode::Aggregate { keys, calls, closing, .. } => {
             let keys: Vec<String> = keys.iter().map(|&key| input_name(key)).collect();
             let calls: Vec<&str> = calls.iter().map(|AggregateCall { name, .. }| name.as_str()).collect();
+            let over = closing.as_ref().map(|time| format!("; until {} is over", input_name(time.column)));
+            let over = over.unwrap_or_default();
             if calls.is_empty() {
-                format!("stream_distinct [{}]", keys.join(", "))
+                format!("stream_distinct [{}{}]", keys.join(", "), over)
             } else {
-                format!("stream_hash_aggregate [by {}] [{}]", keys.join(", "), calls.join(", "))
+                format!("stream_hash_aggregate [by {}{over}] [{}]", keys.join(", "), calls.join(", "))
             }
         }
         StreamNode::TopN { partition, order, top, .. } => {
@@ -168,8 +178,9 @@ fn properties(plan: &StreamPlan) -> String {
     if let Some(key) = &plan.properties.key {
         known.push(format!("key: ({})", key.iter().map(|&c| name(c)).collect::<Vec<_>>().join(", ")));
     }
-    if let Some(time) = plan.properties.time {
-        known.push(format!("time: {} − {}", name(time.column), span(time.delay_us)));
+    if !plan.properties.times.is_empty() {
+        let times = plan.properties.times.iter().map(|time| name(time.column));
+        known.push(format!("time: {}", times.collect::<Vec<_>>().join(", ")));
     }
     format!("{{{}}}", known.join("; "))
 }

@@ -1,8 +1,8 @@
 //! Which operators of a view keep state that nothing bounds.
 //!
 //! A table is bounded by its own contents: what is deleted from it leaves the state too. A source that never ends is not:
-//! a join over it keeps its rows, an aggregate a group for each key. State that a watermark would drop does not exist
-//! yet, so time columns change nothing here.
+//! a join over it keeps its rows, an aggregate a group for each key, unless it lets go of groups whose window is over.
+//! What comes out of such an aggregate grows all the same: closed windows stay in the view.
 //!
 //! ```text
 //! grows(σ, π, window)(A) = grows(A)      grows(A ∪ B) = grows(A) ∨ grows(B)
@@ -49,6 +49,9 @@ fn is_counted(top: &TopN) -> bool {
 fn is_bounded(plan: &StreamPlan) -> bool {
     if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
         return partition.is_empty() && is_counted(top) && input.properties.append_only;
+    }
+    if let StreamNode::Hold { .. } | StreamNode::Aggregate { closing: Some(_), .. } = &plan.node {
+        return true;
     }
     let StreamNode::Aggregate { input, keys, calls, .. } = &plan.node else { return false };
     keys.is_empty()
@@ -108,7 +111,8 @@ mod tests {
             name: "call".into(),
         };
         let schema = input.schema.clone();
-        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![call], always: None };
+        let node =
+            StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![call], always: None, closing: None };
         StreamPlan { node, schema, properties: Properties::default() }
     }
 

@@ -10,6 +10,7 @@ pub mod growth;
 mod join;
 mod over;
 mod properties;
+mod time;
 mod window;
 
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 pub use join::{JoinKeys, JoinType};
 pub use over::{Reach, Running, WindowCall};
-pub use properties::{Properties, TimeColumn};
+pub use properties::{Arrival, Properties};
+pub use time::{TimeColumn, Watermark, Watermarks, least};
 
 use crate::types::RelationId;
 use crate::types::moments::Statistic;
@@ -48,6 +50,11 @@ pub enum StreamNode {
     /// Appends `window_start` and `window_end` to each row, once for each window that holds the row's time.
     /// Rows whose time is NULL belong to no window and fall out.
     Window { input: Box<StreamPlan>, time_column: usize, window: Window },
+    /// Takes out the rows that come too late: those whose time is older than its watermark, less the lateness, was when
+    /// they arrived. Output columns are the input's first `width`.
+    Late { input: Box<StreamPlan>, late: Late, width: usize },
+    /// Holds rows back until their time is complete: EMIT ON WINDOW CLOSE.
+    Hold { input: Box<StreamPlan>, time: TimeColumn },
     /// Appends the start and the end of each bucket of an axis that holds the column's value: what a window is to a
     /// time. Rows whose value is NULL are in no bucket; but they come out once, with NULL for the bucket.
     Buckets { input: Box<StreamPlan>, column: usize, window: Window },
@@ -65,7 +72,15 @@ pub enum StreamNode {
     Expand { input: Box<StreamPlan>, keys: Vec<usize>, sets: Vec<GroupingSet>, columns: Vec<usize> },
     /// Output columns are the keys, then one for each call. Without keys there is exactly one row, also over an empty
     /// input; so there is for each key of `always`. Without calls this is DISTINCT.
-    Aggregate { input: Box<StreamPlan>, keys: Vec<usize>, calls: Vec<AggregateCall>, always: Option<RecordBatch> },
+    /// State of groups whose time is over is let go.
+    Aggregate {
+        input: Box<StreamPlan>,
+        keys: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        always: Option<RecordBatch>,
+        /// A column of the input that is a key.
+        closing: Option<TimeColumn>,
+    },
     /// The first rows of each partition in the order of `order`; without partition columns, of all rows.
     /// Peers are ordered by the whole row.
     TopN { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, top: TopN },
@@ -76,6 +91,24 @@ pub enum StreamNode {
     /// Rows to many: a row comes out once for each position of its lists, which go side by side to the end of the
     /// longest. One of `columns` for each output column.
     Unnest { input: Box<StreamPlan>, columns: Vec<UnnestColumn>, empty: EmptyLists },
+}
+
+/// What is late, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// A column of the input.
+    pub time: TimeColumn,
+    /// Where a row's own arrival stands in the input. `None`: a row arrives with its epoch.
+    pub arrival: Option<Arrival>,
+    pub rows: LateRows,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateRows {
+    /// Counted and let go; the others come out.
+    Drop,
+    /// They alone come out, with the watermark and the wall-clock time of their arrival behind.
+    Only,
 }
 
 /// Where an output column of [`StreamNode::Unnest`] comes from: a column of the input.
@@ -215,6 +248,8 @@ impl StreamPlan {
             StreamNode::Filter { input, .. }
             | StreamNode::Project { input, .. }
             | StreamNode::Window { input, .. }
+            | StreamNode::Late { input, .. }
+            | StreamNode::Hold { input, .. }
             | StreamNode::Buckets { input, .. }
             | StreamNode::Expand { input, .. }
             | StreamNode::Aggregate { input, .. }
@@ -230,6 +265,7 @@ impl StreamPlan {
     pub fn is_stateful(&self) -> bool {
         match &self.node {
             StreamNode::Join { .. }
+            | StreamNode::Hold { .. }
             | StreamNode::Aggregate { .. }
             | StreamNode::TopN { .. }
             | StreamNode::OverWindow { .. } => true,
@@ -238,11 +274,22 @@ impl StreamPlan {
             | StreamNode::Filter { .. }
             | StreamNode::Project { .. }
             | StreamNode::Window { .. }
+            | StreamNode::Late { .. }
             | StreamNode::Buckets { .. }
             | StreamNode::Expand { .. }
             | StreamNode::Unnest { .. }
             | StreamNode::Union { .. } => false,
         }
+    }
+
+    /// The columns by whose time operators let state go or rows out.
+    pub fn times_followed(&self) -> Vec<TimeColumn> {
+        let time = |plan: &&StreamPlan| match &plan.node {
+            StreamNode::Aggregate { closing, .. } => closing.clone(),
+            StreamNode::Hold { time, .. } => Some(TimeColumn { lateness_us: 0, ..time.clone() }),
+            _ => None,
+        };
+        self.preorder().iter().filter_map(time).collect()
     }
 
     /// Each relation that the plan reads, with the columns of it that any scan needs; ascending, each once.

@@ -1,7 +1,10 @@
 //! What is known of an operator's output without looking at the data.
 //!
 //! *Append-only*: no delta ever retracts; the base of every fast path. *Key*: columns that no two rows of the
-//! (consolidated) relation share. *Time column*: a column with a watermark, and how far the watermark trails it.
+//! (consolidated) relation share. *Time columns*: those that follow a watermark.
+
+use super::TimeColumn;
+use crate::types::RelationId;
 
 /// Derived bottom-up when the plan is lowered; a property that is not proved is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,14 +12,17 @@ pub struct Properties {
     pub append_only: bool,
     /// Output column indices, ascending. `Some(vec![])`: at most one row.
     pub key: Option<Vec<usize>>,
-    pub time: Option<TimeColumn>,
+    pub times: Vec<TimeColumn>,
+    /// Columns that tell of each row when it came; not part of what users see.
+    pub arrival: Option<Arrival>,
 }
 
-/// A column whose values will not be older than the watermark. `delay_us` is what `WATERMARK FOR` subtracts.
+/// Where the watermark that a relation had just before a row arrived stands (microseconds, `Int64`, NULL for none), and
+/// beside it, in the next column, the wall-clock time of its arrival (microseconds, `Int64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeColumn {
+pub struct Arrival {
     pub column: usize,
-    pub delay_us: i64,
+    pub relation: RelationId,
 }
 
 impl Properties {
@@ -29,7 +35,19 @@ impl Properties {
             moved.sort_unstable();
             Some(moved)
         });
-        let time = self.time.and_then(|t| Some(TimeColumn { column: find(t.column)?, ..t }));
-        Properties { append_only: self.append_only, key, time }
+        let mut times = vec![];
+        for (output, source) in outputs.iter().enumerate() {
+            let known = self.times.iter().filter(|time| Some(time.column) == *source);
+            times.extend(known.map(|time| TimeColumn { column: output, ..time.clone() }));
+        }
+        let arrival = self.arrival.and_then(|arrival| {
+            let column = find(arrival.column)?;
+            (find(arrival.column + 1) == Some(column + 1)).then_some(Arrival { column, ..arrival })
+        });
+        Properties { append_only: self.append_only, key, times, arrival }
+    }
+
+    pub fn time(&self, column: usize) -> Option<&TimeColumn> {
+        self.times.iter().find(|time| time.column == column)
     }
 }

@@ -36,6 +36,14 @@ impl Window {
         }
     }
 
+    /// Start and end of the first window that holds `time_us` or, where windows leave gaps, that begins after it: no later
+    /// time is in an earlier one.
+    pub fn first(&self, time_us: i64) -> (i64, i64) {
+        let start =
+            self.starts(time_us).next().unwrap_or_else(|| self.last_start(time_us).saturating_add(self.slide_us()));
+        (start, start.saturating_add(self.size_us()))
+    }
+
     /// Starts of all windows that hold `time_us`, earliest first.
     pub fn starts(&self, time_us: i64) -> impl Iterator<Item = i64> + use<> {
         let (last, slide, size) = (self.last_start(time_us), self.slide_us(), self.size_us());

@@ -26,6 +26,7 @@ use crate::dataflow::meter::Meter;
 use crate::dataflow::partition::Partitioning;
 use crate::dataflow::{EpochContext, StateSize};
 use crate::error::{Error, Result};
+use crate::plan::Watermarks;
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
@@ -37,6 +38,7 @@ pub struct ViewDataflow {
     probe: ProbeHandle<u64>,
     fragments: Vec<Rc<RefCell<Fragment>>>,
     results: Rc<RefCell<Results>>,
+    clock: Rc<RefCell<EventClock>>,
     layout: Option<Arc<Layout>>,
     /// Columns of the view's own rows, as its readers name them.
     columns: Arc<[usize]>,
@@ -49,11 +51,20 @@ struct RelationInput {
     handle: InputHandle<u64, Builder>,
 }
 
+/// The step under way: its epoch, its watermarks, and those of the step before it.
+#[derive(Default)]
+struct EventClock {
+    epoch: u64,
+    before: Arc<Watermarks>,
+    now: Arc<Watermarks>,
+}
+
 /// What the fragments of one worker leave behind in a step.
 #[derive(Default)]
 struct Results {
     deltas: Vec<Delta>,
     errors: Vec<RowError>,
+    late_row_counts: BTreeMap<RelationId, u64>,
     failure: Option<Error>,
 }
 
@@ -67,6 +78,7 @@ impl ViewDataflow {
         epoch: Epoch,
     ) -> ViewDataflow {
         let results = Rc::new(RefCell::new(Results::default()));
+        let clock = Rc::new(RefCell::new(EventClock::default()));
         let mut inputs = vec![];
         let mut fragments = vec![];
         let worker_count = worker.peers();
@@ -80,7 +92,8 @@ impl ViewDataflow {
                 let fragment = Fragment::build(spec).expect("the sequencer has built these fragments before");
                 let fragment = Rc::new(RefCell::new(fragment));
                 fragments.push(fragment.clone());
-                let stage = Stage { fragment, results: results.clone(), readers, worker_index, worker_count };
+                let (results, clock) = (results.clone(), clock.clone());
+                let stage = Stage { fragment, results, clock, readers, worker_index, worker_count };
                 let output = install(scope, spec, stage, &mut inputs, &mut streams, epoch);
                 streams.push(output);
             }
@@ -89,7 +102,8 @@ impl ViewDataflow {
             }
         });
         let width = layout.as_ref().map_or(0, |layout| layout.schema.fields().len());
-        ViewDataflow { inputs, probe, fragments, results, layout, columns: (0..width).collect(), has_failed: false }
+        let columns = (0..width).collect();
+        ViewDataflow { inputs, probe, fragments, results, clock, layout, columns, has_failed: false }
     }
 
     /// Hands in an epoch's deltas and closes the epoch; returns how many rows there were.
@@ -98,7 +112,12 @@ impl ViewDataflow {
         epoch: Epoch,
         changes: &HashMap<RelationId, Vec<RelationDelta>>,
         backfill: &[(RelationId, RelationDelta)],
+        watermarks: Arc<Watermarks>,
     ) -> u64 {
+        let mut clock = self.clock.borrow_mut();
+        clock.epoch = epoch.0;
+        clock.before = std::mem::replace(&mut clock.now, watermarks);
+        drop(clock);
         let mut row_count = 0;
         for input in &mut self.inputs {
             input.handle.advance_to(epoch.0);
@@ -125,7 +144,7 @@ impl ViewDataflow {
 
     /// What came out of the step, arranged for the view's store and as it is for the views above.
     pub fn take_output(&mut self, view: RelationId, fed: u64, measure: bool) -> (ViewOutput, Vec<RelationDelta>) {
-        let Results { deltas, errors, mut failure } = std::mem::take(&mut *self.results.borrow_mut());
+        let Results { deltas, errors, late_row_counts, mut failure } = std::mem::take(&mut *self.results.borrow_mut());
         let output_row_count = deltas.iter().map(|delta| delta.row_count() as u64).sum();
         let run = match (&self.layout, deltas.is_empty()) {
             (Some(layout), false) => match build_run(layout, &deltas) {
@@ -143,7 +162,16 @@ impl ViewDataflow {
             size
         });
         self.has_failed |= failure.is_some();
-        let output = ViewOutput { view, run, input_row_count: fed, output_row_count, errors, state_size, failure };
+        let output = ViewOutput {
+            view,
+            run,
+            input_row_count: fed,
+            output_row_count,
+            errors,
+            late_row_counts,
+            state_size,
+            failure,
+        };
         let columns = &self.columns;
         let deltas = deltas.into_iter().map(|delta| RelationDelta { columns: columns.clone(), delta });
         (output, deltas.collect())
@@ -177,6 +205,7 @@ fn build_run(layout: &Layout, deltas: &[Delta]) -> Result<Run> {
 struct Stage {
     fragment: Rc<RefCell<Fragment>>,
     results: Rc<RefCell<Results>>,
+    clock: Rc<RefCell<EventClock>>,
     /// How each reader of the output wants it; none: it is the view's.
     readers: Vec<Partitioning>,
     worker_index: usize,
@@ -188,9 +217,14 @@ impl Stage {
     fn step(&self, epoch: u64, inputs: Vec<Vec<Delta>>) -> Result<Vec<Parcels>> {
         let mut context = EpochContext::new(Epoch(epoch), false, self.worker_index);
         context.clock = clock_ns;
+        context.watermarks_before = self.clock.borrow().before.clone();
+        context.watermarks = self.clock.borrow().now.clone();
         let output = self.fragment.borrow_mut().step(inputs, &mut context);
         let mut results = self.results.borrow_mut();
         results.errors.append(&mut context.errors);
+        for (relation, count) in context.late_row_counts {
+            *results.late_row_counts.entry(relation).or_default() += count;
+        }
         let output = output?;
         if self.readers.is_empty() {
             results.deltas.extend(output);
@@ -258,6 +292,9 @@ fn install<'scope>(
         let first: Vec<_> = capabilities.iter().map(|capability| capability.delayed(&first_epoch.0)).collect();
         drop(capabilities);
         let mut pending = BTreeMap::from([(first_epoch.0, (first, empty()))]);
+        // What follows time is stepped in every epoch that is fed, so it never lets go of the epochs to come.
+        let mut standing: Option<Vec<Capability<u64>>> =
+            stage.fragment.borrow().follows_time().then(|| pending[&first_epoch.0].0.clone());
         move |frontiers| {
             for (index, drain) in drains.iter_mut().enumerate() {
                 drain(&mut |capabilities, parcels| {
@@ -265,6 +302,20 @@ fn install<'scope>(
                     let (_, inputs) = pending.entry(epoch).or_insert_with(|| (capabilities, empty()));
                     inputs[index].extend(parcels.drain(..).map(|parcel| parcel.delta));
                 });
+            }
+            if let Some(capabilities) = &mut standing {
+                let fed = stage.clock.borrow().epoch;
+                match frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min() {
+                    // Epochs that this view takes no part in are passed over.
+                    Some(open) if open > fed && *capabilities[0].time() <= fed => {
+                        let at = capabilities.iter().map(|capability| capability.delayed(&fed)).collect();
+                        pending.entry(fed).or_insert_with(|| (at, empty()));
+                        capabilities.iter_mut().for_each(|capability| capability.downgrade(&(fed + 1)));
+                    }
+                    Some(_) => {}
+                    // All inputs have ended.
+                    None => standing = None,
+                }
             }
             while let Some(entry) = pending.first_entry() {
                 let epoch = *entry.key();
@@ -326,7 +377,13 @@ mod tests {
             name: "count(k)".into(),
         };
         let fields = vec![Field::new("k", DataType::Int64, true), Field::new("count(k)", DataType::Int64, true)];
-        let node = StreamNode::Aggregate { input: Box::new(project), keys: vec![0], calls: vec![call], always: None };
+        let node = StreamNode::Aggregate {
+            input: Box::new(project),
+            keys: vec![0],
+            calls: vec![call],
+            always: None,
+            closing: None,
+        };
         Ok(StreamPlan { node, schema: Arc::new(Schema::new(fields)), properties })
     }
 

@@ -30,7 +30,7 @@ pub use status::{OperatorMeasurement, SourceError, SourceStatus, ViewError, View
 
 use crate::catalog::SourceDefinition;
 use crate::error::{Error, Result, SqlState};
-use crate::plan::StreamPlan;
+use crate::plan::{StreamPlan, Watermarks};
 use crate::state::{Store, World};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -52,6 +52,9 @@ pub struct TableSpec {
     pub schema: SchemaRef,
     /// Column indices; empty: none.
     pub primary_key: Vec<usize>,
+    /// Of an append-only table: its time column, and by how many microseconds the watermark trails it. Such a table
+    /// keeps of each row how it arrived, in two columns behind its own ([`crate::plan::Arrival`]).
+    pub watermark: Option<(usize, i64)>,
     pub indexes: Vec<IndexSpec>,
 }
 
@@ -143,6 +146,11 @@ impl Runtime {
 
     pub fn source_statuses(&self) -> Vec<SourceStatus> {
         self.statuses.lock().sources()
+    }
+
+    /// How far event time has come, of each source and table with a watermark.
+    pub fn watermarks(&self) -> Arc<Watermarks> {
+        self.statuses.lock().watermarks.clone()
     }
 
     pub fn view_statuses(&self) -> Vec<ViewStatus> {

@@ -33,7 +33,7 @@ use crate::formats::{Decoder, decoder};
 use crate::types::{BadRecord, Position, RelationId};
 use queue::Queue;
 
-pub use watermark::SourceWatermark;
+pub use watermark::{SourceWatermark, arrival_columns};
 
 /// One pass over a source, yet to be started.
 pub struct SourceTask {
@@ -48,6 +48,8 @@ pub struct SourceTask {
     until: Option<Position>,
     replay: Option<Replay>,
     idle_timeout: Option<Duration>,
+    /// As it is where the task starts.
+    watermark: Option<SourceWatermark>,
 }
 
 /// What is read is what was asked for, and the times that are needed besides.
@@ -56,6 +58,8 @@ struct ReadColumns {
     read: Vec<usize>,
     /// The asked-for columns' places in `read`.
     output: Vec<usize>,
+    /// Which of the two columns that tell of a row's arrival are asked for besides; they come last.
+    arrival: [bool; 2],
     /// The watermark column's place in `read`.
     event_time: Option<usize>,
     /// The replay column's place in `read`.
@@ -63,13 +67,17 @@ struct ReadColumns {
 }
 
 impl ReadColumns {
-    fn new(projection: &[usize], event_time: Option<usize>, replay_time: Option<usize>) -> ReadColumns {
+    /// Columns behind the source's `width` own are those of the arrival.
+    fn new(projection: &[usize], width: usize, event_time: Option<usize>, replay_time: Option<usize>) -> ReadColumns {
+        let arrival = [width, width + 1].map(|column| projection.contains(&column));
+        let projection: Vec<usize> = projection.iter().copied().filter(|&column| column < width).collect();
         let mut read: Vec<usize> = projection.iter().copied().chain(event_time).chain(replay_time).collect();
         read.sort_unstable();
         read.dedup();
         let place = |column: usize| read.binary_search(&column).expect("every needed column is read");
         ReadColumns {
             output: projection.iter().map(|&column| place(column)).collect(),
+            arrival,
             event_time: event_time.map(place),
             replay_time: replay_time.map(place),
             read,
@@ -106,14 +114,21 @@ impl SourceTask {
             return Err(Error::new(SqlState::DATATYPE_MISMATCH, message)
                 .with_hint("WATERMARK FOR takes a timestamp or timestamptz column"));
         }
-        let columns = ReadColumns::new(projection, event_time, replay_time);
+        let columns = ReadColumns::new(projection, schema.fields().len(), event_time, replay_time);
         let makes_rows = connector.native_schema().is_some() || framing == Framing::Parquet;
         let decoder = match makes_rows {
             true => None,
             false => Some(decoder(&definition.encode, &definition.encode_options, schema, &columns.read)?),
         };
         let idle_timeout = reading.idle_timeout;
-        Ok(SourceTask { id, connector: Arc::from(connector), decoder, columns, from, until, replay, idle_timeout })
+        let watermark = definition.watermark.as_ref().map(|watermark| SourceWatermark::new(watermark.delay_us, None));
+        let connector = Arc::from(connector);
+        Ok(SourceTask { id, connector, decoder, columns, from, until, replay, idle_timeout, watermark })
+    }
+
+    /// Goes on from a watermark: rows are told of it as their arrival.
+    pub fn with_watermark(self, watermark: Option<SourceWatermark>) -> SourceTask {
+        SourceTask { watermark: watermark.or(self.watermark), ..self }
     }
 }
 
@@ -129,7 +144,7 @@ pub fn check(schema: &SchemaRef, definition: &SourceDefinition) -> Result<Positi
 /// Rows of one partition, in its order.
 #[derive(Debug)]
 pub struct SourceBatch {
-    /// The task's projection; may have no rows, where only the offset moved.
+    /// The task's projection, ascending; may have no rows, where only the offset moved.
     pub rows: RecordBatch,
     pub bad_records: Vec<BadRecord>,
     pub partition: String,

@@ -2,9 +2,11 @@
 //! `hw_catalog`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::dataflow::meter::Meter;
+use crate::plan::Watermarks;
 use crate::types::{BadRecord, Epoch, Position, RelationId, RowError};
 
 /// Errors kept for one object; older ones are let go, but stay counted.
@@ -42,6 +44,8 @@ pub struct ViewStatus {
     pub stored_bytes: u64,
     /// Rows that fail at this moment.
     pub row_error_count: u64,
+    /// Rows that came too late, by the relation whose watermark they missed.
+    pub late_row_counts: BTreeMap<RelationId, u64>,
     /// The last epoch that changed it.
     pub epoch: Epoch,
 }
@@ -84,6 +88,7 @@ type RowErrors = BTreeMap<(String, String), i64>;
 
 #[derive(Default)]
 pub struct Statuses {
+    pub watermarks: Arc<Watermarks>,
     sources: BTreeMap<RelationId, (SourceStatus, VecDeque<SourceError>)>,
     views: BTreeMap<RelationId, (ViewStatus, RowErrors)>,
 }

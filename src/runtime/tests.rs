@@ -38,7 +38,7 @@ fn call(kind: AggregateKind, argument: Option<usize>, distinct: bool) -> Aggrega
 fn aggregate(input: StreamPlan, keys: Vec<usize>, calls: Vec<AggregateCall>, names: &[&str]) -> StreamPlan {
     let key = Some((0..keys.len()).collect());
     StreamPlan {
-        node: StreamNode::Aggregate { input: Box::new(input), keys, calls, always: None },
+        node: StreamNode::Aggregate { input: Box::new(input), keys, calls, always: None, closing: None },
         schema: schema(names),
         properties: Properties { key, ..Properties::default() },
     }
@@ -150,6 +150,7 @@ fn tables() -> Vec<TableSpec> {
         name: name.into(),
         schema: schema(&["k", "v"]),
         primary_key: vec![],
+        watermark: None,
         indexes: vec![],
     };
     vec![table(T, "t"), table(U, "u")]

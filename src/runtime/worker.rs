@@ -4,7 +4,7 @@
 //! dependency order; each is fed and stepped until every worker is through with it, so that what a view puts out is
 //! there for the views above it in the same epoch. Views that an epoch does not name are not looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -18,6 +18,7 @@ use crate::dataflow::StateSize;
 use crate::dataflow::fragment::FragmentGraph;
 use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result};
+use crate::plan::Watermarks;
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
@@ -53,6 +54,10 @@ pub struct Step {
     pub changes: HashMap<RelationId, Vec<RelationDelta>>,
     /// Deltas for one view alone: what it catches up on.
     pub backfills: HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
+    /// How far event time has come.
+    pub watermarks: Arc<Watermarks>,
+    /// Views that still catch up: for them no time is over yet.
+    pub catching_up: Arc<HashSet<RelationId>>,
     /// Also report how much state each view holds.
     pub measure: bool,
 }
@@ -85,6 +90,8 @@ pub struct ViewOutput {
     pub input_row_count: u64,
     pub output_row_count: u64,
     pub errors: Vec<RowError>,
+    /// By the relation whose watermark they missed.
+    pub late_row_counts: BTreeMap<RelationId, u64>,
     pub state_size: Option<StateSize>,
     /// The view broke: it will not be stepped any more.
     pub failure: Option<Error>,
@@ -167,7 +174,11 @@ fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, 
     for id in &step.views {
         let Some(view) = views.get_mut(id) else { continue };
         let catching_up = step.backfills.remove(id).unwrap_or_default();
-        let fed = view.feed(epoch, &step.changes, &catching_up);
+        let watermarks = match step.catching_up.contains(id) {
+            true => Arc::default(),
+            false => step.watermarks.clone(),
+        };
+        let fed = view.feed(epoch, &step.changes, &catching_up, watermarks);
         // Other workers' parcels unpark this thread; the bound only guards against a lost wake-up.
         while !view.is_through(epoch) {
             worker.step_or_park(Some(Duration::from_millis(5)));

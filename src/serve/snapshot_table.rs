@@ -130,11 +130,13 @@ fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-/// The columns under the schema that the plan was made for; the metadata of a running view may say less.
+/// The columns under the schema that the plan was made for; the metadata of a running view may say less. What stands
+/// behind them tells of the rows' arrival, and is not for readers.
 fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)?)
+    let columns = batch.columns()[..schema.fields().len()].to_vec();
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }

@@ -7,14 +7,15 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
 use super::Session;
-use crate::catalog::ObjectKind;
+use super::ddl::view_options;
+use crate::catalog::{ObjectKind, ViewOptions};
 use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
 use crate::plan;
 use crate::runtime::OperatorMeasurement;
 use crate::serve::access_lines;
 use crate::sql::bind::Bound;
-use crate::sql::lower::lower;
+use crate::sql::lower::{lower, lower_view};
 use crate::sql::{Name, Statement, StatementKind};
 
 pub fn fields() -> Vec<FieldRef> {
@@ -44,14 +45,16 @@ impl Session {
                 let bound = self.bind_query(query, &[])?;
                 let mut lines = self.explain_logical(bound.plan.clone()).await?;
                 lines.push("stream plan".to_string());
-                match self.stream_lines(&bound) {
+                match self.stream_lines(&bound, None) {
                     Ok(stream) => lines.extend(stream),
                     Err(error) => lines.push(format!("  none: {}", error.message)),
                 }
                 Ok(lines)
             }
-            StatementKind::CreateMaterializedView(view) if !analyze => self.explain_maintained(&view.query).await,
-            StatementKind::CreateSink { query, .. } if !analyze => self.explain_maintained(query).await,
+            StatementKind::CreateMaterializedView(view) if !analyze => {
+                self.explain_maintained(&view.query, Some(&view_options(view)?)).await
+            }
+            StatementKind::CreateSink { query, .. } if !analyze => self.explain_maintained(query, None).await,
             StatementKind::Dml(dml) if !analyze => {
                 let resolver = self.resolver(self.shared.catalog());
                 let target = |name: &_| resolver.dml_target(name);
@@ -74,17 +77,25 @@ impl Session {
     }
 
     /// What cannot be maintained is an error here, as it is for the statement itself.
-    async fn explain_maintained(&self, query: &crate::sql::Query) -> Result<Vec<String>> {
+    async fn explain_maintained(
+        &self,
+        query: &crate::sql::Query,
+        options: Option<&ViewOptions>,
+    ) -> Result<Vec<String>> {
         let bound = self.bind_query(query, &[])?;
-        let stream = self.stream_lines(&bound)?;
+        let stream = self.stream_lines(&bound, options)?;
         let mut lines = self.explain_logical(bound.plan).await?;
         lines.push("stream plan".to_string());
         lines.extend(stream);
         Ok(lines)
     }
 
-    fn stream_lines(&self, bound: &Bound) -> Result<Vec<String>> {
-        let plan = lower(&self.state, &self.resolver(self.shared.catalog()), bound)?;
+    fn stream_lines(&self, bound: &Bound, options: Option<&ViewOptions>) -> Result<Vec<String>> {
+        let resolver = self.resolver(self.shared.catalog());
+        let plan = match options {
+            Some(options) => lower_view(&self.state, &resolver, bound, options)?,
+            None => lower(&self.state, &resolver, bound)?,
+        };
         let mut lines: Vec<String> = plan::explain::lines(&plan).into_iter().map(|line| format!("  {line}")).collect();
         let unbounded = plan::growth::unbounded(&plan, &|id| self.shared.grows(id));
         if !unbounded.is_empty() {

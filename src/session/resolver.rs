@@ -7,9 +7,11 @@ use datafusion::datasource::{TableProvider, provider_as_source};
 use super::settings::Settings;
 use super::shared::builds::still_building;
 use super::shared::{Shared, SystemReader};
-use crate::catalog::{Catalog, DATABASE, Function, Index, Object, ObjectKind, QualifiedName, SourceDefinition};
+use crate::catalog::{
+    Catalog, DATABASE, Function, Index, Object, ObjectKind, QualifiedName, SourceDefinition, WatermarkDefinition,
+};
 use crate::error::{Error, Result, SqlState};
-use crate::plan::{Properties, TimeColumn};
+use crate::plan::{Arrival, Properties, TimeColumn, Watermark};
 use crate::serve::{SnapshotTable, SourceTable, SystemTable, TableIndex};
 use crate::sql::bind::{DmlTarget, RelationProperties};
 use crate::sql::{Name, RelationResolver, ResolvedRelation};
@@ -69,7 +71,7 @@ impl<'a> Resolver<'a> {
     pub fn dml_target(&self, name: &Name) -> Result<DmlTarget> {
         let object = self.require(name)?;
         match &object.kind {
-            ObjectKind::Table { primary_key } => Ok(DmlTarget {
+            ObjectKind::Table { primary_key, .. } => Ok(DmlTarget {
                 id: object.id,
                 columns: object.columns.clone(),
                 primary_key: primary_key.clone(),
@@ -91,15 +93,15 @@ impl<'a> Resolver<'a> {
             Arc::new(SnapshotTable { id, name: name.clone(), schema: schema.clone(), indexes })
         };
         let (provider, properties): (Arc<dyn TableProvider>, _) = match &object.kind {
-            ObjectKind::Table { primary_key } => {
+            ObjectKind::Table { primary_key, append_only, watermark } => {
                 let key = (!primary_key.is_empty()).then(|| primary_key.clone());
-                (snapshot(), RelationProperties { key, ..RelationProperties::default() })
+                let known = watermarked(object, watermark.as_ref());
+                (snapshot(), RelationProperties { key, append_only: *append_only, ..known })
             }
-            ObjectKind::MaterializedView { key } => {
+            ObjectKind::MaterializedView { key, .. } => {
                 let known = self.shared.builds.properties(id);
                 let known = known.unwrap_or_else(|| Properties { key: key.clone(), ..Properties::default() });
-                let Properties { append_only, key, time } = known;
-                (snapshot(), RelationProperties { append_only, key, time })
+                (snapshot(), known)
             }
             ObjectKind::Source(definition) => {
                 let table = SourceTable {
@@ -108,7 +110,7 @@ impl<'a> Resolver<'a> {
                     schema: schema.clone(),
                     definition: Arc::new(definition.clone()),
                 };
-                (Arc::new(table), source_properties(definition))
+                (Arc::new(table), source_properties(object, definition))
             }
             ObjectKind::View => {
                 let columns = object.columns.iter().map(|c| c.name.clone()).collect();
@@ -175,9 +177,21 @@ impl RelationResolver for Resolver<'_> {
     }
 }
 
-fn source_properties(definition: &SourceDefinition) -> RelationProperties {
-    let time = definition.watermark.as_ref().map(|w| TimeColumn { column: w.column, delay_us: w.delay_us });
-    RelationProperties { append_only: true, key: None, time }
+fn source_properties(object: &Object, definition: &SourceDefinition) -> RelationProperties {
+    RelationProperties { append_only: true, ..watermarked(object, definition.watermark.as_ref()) }
+}
+
+/// The time column of a source or table, and the columns behind its own that tell when a row arrived.
+fn watermarked(object: &Object, watermark: Option<&WatermarkDefinition>) -> RelationProperties {
+    let Some(watermark) = watermark else { return RelationProperties::default() };
+    let time = TimeColumn {
+        column: watermark.column,
+        watermark: Watermark::Relation(object.id),
+        lateness_us: 0,
+        is_kept: false,
+    };
+    let arrival = Arrival { column: object.columns.len(), relation: object.id };
+    RelationProperties { times: vec![time], arrival: Some(arrival), ..RelationProperties::default() }
 }
 
 /// 42809.

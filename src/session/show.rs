@@ -117,8 +117,8 @@ fn names(catalog: &Catalog, is_kind: impl Fn(&ObjectKind) -> bool) -> Vec<Option
 
 fn columns(object: &Object) -> Vec<Vec<Option<String>>> {
     let key: &[usize] = match &object.kind {
-        ObjectKind::Table { primary_key } => primary_key,
-        ObjectKind::MaterializedView { key: Some(key) } => key,
+        ObjectKind::Table { primary_key, .. } => primary_key,
+        ObjectKind::MaterializedView { key: Some(key), .. } => key,
         _ => &[],
     };
     let yes = |yes: bool| Some(if yes { "true" } else { "false" }.to_string());

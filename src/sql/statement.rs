@@ -175,6 +175,8 @@ pub struct CreateTable {
     pub columns: Vec<ColumnDefinition>,
     /// Column indices.
     pub primary_key: Vec<usize>,
+    pub append_only: bool,
+    pub watermark: Option<Watermark>,
     /// CREATE TABLE … AS.
     pub query: Option<Query>,
 }

@@ -13,7 +13,7 @@ use datafusion::physical_plan::collect;
 use super::bind::{Bound, RelationProperties, bind_query};
 use super::{RelationResolver, ResolvedRelation, StatementKind, dialect_state, parser};
 use crate::error::{Error, Result};
-use crate::plan::TimeColumn;
+use crate::plan::{Arrival, TimeColumn, Watermark};
 use crate::types::{PgType, RelationId};
 
 /// `t (a int4, b text, c int8)` with a key on a; `u (a int4, d float8, v varchar(3))`; the append-only
@@ -81,7 +81,13 @@ impl RelationResolver for Relations {
                 RelationProperties {
                     append_only: true,
                     key: None,
-                    time: Some(TimeColumn { column: 0, delay_us: 4_000_000 }),
+                    times: vec![TimeColumn {
+                        column: 0,
+                        watermark: Watermark::Relation(RelationId(3)),
+                        lateness_us: 0,
+                        is_kept: false,
+                    }],
+                    arrival: Some(Arrival { column: 3, relation: RelationId(3) }),
                 },
             ),
             _ => (None, RelationProperties::default()),

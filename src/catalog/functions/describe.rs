@@ -119,7 +119,7 @@ pub fn index_definition(object: &Object, index: &IndexRow<'_>) -> String {
 
 fn key_columns(object: &Object) -> impl Iterator<Item = &str> {
     let key: &[usize] = match &object.kind {
-        ObjectKind::Table { primary_key } => primary_key,
+        ObjectKind::Table { primary_key, .. } => primary_key,
         _ => &[],
     };
     key.iter().filter_map(|i| object.columns.get(*i)).map(|c| c.name.as_str())

@@ -175,7 +175,7 @@ fn fill_pg_catalog(relation: &Relation, rows: &mut Rows, context: &SystemContext
 /// The columns of a table's primary key, in index order; empty for everything else.
 fn primary_key(object: &Object) -> &[usize] {
     match &object.kind {
-        ObjectKind::Table { primary_key } => primary_key,
+        ObjectKind::Table { primary_key, .. } => primary_key,
         _ => &[],
     }
 }

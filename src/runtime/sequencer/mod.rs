@@ -8,7 +8,7 @@ mod sources;
 mod tables;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,7 @@ use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
 use super::{IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
 use crate::dataflow::partition::spread;
 use crate::error::{Error, Result};
+use crate::plan::Watermarks;
 use crate::state::{Snapshot, Store, StoreBatch, World};
 use crate::types::{BadRecord, Epoch, RelationId};
 
@@ -94,6 +95,8 @@ struct Sequencer {
     events: Receiver<Event>,
     wake: Wake,
     pending_writes: std::collections::VecDeque<WriteRequest>,
+    /// Of sources and tables that have one.
+    watermarks: Arc<Watermarks>,
 }
 
 struct WriteRequest {
@@ -145,6 +148,7 @@ pub fn start(
         events: receiver,
         wake,
         pending_writes: Default::default(),
+        watermarks: Arc::default(),
     };
     sequencer.publish_all();
     let thread = std::thread::Builder::new().name("sequencer".to_string());
@@ -244,6 +248,7 @@ impl Sequencer {
         self.take_writes(&mut changes, &mut accepted);
         let changed_sources = self.take_source_rows(&mut changes);
         let backfills = self.take_backfills();
+        self.advance_time();
         let touched = self.touched_views(&changes, &backfills);
         if !touched.is_empty() {
             self.step_workers(epoch, &touched, &changes, backfills);
@@ -252,6 +257,7 @@ impl Sequencer {
         if changes.is_empty() && touched.is_empty() && changed_sources.is_empty() && became_ready.is_empty() {
             return;
         }
+        self.statuses.lock().watermarks = self.watermarks.clone();
         self.publish(epoch, &changes, &touched, &changed_sources, &became_ready);
         self.tell_sources(epoch, changed_sources);
         for request in accepted {
@@ -265,8 +271,29 @@ impl Sequencer {
         self.epoch = epoch.next();
     }
 
+    /// Collects the watermarks of sources and tables.
+    fn advance_time(&mut self) {
+        let sources = self.sources.iter().filter_map(|(id, source)| Some((*id, source.watermark_us()?)));
+        let tables = self.tables.iter().filter_map(|(id, table)| Some((*id, table.watermark_us()?)));
+        let now: Watermarks = sources.chain(tables).collect();
+        if now != *self.watermarks {
+            self.watermarks = Arc::new(now);
+        }
+    }
+
+    /// Views that have not been fed all that was there before them, and those above them.
+    fn catching_up(&self) -> HashSet<RelationId> {
+        let mut behind = HashSet::new();
+        for (id, view) in &self.views {
+            if view.has_backfills() || view.relations().any(|relation| behind.contains(&relation)) {
+                behind.insert(*id);
+            }
+        }
+        behind
+    }
+
     /// Views that this epoch concerns, in dependency order: those that read what changed, those that catch up, those
-    /// that take their first step, and all above them.
+    /// that take their first step, those for which a time is over, and all above them.
     fn touched_views(
         &self,
         changes: &Changes,
@@ -276,6 +303,7 @@ impl Sequencer {
         for (id, view) in &self.views {
             let concerned = view.is_new
                 || backfills.contains_key(id)
+                || view.is_due(&self.watermarks)
                 || view.relations().any(|relation| changes.contains_key(&relation) || touched.contains(&relation));
             if concerned && !view.has_failed() {
                 touched.insert(*id);
@@ -294,12 +322,15 @@ impl Sequencer {
         let worker_count = self.links.len();
         let first_worker = epoch.0 as usize;
         let measure = touched.iter().any(|id| self.views[id].step_count.is_multiple_of(MEASURE_EVERY));
+        let catching_up = Arc::new(self.catching_up());
         let mut steps: Vec<Step> = (0..worker_count)
             .map(|_| Step {
                 epoch,
                 views: touched.to_vec(),
                 changes: HashMap::new(),
                 backfills: HashMap::new(),
+                watermarks: self.watermarks.clone(),
+                catching_up: catching_up.clone(),
                 measure,
             })
             .collect();

@@ -38,6 +38,10 @@ impl Source {
         &self.position
     }
 
+    pub fn watermark_us(&self) -> Option<i64> {
+        self.watermark.as_ref()?.current_us()
+    }
+
     pub fn is_running(&self) -> bool {
         self.reader.is_some()
     }
@@ -67,10 +71,12 @@ impl Source {
         projection: &[usize],
         from: &Position,
         until: Option<&Position>,
+        watermark: Option<SourceWatermark>,
         wake: &Wake,
     ) -> Result<SourceHandle> {
         let spec = &self.spec;
-        let task = SourceTask::new(spec.id, &spec.schema, &spec.definition, projection, from.clone(), until.cloned())?;
+        let task = SourceTask::new(spec.id, &spec.schema, &spec.definition, projection, from.clone(), until.cloned())?
+            .with_watermark(watermark);
         let wake = wake.clone();
         source::spawn(task, Arc::new(move || wake.call()), READ_AHEAD_ROW_COUNT_MAX)
     }
@@ -86,7 +92,7 @@ impl Source {
             wanted.extend(reader.projection.iter());
         }
         let projection: Arc<[usize]> = wanted.into_iter().collect();
-        let handle = self.open(&projection, &self.position, None, wake)?;
+        let handle = self.open(&projection, &self.position, None, self.watermark.clone(), wake)?;
         // What the old reader had read ahead is read again by the new one.
         self.stop();
         if self.watermark.is_none() {
@@ -188,7 +194,7 @@ impl Sequencer {
         let catchup = if source.is_running() && !is_fresh {
             // Registered before the shared reader moves on: nothing runs between here and the view's first epoch.
             let (from, until) = (&source.spec.definition.start, &source.position);
-            let handle = source.open(columns, from, Some(until), &wake)?;
+            let handle = source.open(columns, from, Some(until), None, &wake)?;
             Some(Catchup { source: id, columns: columns.into(), handle: Some(handle) })
         } else {
             None

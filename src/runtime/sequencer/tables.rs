@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{concat_batches, max};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::{Changes, EPOCH_WRITE_COUNT_MAX, EPOCH_WRITE_ROW_COUNT_MAX, Sequencer, WriteRequest};
 use crate::error::{Error, Result, SqlState};
+use crate::runtime::source::{SourceWatermark, arrival_columns};
 use crate::runtime::worker::RelationDelta;
 use crate::runtime::{IndexSpec, TableSpec, TableWrite};
 use crate::state::arrangement::{Interval, encode_keys};
@@ -23,16 +25,61 @@ use crate::types::{Delta, Epoch, RelationId};
 pub struct Table {
     spec: TableSpec,
     arrangement: Arrangement,
+    /// Of its rows, those of their arrival among them.
+    schema: SchemaRef,
     /// All column indices, as changes carry them.
     columns: Arc<[usize]>,
+    watermark: Option<SourceWatermark>,
 }
+
+/// A table has one partition.
+const PARTITION: &str = "";
 
 impl Table {
     fn new(spec: TableSpec) -> Table {
-        let layout = Layout::indexed(spec.schema.clone(), spec.primary_key.clone());
+        let schema = stored_schema(&spec);
+        let layout = Layout::indexed(schema.clone(), spec.primary_key.clone());
         let layout = Layout { indexes: index_columns(&spec.indexes), ..layout };
-        let columns = (0..spec.schema.fields().len()).collect();
-        Table { spec, arrangement: Arrangement::new(layout), columns }
+        let columns = (0..schema.fields().len()).collect();
+        let watermark = spec.watermark.map(|(_, delay_us)| SourceWatermark::new(delay_us, None));
+        Table { spec, arrangement: Arrangement::new(layout), schema, columns, watermark }
+    }
+
+    pub fn watermark_us(&self) -> Option<i64> {
+        self.watermark.as_ref()?.current_us()
+    }
+
+    /// A change as the table keeps it: rows are told of their arrival now.
+    fn arriving(&self, delta: Delta) -> Result<Delta> {
+        let Some(times) = self.times(&delta) else { return Ok(delta) };
+        let now_us = chrono::Utc::now().timestamp_micros();
+        let told = arrival_columns(self.watermark.as_ref(), PARTITION, times, now_us);
+        let columns = delta.batch().columns().iter().cloned().chain(told).collect();
+        Ok(delta.with_batch(RecordBatch::try_new(self.schema.clone(), columns)?))
+    }
+
+    /// Takes in a change that [`Table::arriving`] made.
+    fn append(&mut self, delta: &Delta) -> Result<()> {
+        self.arrangement.append(delta)?;
+        let latest = self.times(delta).and_then(max);
+        if let Some(watermark) = &mut self.watermark {
+            watermark.observe(PARTITION, delta.row_count(), latest);
+        }
+        Ok(())
+    }
+
+    fn before(&self) -> Before {
+        Before { snapshot: self.snapshot(), watermark: self.watermark.clone() }
+    }
+
+    fn reset(&mut self, before: &Before) {
+        self.arrangement.reset(&before.snapshot);
+        self.watermark.clone_from(&before.watermark);
+    }
+
+    fn times<'d>(&self, delta: &'d Delta) -> Option<&'d TimestampMicrosecondArray> {
+        let (column, _) = self.spec.watermark?;
+        Some(delta.column(column).as_primitive())
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -71,7 +118,7 @@ impl Table {
 
     /// Some rows of the table and a change, added up.
     fn after(&self, delta: &Delta, present: RecordBatch) -> Result<Delta> {
-        Ok(Delta::concat(&self.spec.schema, &[Delta::insert(present), delta.clone()])?.consolidate()?)
+        Ok(Delta::concat(&self.schema, &[Delta::insert(present), delta.clone()])?.consolidate()?)
     }
 
     /// Takes over a list of indexes, if the rows that are there allow it.
@@ -81,7 +128,7 @@ impl Table {
             |index: &IndexSpec| self.spec.indexes.iter().any(|known| known.unique && known.columns == index.columns);
         let added = indexes.iter().filter(|index| index.unique && !is_kept(index));
         for index in added {
-            let rows = concat_batches(&self.spec.schema, self.snapshot().rows()?.iter())?;
+            let rows = concat_batches(&self.schema, self.snapshot().rows()?.iter())?;
             check_unique(&index.name, &index.columns, &Delta::insert(rows)).map_err(|error| match error.detail {
                 Some(detail) if error.code == SqlState::UNIQUE_VIOLATION => {
                     let message = format!("could not create unique index \"{}\"", index.name);
@@ -94,6 +141,15 @@ impl Table {
         self.spec.indexes = indexes;
         Ok(())
     }
+}
+
+fn stored_schema(spec: &TableSpec) -> SchemaRef {
+    if spec.watermark.is_none() {
+        return spec.schema.clone();
+    }
+    let arrival = ["watermark", "arrived_at"].map(|name| Arc::new(Field::new(name, DataType::Int64, true)));
+    let fields: Vec<Arc<Field>> = spec.schema.fields().iter().cloned().chain(arrival).collect();
+    Arc::new(Schema::new(fields))
 }
 
 fn index_columns(indexes: &[IndexSpec]) -> Vec<Vec<usize>> {
@@ -127,7 +183,13 @@ fn check_unique(constraint: &str, columns: &[usize], rows: &Delta) -> Result<()>
 }
 
 /// What an epoch writes: for each table, its rows before and the deltas in their order.
-type Total = BTreeMap<RelationId, (Snapshot, Vec<Delta>)>;
+type Total = BTreeMap<RelationId, (Before, Vec<Delta>)>;
+
+/// What a table goes back to if its change cannot be made durable.
+struct Before {
+    snapshot: Snapshot,
+    watermark: Option<SourceWatermark>,
+}
 
 /// 23505, told as Postgres tells it.
 fn duplicate_key(constraint: &str, keys: &RecordBatch, row: usize) -> Error {
@@ -208,7 +270,7 @@ impl Sequencer {
                 tracing::error!("could not make writes durable: {error}");
                 for (id, (before, _)) in &total {
                     if let Some(table) = self.tables.get_mut(id) {
-                        table.arrangement.reset(before);
+                        table.reset(before);
                     }
                 }
                 for request in accepted.drain(..) {
@@ -229,14 +291,14 @@ impl Sequencer {
             let Some(table) = self.tables.get(&id) else {
                 return Err(Error::new(SqlState::UNDEFINED_TABLE, "the table was dropped meanwhile"));
             };
-            let delta = Delta::concat(&table.spec.schema, &deltas)?;
+            let delta = table.arriving(Delta::concat(&table.spec.schema, &deltas)?)?;
             table.check(&delta)?;
             checked.push((id, delta));
         }
         for (id, delta) in checked {
             let table = self.tables.get_mut(&id).expect("the table was there a moment ago");
-            let (_, deltas) = total.entry(id).or_insert_with(|| (table.snapshot(), vec![]));
-            table.arrangement.append(&delta)?;
+            let (_, deltas) = total.entry(id).or_insert_with(|| (table.before(), vec![]));
+            table.append(&delta)?;
             deltas.push(delta);
         }
         Ok(())
@@ -247,7 +309,7 @@ impl Sequencer {
         let mut batch = StoreBatch::default();
         let mut deltas = vec![];
         for (id, (_, parts)) in total {
-            let delta = Delta::concat(&self.tables[id].spec.schema, parts)?;
+            let delta = Delta::concat(&self.tables[id].schema, parts)?;
             batch.put(TableFiles::key(*id, self.epoch), encode_delta(&delta)?);
             deltas.push((*id, delta));
         }
@@ -309,8 +371,8 @@ impl TableFiles {
         })?;
         for (id, parts) in parts {
             let table = tables.get_mut(&id).expect("orphans were sorted out");
-            let delta = Delta::concat(&table.spec.schema, &parts)?;
-            table.arrangement.append(&delta)?;
+            let delta = Delta::concat(&table.schema, &parts)?;
+            table.append(&delta)?;
         }
         if !orphans.is_empty() {
             self.store.commit(orphans)?;

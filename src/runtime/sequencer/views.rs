@@ -4,7 +4,7 @@
 //! and from its first epoch on also every new delta. Meanwhile it may hold rows of negative weight; nobody sees them,
 //! since it is published only when all pieces are in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use crate::dataflow::StateSize;
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
-use crate::plan::explain;
+use crate::plan::{TimeColumn, Watermarks, explain};
 use crate::runtime::ViewSpec;
 use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
 use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
@@ -31,6 +31,12 @@ pub struct View {
     arrangement: Option<Arrangement>,
     /// What it has yet to be fed.
     backfills: Vec<Backfill>,
+    /// Columns by which its operators let state go or rows out.
+    times: Vec<TimeColumn>,
+    /// What those columns were closed below when it was last stepped.
+    closed_below: Vec<Option<i64>>,
+    /// By the relation whose watermark the rows missed.
+    late_row_counts: BTreeMap<RelationId, u64>,
     /// It has not taken its first step.
     pub is_new: bool,
     /// It has caught up, and so have the views that it reads.
@@ -58,6 +64,16 @@ impl View {
 
     pub fn has_failed(&self) -> bool {
         self.failure.is_some()
+    }
+
+    pub fn has_backfills(&self) -> bool {
+        !self.backfills.is_empty()
+    }
+
+    /// True if a time is over for it that was not when it was last stepped.
+    pub fn is_due(&self, watermarks: &Watermarks) -> bool {
+        let mut times = self.times.iter().zip(&self.closed_below);
+        !self.has_backfills() && times.any(|(time, then)| closed_below(time, watermarks) > *then)
     }
 
     pub fn has_work(&self) -> bool {
@@ -104,6 +120,7 @@ impl View {
             stored_row_count: self.arrangement.as_ref().map_or(0, |a| a.row_count() as u64),
             stored_bytes: self.arrangement.as_ref().map_or(0, |a| a.memory_bytes() as u64),
             row_error_count: 0,
+            late_row_counts: self.late_row_counts.clone(),
             epoch: self.epoch,
         }
     }
@@ -147,6 +164,7 @@ impl Sequencer {
                 backfills.push(Backfill::Source(catchup));
             }
         }
+        let times = spec.plan.times_followed();
         let properties = &spec.plan.properties;
         let layout = match &properties.key {
             None if properties.append_only => Layout::log(spec.plan.delta_schema()),
@@ -167,6 +185,9 @@ impl Sequencer {
         let view = View {
             id,
             graph,
+            closed_below: vec![None; times.len()],
+            times,
+            late_row_counts: BTreeMap::new(),
             outline: explain::outline(&spec.plan),
             arrangement,
             backfills,
@@ -284,11 +305,15 @@ impl Sequencer {
     /// Takes in what the workers made of an epoch.
     pub(super) fn take_outputs(&mut self, epoch: Epoch, touched: &[RelationId], outputs: Vec<ViewOutput>) {
         let mut sizes: HashMap<RelationId, StateSize> = HashMap::new();
+        let catching_up = self.catching_up();
         let mut statuses = self.statuses.lock();
         for output in outputs {
             let Some(view) = self.views.get_mut(&output.view) else { continue };
             view.input_row_count += output.input_row_count;
             view.output_row_count += output.output_row_count;
+            for (relation, count) in output.late_row_counts {
+                *view.late_row_counts.entry(relation).or_default() += count;
+            }
             if let Some(size) = output.state_size {
                 *sizes.entry(output.view).or_default() += size;
             }
@@ -309,6 +334,10 @@ impl Sequencer {
             view.is_new = false;
             view.step_count += 1;
             view.epoch = epoch;
+            if !catching_up.contains(id) {
+                let now = view.times.iter().map(|time| closed_below(time, &self.watermarks));
+                view.closed_below = now.collect();
+            }
             if let Some(size) = sizes.get(id) {
                 view.state_size = *size;
             }
@@ -348,6 +377,10 @@ impl Sequencer {
         }
         became_ready
     }
+}
+
+fn closed_below(time: &TimeColumn, watermarks: &Watermarks) -> Option<i64> {
+    time.closed_below(&|relation| watermarks.get(&relation).copied())
 }
 
 /// A snapshot in pieces that fit an epoch, weights and all.

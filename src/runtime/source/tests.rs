@@ -254,11 +254,12 @@ fn trouble_is_told_and_nothing_is_lost_or_doubled() -> Outcome {
         id: RelationId::FIRST,
         connector: Arc::new(Flaky { failures_left: Arc::new(Mutex::new(2)) }),
         decoder: Some(decoder("JSON", &BTreeMap::new(), &schema(), &[0])?),
-        columns: ReadColumns::new(&[0], None, None),
+        columns: ReadColumns::new(&[0], 2, None, None),
         from: Position::default(),
         until: None,
         replay: None,
         idle_timeout: None,
+        watermark: None,
     };
     let (ids, others, position) = start(task, 1000)?.drain();
     assert_eq!(ids, (0..10).collect::<Vec<_>>());

@@ -1,15 +1,17 @@
 //! What the source thread does: poll, decode, pace, queue; and on trouble wait, reopen, go on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::max;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use super::idle::IdleClock;
 use super::pace::Pace;
 use super::queue::Queue;
+use super::watermark::arrival_columns;
 use super::{SourceBatch, SourceEvent, SourceTask};
 use crate::connectors::{Chunk, Payload, Polled, Reader};
 use crate::error::{Error, Result};
@@ -194,20 +196,50 @@ impl Run<'_> {
         let columns = &self.task.columns;
         let times = columns.event_time.map(|place| batch.rows.column(place).as_primitive::<TimestampMicrosecondType>());
         let event_time_max_us = times.and_then(max);
-        let rows = batch.rows.project(&columns.output).map_err(Error::from)?;
+        let mut rows = batch.rows.project(&columns.output).map_err(Error::from)?;
+        if let (Some(times), true) = (times, columns.arrival.contains(&true)) {
+            let told = arrival_columns(self.task.watermark.as_ref(), &batch.partition, times, now_us());
+            rows = with_arrival(&rows, told, columns.arrival)?;
+        }
+        if let Some(watermark) = &mut self.task.watermark {
+            watermark.observe(&batch.partition, rows.num_rows(), event_time_max_us);
+        }
         self.task.from.0.insert(batch.partition.clone(), batch.next_offset);
         let PartBatch { partition, bad_records, next_offset, .. } = batch;
         let batch = SourceBatch { rows, bad_records, partition, next_offset, event_time_max_us };
         self.push(SourceEvent::Batch(batch))
     }
 
-    fn push(&self, event: SourceEvent) -> Result<(), Halt> {
+    fn push(&mut self, event: SourceEvent) -> Result<(), Halt> {
+        // The thread keeps the watermark as the sequencer will have it, which sees the same events.
+        match (&event, &mut self.task.watermark) {
+            (SourceEvent::Partitions(partitions), Some(watermark)) => {
+                partitions.iter().for_each(|partition| watermark.add_partition(partition));
+            }
+            (SourceEvent::Idle { partition }, Some(watermark)) => watermark.set_idle(partition),
+            _ => {}
+        }
         if !self.queue.push(event) {
             return Err(Halt::Stopped);
         }
         (self.wake)();
         Ok(())
     }
+}
+
+/// The rows with the wanted columns of their arrival behind.
+fn with_arrival(rows: &RecordBatch, told: [ArrayRef; 2], wanted: [bool; 2]) -> Result<RecordBatch> {
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    let mut columns = rows.columns().to_vec();
+    for ((name, column), _) in ["watermark", "arrived_at"].into_iter().zip(told).zip(wanted).filter(|(_, is)| *is) {
+        fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn now_us() -> i64 {
+    chrono::Utc::now().timestamp_micros()
 }
 
 /// A decoded chunk, or what is left of it.

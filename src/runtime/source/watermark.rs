@@ -3,6 +3,9 @@
 //! out, and it never goes back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
 
 /// Driven by the events of a source in their order; knows no clock.
 #[derive(Clone, Debug)]
@@ -30,6 +33,25 @@ impl SourceWatermark {
         if !self.partitions.contains_key(partition) {
             self.partitions.insert(partition.to_string(), Partition::default());
         }
+    }
+
+    /// The watermark just before each row of the partition's next batch came, as [`SourceWatermark::observe`] would have
+    /// it after the rows before; `None` while there is none. Changes nothing.
+    pub fn before_each(&self, partition: &str, times: impl Iterator<Item = Option<i64>>) -> Vec<Option<i64>> {
+        let own = self.partitions.get(partition).copied().unwrap_or_default();
+        let others = self.active().filter(|(name, _)| *name != partition).map(|(_, track)| track.event_time_max_us);
+        // `None` is the least of all: a partition that has told nothing yet.
+        let others: Option<Option<i64>> = others.min();
+        let mut own_max_us = own.event_time_max_us;
+        let mut current_us = self.current_us;
+        let before = times.map(|time| {
+            let before = current_us;
+            own_max_us = own_max_us.max(time);
+            let least = others.map_or(own_max_us, |others| others.min(own_max_us));
+            current_us = current_us.max(least.map(|us| us.saturating_sub(self.delay_us)));
+            before
+        });
+        before.collect()
     }
 
     /// A batch of the partition, with the largest event time in it. A batch without rows says nothing.
@@ -76,9 +98,44 @@ impl SourceWatermark {
     }
 }
 
+/// What a batch's rows are told of their arrival: the watermark before each, and the wall-clock time, in microseconds.
+pub fn arrival_columns(
+    watermark: Option<&SourceWatermark>,
+    partition: &str,
+    times: &TimestampMicrosecondArray,
+    now_us: i64,
+) -> [ArrayRef; 2] {
+    let watermarks: Int64Array = match watermark {
+        Some(watermark) => watermark.before_each(partition, times.iter()).into(),
+        None => Int64Array::new_null(times.len()),
+    };
+    [Arc::new(watermarks), Arc::new(Int64Array::from_value(now_us, times.len()))]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_row_is_told_what_a_batch_of_its_own_would_have_been() {
+        let mut whole = SourceWatermark::new(5, None);
+        whole.add_partition("1");
+        whole.observe("1", 1, Some(60));
+        let times = [Some(50), None, Some(70), Some(40), Some(90)];
+        let before = whole.before_each("0", times.iter().copied());
+        let mut single = whole.clone();
+        let one_by_one: Vec<Option<i64>> = times
+            .iter()
+            .map(|time| {
+                let before = single.current_us();
+                single.observe("0", 1, *time);
+                before
+            })
+            .collect();
+        assert_eq!(before, one_by_one);
+        assert_eq!(before, [Some(55), Some(55), Some(55), Some(55), Some(55)]);
+        assert_eq!(whole.current_us(), Some(55));
+    }
 
     #[test]
     fn the_slowest_partition_decides() {

@@ -226,7 +226,7 @@ fn table_definition(object: &Object) -> String {
             format!("{} {}{default}{not_null}", quote_identifier(&column.name), column.pg_type.name())
         })
         .collect();
-    if let ObjectKind::Table { primary_key } = &object.kind
+    if let ObjectKind::Table { primary_key, .. } = &object.kind
         && !primary_key.is_empty()
     {
         let key: Vec<String> = primary_key.iter().map(|&c| quote_identifier(&object.columns[c].name)).collect();

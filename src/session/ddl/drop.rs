@@ -66,6 +66,7 @@ pub(super) async fn drop_together(
     let _lock = shared.ddl.lock().await;
     let mut catalog = shared.catalog().as_ref().clone();
     let plan = DropPlan::new(&catalog, ids, &schemas);
+    plan.require_owners(&catalog)?;
     if !cascade {
         plan.require_no_others(&catalog, &schemas)?;
     }
@@ -122,8 +123,26 @@ impl DropPlan {
                 }
             }
         }
-        let others = order.iter().copied().filter(|id| !named.contains(id)).collect();
+        // Late rows go with their view as if they had been named with it.
+        let is_named = |id: &RelationId| {
+            let owner = catalog.get(*id).and_then(|object| late_rows_of(object));
+            named.contains(id) || owner.is_some_and(|owner| named.contains(&owner))
+        };
+        let others = order.iter().copied().filter(|id| !is_named(id)).collect();
         DropPlan { order, others }
+    }
+
+    /// 2BP01 if late rows were to go and their view to stay.
+    fn require_owners(&self, catalog: &Catalog) -> Result<()> {
+        for object in self.order.iter().filter_map(|id| catalog.get(*id)) {
+            if let Some(owner) = late_rows_of(object).filter(|owner| !self.order.contains(owner)) {
+                let owner = catalog.get(owner).map_or_else(String::new, |owner| describe_object(owner));
+                let message = format!("cannot drop {} because {owner} requires it", describe_object(object));
+                return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                    .with_hint(format!("You can drop {owner} instead.")));
+            }
+        }
+        Ok(())
     }
 
     /// 2BP01 naming who depends on what.
@@ -171,6 +190,14 @@ impl DropPlan {
                 Some(message(format!("drop cascades to {} other objects", many.len())).with_detail(many.join("\n")))
             }
         }
+    }
+}
+
+/// The view whose late rows the object holds.
+fn late_rows_of(object: &Object) -> Option<RelationId> {
+    match &object.kind {
+        ObjectKind::MaterializedView { late_rows_of, .. } => *late_rows_of,
+        _ => None,
     }
 }
 
@@ -223,9 +250,9 @@ mod tests {
             })?;
             Ok(id)
         };
-        let t = add("t", ObjectKind::Table { primary_key: vec![] }, vec![])?;
+        let t = add("t", ObjectKind::table(vec![]), vec![])?;
         let v = add("v", ObjectKind::View, vec![t])?;
-        let m = add("m", ObjectKind::MaterializedView { key: None }, vec![v])?;
+        let m = add("m", ObjectKind::maintained(None, crate::catalog::ViewOptions::default()), vec![v])?;
         Ok((catalog, [t, v, m]))
     }
 

@@ -11,12 +11,15 @@ mod alter;
 mod drop;
 mod function;
 mod index;
+mod late;
+mod options;
 mod replace;
 mod shape;
 mod source;
 mod table;
 mod view;
 
+pub(super) use options::view_options;
 pub(super) use view::plan_stored_view;
 
 use super::Session;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Session;
+use super::options::{require_effect, view_options};
 use super::shape::shape;
 use super::view::{check_stored_view, dependencies, plan_stored_view, require_no_parameters, require_present};
 use crate::catalog::{Catalog, Column, Index, Object, ObjectKind};
@@ -23,7 +24,7 @@ use crate::session::resolver::Resolver;
 use crate::session::shared::builds::{Reservation, ReservationGuard};
 use crate::session::shared::{Shared, index_specs};
 use crate::sql::bind::bind_query;
-use crate::sql::lower::lower;
+use crate::sql::lower::lower_view;
 use crate::sql::{CreateMaterializedView, Name};
 use crate::types::RelationId;
 
@@ -127,9 +128,18 @@ impl Session {
                 Error::new(SqlState("55006"), message).with_hint("cancel the statement that builds it, or wait")
             );
         }
+        let keeps_late = |object: &Object| matches!(&object.kind, ObjectKind::MaterializedView { options, .. } if options.keeps_late_rows);
+        if keeps_late(&old) || view_options(create)?.keeps_late_rows {
+            return Err(Error::unsupported(
+                "CREATE OR REPLACE of a materialized view that keeps its late rows",
+                "create the new one under another name, then ALTER MATERIALIZED VIEW … SWAP WITH",
+            ));
+        }
         require_same_columns(&old, &columns, &above)?;
         let indexes = kept_indexes(&old, &columns)?;
-        let plan = lower(&self.state, &resolver, &bound)?;
+        let options = view_options(create)?;
+        let plan = lower_view(&self.state, &resolver, &bound, &options)?;
+        require_effect(&options, &plan)?;
         drop(resolver);
 
         let read = depends_on.iter().chain(&bound.relations).copied();
@@ -138,7 +148,7 @@ impl Session {
         let new = Object {
             id: catalog.allocate_id(),
             name: old.name.clone(),
-            kind: ObjectKind::MaterializedView { key: plan.properties.key.clone() },
+            kind: ObjectKind::maintained(plan.properties.key.clone(), options),
             columns,
             definition: create.query_text.clone(),
             depends_on,
@@ -187,8 +197,9 @@ fn succeed(
     }
     let plan = plan_stored_view(shared, Arc::new(next.clone()), reader)?;
     new.id = catalog.allocate_id();
-    if let ObjectKind::MaterializedView { key } = &mut new.kind {
+    if let ObjectKind::MaterializedView { key, late_rows_of, .. } = &mut new.kind {
         *key = plan.properties.key.clone();
+        *late_rows_of = late_rows_of.map(|id| ids.get(&id).copied().unwrap_or(id));
     }
     ids.insert(reader.id, new.id);
     shared.note_plan(new.id, &plan);

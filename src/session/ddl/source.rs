@@ -141,11 +141,15 @@ fn watermark(create: &CreateSource, columns: &[Column]) -> Result<Option<Waterma
         )
         .with_hint("declare the column as timestamp or timestamptz"));
     }
-    Ok(Some(WatermarkDefinition {
+    Ok(Some(watermark_definition(watermark)))
+}
+
+pub(super) fn watermark_definition(watermark: &crate::sql::Watermark) -> WatermarkDefinition {
+    WatermarkDefinition {
         column: watermark.column,
         expression: watermark.expression.clone(),
         delay_us: watermark.delay_us,
-    }))
+    }
 }
 
 /// Checks options, format and columns, and asks the outside system, on a thread that may wait. 08006 if it does not answer

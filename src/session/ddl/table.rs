@@ -38,7 +38,12 @@ impl Session {
             }
         };
         require_distinct(columns.iter().map(|c| c.name.as_str()))?;
-        let created = self.add_table(name, columns, create.primary_key.clone(), text.to_string(), rows).await;
+        let kind = ObjectKind::Table {
+            primary_key: create.primary_key.clone(),
+            append_only: create.append_only,
+            watermark: create.watermark.as_ref().map(super::source::watermark_definition),
+        };
+        let created = self.add_table(name, columns, kind, text.to_string(), rows).await;
         match created {
             Ok(()) => Ok(tag),
             Err(error) => self.skip_existing(error, create.if_not_exists).map(|()| tag),
@@ -49,7 +54,7 @@ impl Session {
         &self,
         name: QualifiedName,
         columns: Vec<Column>,
-        primary_key: Vec<usize>,
+        kind: ObjectKind,
         definition: String,
         rows: Vec<RecordBatch>,
     ) -> Result<()> {
@@ -59,7 +64,6 @@ impl Session {
             let mut catalog = shared.catalog().as_ref().clone();
             require_free(&shared, &catalog, &name)?;
             let id = catalog.allocate_id();
-            let kind = ObjectKind::Table { primary_key };
             let object =
                 catalog.insert(Object { id, name, kind, columns, definition, depends_on: vec![], indexes: vec![] })?;
             let spec = table_spec(&object).ok_or_else(|| Error::internal("a table is no table"))?;

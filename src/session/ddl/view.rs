@@ -9,9 +9,10 @@ use std::sync::Arc;
 use datafusion::execution::SessionState;
 use parking_lot::Mutex;
 
+use super::options::{require_effect, view_options};
 use super::shape::shape;
-use super::{Session, replace, require_free};
-use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SCHEMA, USER};
+use super::{Session, late, replace, require_free};
+use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SCHEMA, USER, ViewOptions};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, growth};
 use crate::runtime::ViewSpec;
@@ -24,15 +25,15 @@ use crate::session::shared::Shared;
 use crate::session::shared::builds::{Reservation, ReservationGuard};
 use crate::session::shared::registry::Entry;
 use crate::sql::bind::{Bound, bind_query};
-use crate::sql::lower::lower;
+use crate::sql::lower::{lower, lower_late, lower_view};
 use crate::sql::{CreateMaterializedView, Name, Query};
-use crate::types::RelationId;
+use crate::types::{PgType, RelationId};
 
 /// What a maintained view or sink is before it runs.
-struct Maintained {
-    object: Object,
-    plan: StreamPlan,
-    reservation: ReservationGuard,
+pub(super) struct Maintained {
+    pub object: Object,
+    pub plan: StreamPlan,
+    pub reservation: ReservationGuard,
 }
 
 impl Session {
@@ -88,28 +89,30 @@ impl Session {
         limits: &mut Limits,
     ) -> Result<&'static str> {
         const TAG: &str = "CREATE MATERIALIZED VIEW";
-        if let Some(option) = create.options.keys().next() {
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("unknown option \"{option}\""))
-                .with_hint("a materialized view takes no options yet"));
-        }
-        if create.emit_on_window_close {
-            return Err(Error::unsupported(
-                "EMIT ON WINDOW CLOSE",
-                "leave it out: the view then shows open windows too, and updates them",
-            ));
-        }
+        let options = view_options(create)?;
         if create.or_replace
             && let Some(old) = replace::replaced(&self.resolver(self.shared.catalog()), &create.name)?
         {
             return self.replace_materialized_view(old, create, limits).await.map(|()| TAG);
         }
         let Some(name) = self.new_name(&create.name, create.if_not_exists)? else { return Ok(TAG) };
-        let kind = |plan: &StreamPlan| ObjectKind::MaterializedView { key: plan.properties.key.clone() };
-        let planned = self.plan_maintained(name, &create.columns, &create.query, &create.query_text, kind).await;
+        if options.keeps_late_rows {
+            require_free(&self.shared, &self.shared.catalog(), &late::name_of(&name))?;
+        }
+        let kept = options.clone();
+        let kind = |plan: &StreamPlan| ObjectKind::maintained(plan.properties.key.clone(), kept.clone());
+        let (query, text) = (&create.query, &create.query_text);
+        let planned = self.plan_maintained(name, &create.columns, query, text, Some(&options), kind).await;
         match planned {
             Ok(maintained) => {
+                require_effect(&options, &maintained.plan)?;
                 self.notice_growth(&maintained.object, &maintained.plan);
-                self.build(maintained, limits).await.map(|()| TAG)
+                let view = maintained.object.clone();
+                self.build(maintained, limits).await?;
+                if options.keeps_late_rows {
+                    self.keep_late_rows(&view, create, limits).await?;
+                }
+                Ok(TAG)
             }
             Err(error) => self.skip_existing(error, create.if_not_exists).map(|()| TAG),
         }
@@ -127,7 +130,7 @@ impl Session {
         const TAG: &str = "CREATE SINK";
         check_sink_options(options)?;
         let Some(name) = self.new_name(name, if_not_exists)? else { return Ok(TAG) };
-        match self.plan_maintained(name, &[], query, query_text, |_| ObjectKind::Sink).await {
+        match self.plan_maintained(name, &[], query, query_text, None, |_| ObjectKind::Sink).await {
             Ok(maintained) => {
                 self.notice_growth(&maintained.object, &maintained.plan);
                 self.build(maintained, limits).await.map(|()| TAG)
@@ -149,13 +152,14 @@ impl Session {
         self.notices.push(Notice { severity: "NOTICE", error: notice });
     }
 
-    /// Binds and lowers the query, and reserves the name.
+    /// Binds and lowers the query, and reserves the name. `options` are of a view, which others can read.
     async fn plan_maintained(
         &self,
         name: QualifiedName,
         names: &[String],
         query: &Query,
         query_text: &str,
+        options: Option<&ViewOptions>,
         kind: impl Fn(&StreamPlan) -> ObjectKind,
     ) -> Result<Maintained> {
         let read = self.bind_query(query, &[])?.relations;
@@ -166,7 +170,10 @@ impl Session {
         let resolver = self.resolver(Arc::new(catalog.clone()));
         let (bound, columns) = shape(bind_query(&self.state, &resolver, query, &[])?, names)?;
         require_no_parameters(&bound)?;
-        let plan = lower(&self.state, &resolver, &bound)?;
+        let plan = match options {
+            Some(options) => lower_view(&self.state, &resolver, &bound, options)?,
+            None => lower(&self.state, &resolver, &bound)?,
+        };
         let depends_on = dependencies(&resolver, &bound)?;
         let id = catalog.allocate_id();
         let object = Object {
@@ -188,7 +195,7 @@ impl Session {
     }
 
     /// Returns when the view has caught up and is in the catalog. A cancel abandons it.
-    async fn build(&self, maintained: Maintained, limits: &mut Limits) -> Result<()> {
+    pub(super) async fn build(&self, maintained: Maintained, limits: &mut Limits) -> Result<()> {
         let Maintained { object, plan, reservation } = maintained;
         let (id, shared) = (object.id, self.shared.clone());
         shared.note_plan(id, &plan);
@@ -220,7 +227,16 @@ impl Session {
 
 /// The plan of a maintained view or sink that is in the catalog, over that catalog.
 pub fn plan_stored_view(shared: &Arc<Shared>, catalog: Arc<Catalog>, object: &Arc<Object>) -> Result<StreamPlan> {
-    bind_stored_view(shared, catalog, object, |state, resolver, bound| lower(state, resolver, &bound))
+    let kind = &object.kind;
+    bind_stored_view(shared, catalog, object, |state, resolver, bound| match kind {
+        ObjectKind::MaterializedView { options, late_rows_of: Some(_), .. } => {
+            let plan = lower_late(state, resolver, &bound, options)?;
+            require_same_types(object, &plan.schema.fields().iter().map(|f| PgType::of(f)).collect::<Vec<_>>())?;
+            Ok(plan)
+        }
+        ObjectKind::MaterializedView { options, .. } => lower_view(state, resolver, &bound, options),
+        _ => lower(state, resolver, &bound),
+    })
 }
 
 /// Fails if a stored query no longer means what it did when it was created.
@@ -246,16 +262,23 @@ fn bind_stored_view<T>(
     });
     let state = crate::session::session_state(shared, &context);
     let resolver = Resolver::new(shared, catalog, settings, USER);
-    let names: Vec<String> = object.columns.iter().map(|c| c.name.clone()).collect();
-    let (bound, columns) = shape(bind_query(&state, &resolver, &shared.view_query(object)?, &[])?, &names)?;
-    let same = |(now, then): (&Column, &Column)| now.pg_type == then.pg_type;
-    if columns.len() != object.columns.len() || !columns.iter().zip(&object.columns).all(same) {
-        return Err(Error::new(
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("the columns of \"{}\" are not what they were when it was created", object.name),
-        ));
+    let bound = bind_query(&state, &resolver, &shared.view_query(object)?, &[])?;
+    if matches!(object.kind, ObjectKind::MaterializedView { late_rows_of: Some(_), .. }) {
+        return then(&state, &resolver, bound);
     }
+    let names: Vec<String> = object.columns.iter().map(|c| c.name.clone()).collect();
+    let (bound, columns) = shape(bound, &names)?;
+    require_same_types(object, &columns.into_iter().map(|column| column.pg_type).collect::<Vec<_>>())?;
     then(&state, &resolver, bound)
+}
+
+/// 55000 if a stored view would have other columns than it was created with.
+fn require_same_types(object: &Object, now: &[PgType]) -> Result<()> {
+    if now.iter().eq(object.columns.iter().map(|column| &column.pg_type)) {
+        return Ok(());
+    }
+    let message = format!("the columns of \"{}\" are not what they were when it was created", object.name);
+    Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message))
 }
 
 /// Ids of what the query names. 0A000 if an unqualified name was found along a search path: a restart reads the

@@ -70,6 +70,13 @@ impl Session {
         };
         self.require_writable(verb)?;
         let target = Target::of(&self.shared.catalog(), dml.table_id)?;
+        match &dml.action {
+            DmlAction::Insert { on_conflict: OnConflict::DoUpdate { .. } } => {
+                target.require_changeable("INSERT … ON CONFLICT DO UPDATE")?;
+            }
+            DmlAction::Insert { .. } => {}
+            DmlAction::Update | DmlAction::Delete => target.require_changeable(verb)?,
+        }
         let mut attempt = 0;
         let effect = loop {
             let effect = limits.guard(self.effect(dml, &target, parameters)).await?;
@@ -198,6 +205,7 @@ impl Session {
             let ids = names.iter().map(|name| Ok(resolver.dml_target(name)?.id)).collect::<Result<Vec<_>>>()?;
             ids.into_iter().map(|id| Target::of(&catalog, id)).collect::<Result<Vec<_>>>()?
         };
+        targets.iter().try_for_each(|target| target.require_changeable("TRUNCATE"))?;
         let mut attempt = 0;
         loop {
             let mut writes: Vec<TableWrite> = vec![];

@@ -20,6 +20,7 @@ pub struct Target {
     pub schema: SchemaRef,
     /// Column indices; empty: none.
     pub primary_key: Vec<usize>,
+    pub append_only: bool,
 }
 
 impl Target {
@@ -28,7 +29,7 @@ impl Target {
         let object = catalog
             .get(id)
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("the table with OID {} was dropped", id.0)))?;
-        let ObjectKind::Table { primary_key } = &object.kind else {
+        let ObjectKind::Table { primary_key, append_only, .. } = &object.kind else {
             return Err(Error::internal(format!("\"{}\" is written to and is no table", object.name)));
         };
         Ok(Target {
@@ -37,7 +38,17 @@ impl Target {
             columns: object.columns.clone(),
             schema: object.schema(),
             primary_key: primary_key.clone(),
+            append_only: *append_only,
         })
+    }
+
+    /// 0A000 for a statement that takes rows back, of a table that only grows.
+    pub fn require_changeable(&self, statement: &str) -> Result<()> {
+        if !self.append_only {
+            return Ok(());
+        }
+        let message = format!("{statement} on the append-only table \"{}\"", self.name);
+        Err(Error::unsupported(message, "its rows are for ever; drop the table, or create one without APPEND ONLY"))
     }
 
     /// All rows as one batch of the table's types.
@@ -152,6 +163,7 @@ pub mod tests {
             columns,
             schema: Arc::new(arrow::datatypes::Schema::new(fields)),
             primary_key: vec![0],
+            append_only: false,
         }
     }
 

@@ -187,12 +187,13 @@ fn base_state(engine: &QueryEngine) -> SessionState {
 }
 
 pub(in crate::session) fn table_spec(object: &Object) -> Option<TableSpec> {
-    let ObjectKind::Table { primary_key } = &object.kind else { return None };
+    let ObjectKind::Table { primary_key, watermark, .. } = &object.kind else { return None };
     Some(TableSpec {
         id: object.id,
         name: object.name.to_string(),
         schema: object.schema(),
         primary_key: primary_key.clone(),
+        watermark: watermark.as_ref().map(|watermark| (watermark.column, watermark.delay_us)),
         indexes: index_specs(object),
     })
 }

@@ -98,7 +98,7 @@ mod tests {
         Object {
             id: catalog.allocate_id(),
             name: QualifiedName { schema: "public".into(), name: name.into() },
-            kind: ObjectKind::Table { primary_key: vec![0] },
+            kind: ObjectKind::table(vec![0]),
             columns: vec![Column { name: "id".into(), pg_type: PgType::Int4, nullable: false, default: None }],
             definition: format!("CREATE TABLE {name} (id int PRIMARY KEY)"),
             depends_on: vec![],

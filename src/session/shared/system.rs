@@ -1,7 +1,9 @@
 //! System relations for one statement: `pg_catalog` and `information_schema` from the catalog, `hw_catalog` from what the
 //! runtime tells of itself.
 
-use std::collections::HashMap;
+mod event_time;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -97,6 +99,18 @@ const RELATIONS: &[(&str, Columns)] = &[
         "view_errors",
         &[("view", PgType::Text), ("reason", PgType::Text), ("row", PgType::Text), ("row_count", PgType::Int8)],
     ),
+    (
+        "watermarks",
+        &[
+            ("relation", PgType::Text),
+            ("kind", PgType::Text),
+            ("column", PgType::Text),
+            ("watermark", PgType::Timestamptz),
+            ("allowed_lateness", PgType::Interval),
+            ("held_back_by", PgType::Text),
+        ],
+    ),
+    ("late_rows", &[("view", PgType::Text), ("relation", PgType::Text), ("row_count", PgType::Int8)]),
     ("epoch", &[("epoch", PgType::Int8)]),
 ];
 
@@ -118,6 +132,8 @@ impl SystemReader {
             "view_operators" => self.view_operators(),
             "source_errors" => Ok(self.source_errors()),
             "view_errors" => Ok(self.view_errors()),
+            "watermarks" => Ok(event_time::watermarks(self)),
+            "late_rows" => Ok(event_time::late_rows(self)),
             "epoch" => Ok(vec![count([self.shared.runtime.world().epoch.0])]),
             other => Err(Error::internal(format!("system relation \"{other}\" has columns and no rows"))),
         }
@@ -279,6 +295,7 @@ fn unknown_status(id: RelationId) -> ViewStatus {
         stored_row_count: 0,
         stored_bytes: 0,
         row_error_count: 0,
+        late_row_counts: BTreeMap::new(),
         epoch: Epoch::default(),
     }
 }

@@ -72,14 +72,8 @@ pub enum ResolvedRelation {
     View { columns: Vec<String>, query: Query },
 }
 
-/// What a scan of the relation can promise to a stream plan.
-#[derive(Clone, Debug, Default)]
-pub struct RelationProperties {
-    pub append_only: bool,
-    pub key: Option<Vec<usize>>,
-    /// Watermarked column and its delay.
-    pub time: Option<crate::plan::TimeColumn>,
-}
+/// What a scan of the relation can promise to a stream plan. Arrival columns stand behind the relation's own.
+pub type RelationProperties = crate::plan::Properties;
 
 /// A bound query.
 pub struct Bound {

@@ -16,7 +16,7 @@ use sqlparser::parser::Parser;
 
 use crate::catalog::functions::{self, AdvisoryLocks, FunctionContext};
 use crate::catalog::system::{self, SystemContext};
-use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SourceDefinition};
+use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SourceDefinition, ViewOptions};
 use crate::error::{Error, Result};
 use crate::sql::types::PgTypePlanner;
 use crate::types::{PgType, Position, RelationId};
@@ -115,10 +115,10 @@ fn test_catalog() -> Result<Catalog> {
         column("created_at", PgType::Timestamptz, true, Some("now()")),
     ];
     let pair = || vec![column("id", PgType::Int8, true, None), column("name", PgType::Text, true, None)];
-    add("users", ObjectKind::Table { primary_key: vec![0] }, users, "CREATE TABLE users (…)", &[])?;
+    add("users", ObjectKind::table(vec![0]), users, "CREATE TABLE users (…)", &[])?;
     add("v_users", ObjectKind::View, pair(), "SELECT id, name FROM users", &[16384])?;
     let totals = vec![column("user_id", PgType::Int8, true, None), column("n", PgType::Int8, true, None)];
-    let kind = ObjectKind::MaterializedView { key: Some(vec![0]) };
+    let kind = ObjectKind::maintained(Some(vec![0]), ViewOptions::default());
     add("mv_orders", kind, totals, "SELECT user_id, count(*) AS n FROM orders GROUP BY user_id", &[16388])?;
     let source = SourceDefinition {
         options: BTreeMap::from([
@@ -133,7 +133,7 @@ fn test_catalog() -> Result<Catalog> {
     };
     add("clicks", ObjectKind::Source(source), pair(), "CREATE SOURCE clicks (…)", &[])?;
     let orders = vec![column("user_id", PgType::Int8, false, None), column("item", PgType::Int4, false, None)];
-    add("orders", ObjectKind::Table { primary_key: vec![0, 1] }, orders, "CREATE TABLE orders (…)", &[])?;
+    add("orders", ObjectKind::table(vec![0, 1]), orders, "CREATE TABLE orders (…)", &[])?;
     Ok(catalog)
 }
 

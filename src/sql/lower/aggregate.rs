@@ -14,7 +14,7 @@ use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFuncti
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
-use super::{Lowering, column_index, project, refuse};
+use super::{Lowering, column_index, project, refuse, time};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{AggregateCall, AggregateKind, Fold, GroupingSet, OrderColumn, Properties, StreamNode, StreamPlan};
 use crate::types::moments::Statistic;
@@ -58,16 +58,19 @@ impl Lowering<'_> {
         }
 
         let input = self.node(&aggregate.input)?;
+        let shown = input.schema.fields().len();
         let sources: Option<Vec<usize>> = arguments.exprs.iter().map(|(_, physical)| column_index(physical)).collect();
         let input = match sources {
             // All are columns already.
             Some(sources) => {
-                keys.iter_mut().for_each(|key| *key = sources[*key]);
-                for call in &mut calls {
-                    call.arguments.iter_mut().for_each(|at| *at = sources[*at]);
-                    call.order.iter_mut().for_each(|order| order.column = sources[order.column]);
-                    call.filter = call.filter.map(|at| sources[at]);
-                }
+                rearrange(&sources, &mut keys, &mut calls);
+                input
+            }
+            // Late rows are shown whole.
+            None if self.late.borrow().is_some() => {
+                let exprs: Vec<&Expr> = arguments.exprs.iter().map(|(expr, _)| expr).collect();
+                let (input, places) = self.with_columns(input, &exprs, input_schema)?;
+                rearrange(&places, &mut keys, &mut calls);
                 input
             }
             None => {
@@ -87,11 +90,14 @@ impl Lowering<'_> {
             Some(sets) => expanded(input, keys, sets, &mut calls, &aggregate.schema)?,
             None => (input, keys, None),
         };
+        let shown = shown.min(input.schema.fields().len());
+        let (input, closing) = self.on_time_showing(input, &keys, shown)?;
         let properties = Properties {
             // DISTINCT of what only grows only grows.
             append_only: calls.is_empty() && !keys.is_empty() && input.properties.append_only,
             key: Some((0..keys.len()).collect()),
-            time: None,
+            times: time::of_keys(&input.properties, &keys, closing.as_ref()),
+            arrival: None,
         };
         // Calls under their readable names.
         let named = |(index, field): (usize, &Arc<Field>)| match index.checked_sub(keys.len()) {
@@ -99,7 +105,7 @@ impl Lowering<'_> {
             None => field.as_ref().clone(),
         };
         let schema = Arc::new(Schema::new(aggregate.schema.fields().iter().enumerate().map(named).collect::<Vec<_>>()));
-        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls, always };
+        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls, always, closing };
         Ok(StreamPlan { node, schema, properties })
     }
 }
@@ -175,16 +181,32 @@ fn expanded(
     Ok((StreamPlan { node, schema: expanded, properties }, (0..key_count).collect(), always))
 }
 
-/// DISTINCT over all columns.
-pub(super) fn distinct(input: StreamPlan) -> StreamPlan {
-    let keys: Vec<usize> = (0..input.schema.fields().len()).collect();
-    let properties = Properties { append_only: input.properties.append_only, key: Some(keys.clone()), time: None };
-    let schema = input.schema.clone();
-    let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![], always: None };
-    StreamPlan { node, schema, properties }
+/// Keys and calls over columns that stand elsewhere now.
+fn rearrange(places: &[usize], keys: &mut [usize], calls: &mut [AggregateCall]) {
+    keys.iter_mut().for_each(|key| *key = places[*key]);
+    for call in calls {
+        call.arguments.iter_mut().for_each(|at| *at = places[*at]);
+        call.order.iter_mut().for_each(|order| order.column = places[order.column]);
+        call.filter = call.filter.map(|at| places[at]);
+    }
 }
 
 impl Lowering<'_> {
+    /// DISTINCT over all columns.
+    pub(super) fn distinct(&self, input: StreamPlan) -> Result<StreamPlan> {
+        let keys: Vec<usize> = (0..input.schema.fields().len()).collect();
+        let (input, closing) = self.on_time(input, &keys)?;
+        let properties = Properties {
+            append_only: input.properties.append_only,
+            key: Some(keys.clone()),
+            times: time::of_keys(&input.properties, &keys, closing.as_ref()),
+            arrival: None,
+        };
+        let schema = input.schema.clone();
+        let node = StreamNode::Aggregate { input: Box::new(input), keys, calls: vec![], always: None, closing };
+        Ok(StreamPlan { node, schema, properties })
+    }
+
     fn call(
         &self,
         function: &AggregateFunction,

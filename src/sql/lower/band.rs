@@ -73,7 +73,7 @@ fn bucketed(input: StreamPlan, column: usize, window: Window, shift: i64) -> Opt
     let outputs = Arc::new(Schema::new(outputs));
     // Copies have the same key.
     let key = input.properties.key.clone().filter(|_| matches!(window, Window::Tumble { .. }));
-    let properties = Properties { append_only: input.properties.append_only, key, time: None };
+    let properties = Properties { append_only: input.properties.append_only, key, ..Properties::default() };
     let node = StreamNode::Buckets { input: Box::new(input), column, window };
     let plan = StreamPlan { node, schema: outputs.clone(), properties };
     let copy =

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr, lit,
 };
 
+use super::time::of_join;
 use super::{Lowering, band, project, side_by_side};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
@@ -172,7 +173,7 @@ fn stream_type(join_type: LogicalJoinType) -> (JoinType, bool) {
 }
 
 /// A pair of rows is known by both rows' keys, or by one side's alone if the other has at most one match for it and no
-/// row comes out padded. There is no time column: a row of one side may meet a much older one of the other.
+/// row comes out padded.
 fn join_properties(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, on: &JoinKeys) -> Properties {
     let width = left.schema.fields().len();
     let unique =
@@ -192,7 +193,7 @@ fn join_properties(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, o
     };
     let inputs_only_grow = left.properties.append_only && right.properties.append_only;
     let append_only = inputs_only_grow && matches!(join_type, JoinType::Inner | JoinType::Semi);
-    Properties { append_only, key, time: None }
+    Properties { append_only, key, times: of_join(left, right, join_type, on), arrival: None }
 }
 
 /// The join with its key expressions as columns of the inputs, and a projection that takes them off again.

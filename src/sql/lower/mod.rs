@@ -12,6 +12,7 @@ mod join;
 mod order;
 mod over;
 mod refuse;
+mod time;
 mod unnest;
 
 #[cfg(test)]
@@ -20,6 +21,8 @@ mod tests;
 pub(super) use order::FirstOfEach;
 
 use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -37,25 +40,61 @@ use datafusion::physical_expr::utils::collect_columns;
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::decorrelate::decorrelate;
 use super::window::WindowNode;
-use crate::catalog::QualifiedName;
+use crate::catalog::{QualifiedName, ViewOptions};
 use crate::error::{Error, Result, SqlState};
-use crate::plan::{Properties, StreamNode, StreamPlan, TimeColumn, Window};
+use crate::plan::{Arrival, Properties, StreamNode, StreamPlan, TimeColumn, Window};
+use crate::types::RelationId;
 
 /// Optimises with an explicit list of rules (those that fold `now()` or evaluate scalar subqueries once would be wrong
 /// here) and lowers. 0A000 names the construct that cannot be maintained yet.
 pub fn lower(state: &SessionState, resolver: &dyn RelationResolver, bound: &Bound) -> Result<StreamPlan> {
+    Lowering::new(state, resolver, &ViewOptions::default()).query(bound)
+}
+
+/// As [`lower`], of a view that others may read: where its rows may be late, they tell of their arrival.
+pub fn lower_view(
+    state: &SessionState,
+    resolver: &dyn RelationResolver,
+    bound: &Bound,
+    options: &ViewOptions,
+) -> Result<StreamPlan> {
+    let lowering = Lowering::new(state, resolver, options);
+    let plan = lowering.query(bound)?;
+    if options.emit_on_window_close {
+        return time::held(plan);
+    }
+    // Whoever reads the view in windows asks which rows are late.
+    let arrives = plan.properties.times.iter().find(|time| !time.is_kept).map(|time| time.watermark.relations());
+    if let Some([relation]) = arrives.as_deref()
+        && let Some(arriving) = lowering.with_arrival(&plan, *relation)?
+    {
+        return Ok(arriving);
+    }
+    Ok(plan)
+}
+
+/// The rows that the view of `bound` takes out because they are late. 0A000 unless there is one place where it does.
+pub fn lower_late(
+    state: &SessionState,
+    resolver: &dyn RelationResolver,
+    bound: &Bound,
+    options: &ViewOptions,
+) -> Result<StreamPlan> {
+    let mut lowering = Lowering::new(state, resolver, options);
+    lowering.late = RefCell::new(Some(vec![]));
+    lowering.query(bound)?;
+    time::late_rows(lowering.late.into_inner().unwrap_or_default())
+}
+
+fn optimized(state: &SessionState, bound: &Bound, prunes: bool) -> Result<LogicalPlan> {
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
-    // A view outlives the session that made it: what asks for the session's time zone is told UTC.
-    let mut in_utc = state.clone();
-    in_utc.config_mut().options_mut().execution.time_zone = Some("UTC".to_string());
-    let state = &in_utc;
     let plan = order::distinct_on(bound.plan.clone(), state)?;
     let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let flat = decorrelate(analyzed, state)?;
-    let optimized = Optimizer::with_rules(rules()).optimize(flat, state, |_, _| {})?;
-    let plan = Lowering { state, resolver }.node(&optimized)?;
-    with_schema(plan, bound.plan.schema().inner().clone())
+    let mut rules = rules();
+    rules.retain(|rule| prunes || rule.name() != "optimize_projections");
+    Ok(Optimizer::with_rules(rules).optimize(flat, state, |_, _| {})?)
 }
 
 /// Rules that hold for every epoch alike.
@@ -124,8 +163,12 @@ fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaR
             return project(below.as_ref().clone(), exprs, schema);
         }
     }
-    let exprs = exprs.into_iter().map(|expr| renamed(expr, &input.schema)).collect();
-    let properties = input.properties.project(&sources);
+    let exprs: Vec<_> = exprs.into_iter().map(|expr| renamed(expr, &input.schema)).collect();
+    let mut properties = input.properties.project(&sources);
+    for (column, expr) in exprs.iter().enumerate().filter(|(column, _)| sources[*column].is_none()) {
+        let followed = time::followed(expr, &input.properties);
+        properties.times.extend(followed.map(|time| TimeColumn { column, ..time }));
+    }
     StreamPlan { node: StreamNode::Project { input: Box::new(input), exprs }, schema, properties }
 }
 
@@ -149,11 +192,29 @@ fn column_index(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
 }
 
 struct Lowering<'a> {
-    state: &'a SessionState,
+    state: SessionState,
     resolver: &'a dyn RelationResolver,
+    options: &'a ViewOptions,
+    /// Of the relations that were scanned.
+    arrivals: RefCell<HashMap<RelationId, Arrival>>,
+    /// Where they are asked for: the late rows of each place that takes them out, whole.
+    late: RefCell<Option<Vec<StreamPlan>>>,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    fn new(state: &SessionState, resolver: &'a dyn RelationResolver, options: &'a ViewOptions) -> Lowering<'a> {
+        // A view outlives the session that made it: what asks for the session's time zone is told UTC.
+        let mut state = state.clone();
+        state.config_mut().options_mut().execution.time_zone = Some("UTC".to_string());
+        Lowering { state, resolver, options, arrivals: RefCell::default(), late: RefCell::default() }
+    }
+
+    fn query(&self, bound: &Bound) -> Result<StreamPlan> {
+        let prunes = self.late.borrow().is_none();
+        let plan = self.node(&optimized(&self.state, bound, prunes)?)?;
+        with_schema(plan, bound.plan.schema().inner().clone())
+    }
+
     fn node(&self, plan: &LogicalPlan) -> Result<StreamPlan> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
@@ -171,7 +232,7 @@ impl Lowering<'_> {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
-            LogicalPlan::Distinct(Distinct::All(input)) => Ok(aggregate::distinct(self.node(input)?)),
+            LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(self.node(input)?),
             LogicalPlan::Union(union) => {
                 let inputs = union
                     .inputs
@@ -248,7 +309,10 @@ impl Lowering<'_> {
         let schema = Arc::new(source.project(&columns)?);
         let scanned = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &schema)?;
         let outputs: Vec<Option<usize>> = columns.iter().copied().map(Some).collect();
-        let known = Properties { append_only: properties.append_only, key: properties.key, time: properties.time };
+        if let Some(arrival) = properties.arrival {
+            self.arrivals.borrow_mut().insert(relation, arrival);
+        }
+        let known = Properties { arrival: None, ..properties };
         let shown = match &name.schema {
             Some(schema) => QualifiedName { schema: schema.clone(), name: name.name }.to_string(),
             None => name.name,
@@ -282,6 +346,7 @@ impl Lowering<'_> {
             key.push(input.schema.fields().len());
         }
         let window = node.window;
+        properties.times = time::of_windows(&input.properties, input.schema.fields().len(), time_column, window);
         Ok(StreamPlan { node: StreamNode::Window { input: Box::new(input), time_column, window }, schema, properties })
     }
 
@@ -314,22 +379,17 @@ fn filtered(input: StreamPlan, predicate: Arc<dyn PhysicalExpr>) -> StreamPlan {
 
 fn constant(batch: RecordBatch) -> StreamPlan {
     let key = if batch.num_rows() <= 1 { Some(vec![]) } else { None };
-    let properties = Properties { append_only: true, key, time: None };
+    let properties = Properties { append_only: true, key, ..Properties::default() };
     StreamPlan { schema: batch.schema(), node: StreamNode::Values { batch }, properties }
 }
 
-/// Append-only if all inputs are; a time column only if it is the same everywhere, with the longest delay.
+/// Append-only if all inputs are.
 fn union_all(inputs: Vec<StreamPlan>, schema: SchemaRef) -> StreamPlan {
-    let time = inputs.iter().map(|input| input.properties.time).reduce(|a, b| match (a, b) {
-        (Some(a), Some(b)) if a.column == b.column => {
-            Some(TimeColumn { column: a.column, delay_us: a.delay_us.max(b.delay_us) })
-        }
-        _ => None,
-    });
     let properties = Properties {
         append_only: inputs.iter().all(|input| input.properties.append_only),
         key: None,
-        time: time.flatten(),
+        times: time::of_union(&inputs),
+        arrival: None,
     };
     StreamPlan { node: StreamNode::Union { inputs }, schema, properties }
 }

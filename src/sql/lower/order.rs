@@ -83,7 +83,7 @@ impl Lowering<'_> {
         let order = sort_columns(order, sorted);
         let is_one = top.limit == Some(1) && top.ties == Ties::Cut;
         let key = if is_one { Some(partition.to_vec()) } else { input.properties.key.clone() };
-        let properties = Properties { append_only: false, key, time: input.properties.time };
+        let properties = Properties { append_only: false, key, ..Properties::default() };
         let schema = input.schema.clone();
         let node = StreamNode::TopN { input: Box::new(input), partition: partition.to_vec(), order, top };
         Ok(first_columns(StreamPlan { node, schema, properties }, shown))

@@ -154,17 +154,19 @@ fn plans() {
         ),
         (
             "SELECT window_start, item, count(*) AS n FROM TUMBLE(bid, ts, INTERVAL '1 minute') GROUP BY window_start, item",
-            r#"stream_project [window_start, item, count(*)@2 as n] {key: (window_start, item)}
-  → stream_hash_aggregate [by window_start, item] [count(*)] {key: (window_start, item)}
-    → stream_project [item, window_start] {append-only}
-      → stream_tumble [ts, size 1 min] {append-only; time: ts − 4 s}
-        → stream_scan bid [ts, item] {append-only; time: ts − 4 s}"#,
+            r#"stream_project [window_start, item, count(*)@2 as n] {key: (window_start, item); time: window_start}
+  → stream_hash_aggregate [by window_start, item; until window_start is over] [count(*)] {key: (window_start, item); time: window_start}
+    → stream_late [window_start] {append-only; time: window_start}
+      → stream_project [item, window_start, watermark_at_arrival, arrived_at] {append-only; time: window_start}
+        → stream_project [ts, item, window_start, window_end, watermark_at_arrival, arrived_at] {append-only; time: ts, window_start, window_end}
+          → stream_tumble [ts, size 1 min] {append-only; time: ts, window_start, window_end}
+            → stream_scan bid [ts, item, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (
             "SELECT * FROM HOP(bid, ts, INTERVAL '1 minute', INTERVAL '5 minutes') WHERE price > 3",
-            r#"stream_hop [ts, slide 1 min, size 5 min] {append-only; time: ts − 4 s}
-  → stream_filter [price@1 > 3] {append-only; time: ts − 4 s}
-    → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}"#,
+            r#"stream_hop [ts, slide 1 min, size 5 min] {append-only; time: ts, window_start, window_end}
+  → stream_filter [price@1 > 3] {append-only; time: ts}
+    → stream_scan bid [ts, price, item] {append-only; time: ts}"#,
         ),
         (
             "SELECT m FROM w2 ORDER BY m",

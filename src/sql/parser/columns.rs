@@ -32,17 +32,10 @@ pub(super) fn column_list(reader: &mut Reader<'_>, allowed: Allowed) -> Sofar<Co
     while !reader.parser.consume_token(&Token::RParen) {
         let (first, second) = (reader.peek_word(), reader.peek_second_word());
         match first.as_str() {
-            "WATERMARK" if second == "FOR" && allowed == Allowed::Source => {
+            "WATERMARK" if second == "FOR" => {
                 if watermark.replace(read_watermark(reader)?).is_some() {
                     return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "only one watermark is allowed").into());
                 }
-            }
-            "WATERMARK" if second == "FOR" => {
-                return Err(Error::unsupported(
-                    "a watermark on a table",
-                    "declare it on a source: CREATE SOURCE … (…, WATERMARK FOR ts AS ts - INTERVAL '5 seconds')",
-                )
-                .into());
             }
             "LIKE" => return Err(Error::unsupported("CREATE TABLE … (LIKE …)", "list the columns").into()),
             "CONSTRAINT" | "PRIMARY" | "UNIQUE" | "CHECK" | "FOREIGN" | "EXCLUDE"

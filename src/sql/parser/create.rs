@@ -80,12 +80,18 @@ fn create_table(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
             return Err(Error::unsupported("PARTITION BY", "tables are not partitioned; leave it out").into());
         }
         "WITH" => return Err(Error::unsupported("CREATE TABLE … WITH", "a table has no options; leave it out").into()),
-        "APPEND" => return Err(Error::unsupported("APPEND ONLY", "leave it out, or take a source").into()),
         "TABLESPACE" | "USING" | "ON" => {
             let what = format!("CREATE TABLE … {}", reader.peek_word());
             return Err(Error::unsupported(what, "leave it out").into());
         }
         _ => {}
+    }
+    let append_only = reader.words(&["APPEND", "ONLY"]);
+    if list.watermark.is_some() && !append_only {
+        let message = "a table with a watermark must be append-only";
+        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
+            .with_hint("write APPEND ONLY behind the columns: CREATE TABLE … (…, WATERMARK FOR …) APPEND ONLY")
+            .into());
     }
     let mut query = None;
     if reader.words(&["AS"]) {
@@ -106,6 +112,8 @@ fn create_table(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         if_not_exists,
         columns: list.columns,
         primary_key: list.primary_key,
+        append_only,
+        watermark: list.watermark,
         query,
     }))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
@@ -20,6 +20,18 @@ pub struct Snapshot {
     runs: Vec<Arc<Run>>,
     /// The runs added up, once somebody asked.
     rows: OnceLock<Arc<Vec<RecordBatch>>>,
+}
+
+/// Columns that the delta lacks at its end are NULL: a row that has not arrived yet cannot tell of its arrival.
+fn widened(delta: &Delta, schema: &SchemaRef) -> Result<Delta> {
+    let missing = &schema.fields()[delta.schema().fields().len().min(schema.fields().len())..];
+    if missing.is_empty() {
+        return Ok(delta.clone());
+    }
+    let row_count = delta.row_count();
+    let nulls = missing.iter().map(|field| new_null_array(field.data_type(), row_count));
+    let columns = delta.batch().columns().iter().cloned().chain(nulls).collect();
+    Ok(delta.with_batch(RecordBatch::try_new(schema.clone(), columns)?))
 }
 
 impl Snapshot {
@@ -49,7 +61,7 @@ impl Snapshot {
     /// This snapshot and one more change: what a transaction sees of its own writes.
     pub fn with_delta(&self, delta: &Delta) -> Result<Snapshot> {
         let mut runs = self.runs.clone();
-        runs.push(Arc::new(Run::build(&self.layout, delta)?));
+        runs.push(Arc::new(Run::build(&self.layout, &widened(delta, &self.layout.schema)?)?));
         Ok(Snapshot::new(self.layout.clone(), runs))
     }
 

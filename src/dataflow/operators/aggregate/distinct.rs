@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, UInt32Type};
 
 use super::{Accumulator, Evaluated};
 use crate::dataflow::key_index::KeyIndex;
@@ -77,6 +77,24 @@ impl Accumulator for Distinct {
 
     fn clear(&mut self, group: u32) {
         self.inner.clear(group);
+    }
+
+    fn clear_all(&mut self, groups: &[u32]) -> Result<()> {
+        self.inner.clear_all(groups)?;
+        let mut is_cleared = vec![false; self.value_counts.len()];
+        for &group in groups {
+            is_cleared[group as usize] = true;
+            self.value_counts[group as usize] = 0;
+        }
+        // Values are found by group and value, not by group: all are looked at, once for all groups that end together.
+        let kept: Vec<u32> = (0..self.weights.len() as u32).filter(|&n| self.weights[n as usize] != 0).collect();
+        let columns = self.values.columns(&kept)?;
+        let groups = columns[0].as_primitive::<UInt32Type>().values();
+        let gone = kept.iter().zip(groups.iter()).filter(|(_, group)| is_cleared[**group as usize]);
+        let gone: Vec<u32> = gone.map(|(&number, _)| number).collect();
+        gone.iter().for_each(|&number| self.weights[number as usize] = 0);
+        self.values.remove(&gone);
+        Ok(())
     }
 
     fn memory_bytes(&self) -> usize {

@@ -207,6 +207,7 @@ impl<C: Codec> Accumulator for Ordered<C> {
     }
 
     fn clear(&mut self, group: u32) {
+        self.value_count -= self.values[group as usize].len();
         self.values[group as usize].clear();
     }
 

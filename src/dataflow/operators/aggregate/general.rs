@@ -180,7 +180,9 @@ impl Accumulator for General {
     }
 
     fn clear(&mut self, group: u32) {
-        self.groups[group as usize].clear();
+        let rows = std::mem::take(&mut self.groups[group as usize]);
+        self.row_count -= rows.len();
+        self.row_bytes -= rows.keys().map(|row| row.len()).sum::<usize>();
     }
 
     fn memory_bytes(&self) -> usize {

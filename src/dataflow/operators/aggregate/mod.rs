@@ -5,6 +5,7 @@
 //! is one group, shown always, and so are the groups of empty grouping sets. Without calls this is DISTINCT.
 
 mod bits;
+mod closing;
 mod count;
 mod distinct;
 mod extreme;
@@ -20,13 +21,14 @@ use arrow::compute::{SortOptions, and, concat, filter, filter_record_batch, is_n
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatchOptions;
 
+use self::closing::Closing;
 use super::only;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::partition::worker_of;
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
-use crate::plan::{AggregateCall, AggregateKind};
+use crate::plan::{AggregateCall, AggregateKind, TimeColumn};
 use crate::state::arrangement::hash_rows;
 use crate::types::{Delta, RowError};
 
@@ -52,6 +54,12 @@ trait Accumulator: Send {
 
     /// Makes an empty group's state exactly new (floating point may leave a residue).
     fn clear(&mut self, group: u32);
+
+    /// Makes the groups' state new, whatever it holds.
+    fn clear_all(&mut self, groups: &[u32]) -> Result<()> {
+        groups.iter().for_each(|&group| self.clear(group));
+        Ok(())
+    }
 
     fn memory_bytes(&self) -> usize;
 
@@ -87,6 +95,8 @@ pub struct AggregateOperator {
     always: Option<(RecordBatch, usize)>,
     /// The numbers of those of them that are this worker's; known from the first step on.
     pinned: Vec<u32>,
+    /// Groups by the time at which they end, where they do.
+    closing: Option<Closing>,
     schema: SchemaRef,
 }
 
@@ -111,8 +121,16 @@ impl AggregateOperator {
             step: 0,
             always: None,
             pinned: vec![],
+            closing: None,
             schema,
         })
+    }
+
+    /// The state of groups whose time is over goes; what was shown of them stays. `time` is of a key; late rows must have
+    /// been taken out before.
+    pub fn with_closing(self, time: Option<TimeColumn>) -> AggregateOperator {
+        let closing = time.map(|time| Closing::new(time, &self.keys));
+        AggregateOperator { closing, ..self }
     }
 
     /// The groups of these keys have a row over an empty input too.
@@ -252,7 +270,24 @@ impl AggregateOperator {
         for &group in &dead {
             self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));
         }
-        self.index.remove(&dead);
+        self.give_back(&dead);
+    }
+
+    fn give_back(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|&group| self.touched_at[group as usize] = 0);
+        self.index.remove(groups);
+    }
+
+    /// Lets go of the groups whose time is over.
+    fn close(&mut self, context: &EpochContext) -> Result<()> {
+        let Some(closing) = &mut self.closing else { return Ok(()) };
+        let Some(over) = closing.take_over(context, &self.index, &self.touched_at)? else { return Ok(()) };
+        for &group in &over {
+            self.weights[group as usize] = 0;
+        }
+        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.clear_all(&over))?;
+        self.give_back(&over);
+        Ok(())
     }
 }
 
@@ -264,6 +299,28 @@ struct Shown {
 
 impl Operator for AggregateOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
+        let output = self.change(inputs, context)?;
+        self.close(context)?;
+        Ok(output)
+    }
+
+    fn follows_time(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    fn state_size(&self) -> StateSize {
+        let bytes = self.index.memory_bytes()
+            + self.weights.len() * 16
+            + self.closing.as_ref().map_or(0, |closing| closing.memory_bytes())
+            + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>();
+        let row_count = self.index.len() + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
+        StateSize { row_count: row_count as u64, bytes: bytes as u64 }
+    }
+}
+
+impl AggregateOperator {
+    /// Takes in the changes of an epoch and says how the touched groups change.
+    fn change(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let deltas = only(inputs);
         self.step += 1;
         let mut touched: Vec<u32> = vec![];
@@ -277,6 +334,11 @@ impl Operator for AggregateOperator {
             let groups = self.group(delta)?;
             for &group in &groups {
                 if self.touched_at[group as usize] != self.step {
+                    if let Some(closing) = &mut self.closing
+                        && self.touched_at[group as usize] == 0
+                    {
+                        closing.opened.push(group);
+                    }
                     self.touched_at[group as usize] = self.step;
                     touched.push(group);
                 }
@@ -303,14 +365,6 @@ impl Operator for AggregateOperator {
         let output = self.difference(&old, &new, &places)?;
         self.forget(&touched);
         Ok(output.into_iter().collect())
-    }
-
-    fn state_size(&self) -> StateSize {
-        let bytes = self.index.memory_bytes()
-            + self.weights.len() * 16
-            + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>();
-        let row_count = self.index.len() + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
-        StateSize { row_count: row_count as u64, bytes: bytes as u64 }
     }
 }
 

@@ -1,0 +1,85 @@
+//! Which groups are over: those whose time, one of the keys, is older than its watermark.
+
+use std::collections::BTreeMap;
+
+use arrow::array::Array;
+
+use crate::dataflow::EpochContext;
+use crate::dataflow::event_time::times_us;
+use crate::dataflow::key_index::KeyIndex;
+use crate::error::Result;
+use crate::plan::TimeColumn;
+
+pub struct Closing {
+    time: TimeColumn,
+    /// Which of the keys is the time.
+    key: usize,
+    /// Groups that came up since the last look.
+    pub opened: Vec<u32>,
+    /// Groups by their time in microseconds. A number may stand where it once was, if it was given back meanwhile.
+    by_time: BTreeMap<i64, Vec<u32>>,
+    group_count: usize,
+}
+
+impl Closing {
+    /// Panics if the time is of no key.
+    pub fn new(time: TimeColumn, keys: &[usize]) -> Closing {
+        let key = keys.iter().position(|&key| key == time.column).expect("groups close by one of their keys");
+        Closing { time, key, opened: vec![], by_time: BTreeMap::new(), group_count: 0 }
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.group_count * size_of::<u32>() + self.by_time.len() * 40
+    }
+
+    /// The groups that are over, each once; `None` if there are none. `touched_at` is 0 for numbers that are free.
+    pub fn take_over(
+        &mut self,
+        context: &EpochContext,
+        index: &KeyIndex,
+        touched_at: &[u64],
+    ) -> Result<Option<Vec<u32>>> {
+        self.file(index, touched_at)?;
+        let Some(bound) = self.time.closed_below(&|relation| context.watermarks.get(&relation).copied()) else {
+            return Ok(None);
+        };
+        if self.by_time.first_key_value().is_none_or(|(time, _)| *time >= bound) {
+            return Ok(None);
+        }
+        let open = self.by_time.split_off(&bound);
+        let mut over = vec![];
+        for (time, groups) in std::mem::replace(&mut self.by_time, open) {
+            self.group_count -= groups.len();
+            let groups: Vec<u32> = groups.into_iter().filter(|&group| touched_at[group as usize] != 0).collect();
+            let times = self.times(index, &groups)?;
+            over.extend(groups.into_iter().zip(times).filter(|(_, own)| *own == Some(time)).map(|(group, _)| group));
+        }
+        // A number that was given back and taken again for the same window stands there twice.
+        over.sort_unstable();
+        over.dedup();
+        Ok(Some(over))
+    }
+
+    /// Puts new groups to their time.
+    fn file(&mut self, index: &KeyIndex, touched_at: &[u64]) -> Result<()> {
+        let opened: Vec<u32> = self.opened.drain(..).filter(|&group| touched_at[group as usize] != 0).collect();
+        if opened.is_empty() {
+            return Ok(());
+        }
+        let times = self.times(index, &opened)?;
+        for (group, time) in opened.into_iter().zip(times) {
+            // Without a time a group has no end.
+            if let Some(time) = time {
+                self.by_time.entry(time).or_default().push(group);
+                self.group_count += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn times(&self, index: &KeyIndex, groups: &[u32]) -> Result<Vec<Option<i64>>> {
+        let columns = index.columns(groups)?;
+        let times = times_us(&columns[self.key])?;
+        Ok((0..times.len()).map(|row| times.is_valid(row).then(|| times.value(row))).collect())
+    }
+}

@@ -1,0 +1,156 @@
+//! Event time in a plan: which columns of an operator follow a watermark, and how.
+//!
+//! A watermark of a relation is a promise that no change older than it is expected. What an operator may conclude for
+//! one of its columns is a function of the watermarks of the relations below it, known when the view is planned: so no
+//! watermark travels with the rows; whoever steps an operator tells it those of the relations, and it evaluates.
+//!
+//! ```text
+//! ts: W(bid)      window_start: start(W(bid))      window_end: end(W(bid))      of a union: least(W(a), W(b))
+//! ```
+
+use std::collections::BTreeMap;
+
+use super::Window;
+use crate::types::RelationId;
+
+/// Event times up to which the relations are complete, in microseconds since 1970. One that has none is absent.
+pub type Watermarks = BTreeMap<RelationId, i64>;
+
+/// A column whose changes, from a moment on, are not older than a watermark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeColumn {
+    pub column: usize,
+    pub watermark: Watermark,
+    /// How far behind the watermark changes are still let through.
+    pub lateness_us: i64,
+    /// What is later has been taken out below: no change is ever older. Otherwise rows may break the promise.
+    pub is_kept: bool,
+}
+
+impl TimeColumn {
+    /// What is older than this is over: no change of it is to come. `None`: nothing is.
+    pub fn closed_below(&self, of: &dyn Fn(RelationId) -> Option<i64>) -> Option<i64> {
+        self.watermark.evaluate(&|relation| Some(of(relation)?.saturating_sub(self.lateness_us)))
+    }
+}
+
+/// A monotone function of relations' watermarks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watermark {
+    Relation(RelationId),
+    /// Trails by so many microseconds.
+    Delayed(Box<Watermark>, i64),
+    Least(Vec<Watermark>),
+    /// Of window starts: the start of the first window that holds the time.
+    Start(Box<Watermark>, Window),
+    /// Of window ends: the end of that window.
+    End(Box<Watermark>, Window),
+}
+
+impl Watermark {
+    /// Microseconds; `None` while one of the relations has told no time. `of` gives a relation's watermark.
+    pub fn evaluate(&self, of: &dyn Fn(RelationId) -> Option<i64>) -> Option<i64> {
+        match self {
+            Watermark::Relation(relation) => of(*relation),
+            Watermark::Delayed(inner, delay_us) => Some(inner.evaluate(of)?.saturating_sub(*delay_us)),
+            Watermark::Least(all) => {
+                all.iter().map(|one| one.evaluate(of)).try_fold(i64::MAX, |least, one| Some(least.min(one?)))
+            }
+            Watermark::Start(inner, window) => Some(window.first(inner.evaluate(of)?).0),
+            Watermark::End(inner, window) => Some(window.first(inner.evaluate(of)?).1),
+        }
+    }
+
+    pub fn at(&self, watermarks: &Watermarks) -> Option<i64> {
+        self.evaluate(&|relation| watermarks.get(&relation).copied())
+    }
+
+    /// Relations whose watermarks it follows.
+    pub fn relations(&self) -> Vec<RelationId> {
+        let mut relations = vec![];
+        self.collect_relations(&mut relations);
+        relations
+    }
+
+    fn collect_relations(&self, relations: &mut Vec<RelationId>) {
+        match self {
+            Watermark::Relation(relation) if relations.contains(relation) => {}
+            Watermark::Relation(relation) => relations.push(*relation),
+            Watermark::Delayed(inner, _) | Watermark::Start(inner, _) | Watermark::End(inner, _) => {
+                inner.collect_relations(relations);
+            }
+            Watermark::Least(all) => all.iter().for_each(|one| one.collect_relations(relations)),
+        }
+    }
+
+    /// True if both are told by the same windows of the same times: their columns close together.
+    pub fn is_of_same_windows(&self, other: &Watermark) -> bool {
+        use Watermark::{End, Start};
+        match (self, other) {
+            (Start(a, v) | End(a, v), Start(b, w) | End(b, w)) => a == b && v == w,
+            _ => false,
+        }
+    }
+}
+
+/// Least of what two inputs of one column promise.
+pub fn least(a: &Watermark, b: &Watermark) -> Watermark {
+    if a == b {
+        return a.clone();
+    }
+    let parts = |watermark: &Watermark| match watermark {
+        Watermark::Least(all) => all.clone(),
+        one => vec![one.clone()],
+    };
+    let mut all = parts(a);
+    for one in parts(b) {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    Watermark::Least(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: RelationId = RelationId(1);
+    const B: RelationId = RelationId(2);
+
+    #[test]
+    fn a_watermark_is_a_function_of_its_relations() {
+        let minutes = Window::Tumble { size_us: 60, offset_us: 0 };
+        let a = Watermark::Relation(A);
+        let start = Watermark::Start(Box::new(a.clone()), minutes);
+        let end = Watermark::End(Box::new(a.clone()), minutes);
+        let at = |watermark: &Watermark, us| watermark.at(&Watermarks::from([(A, us)]));
+        assert_eq!((at(&start, 59), at(&end, 59)), (Some(0), Some(60)));
+        assert_eq!((at(&start, 60), at(&end, 60)), (Some(60), Some(120)));
+        // Lateness counts before the windows.
+        let time = TimeColumn { column: 0, watermark: end.clone(), lateness_us: 10, is_kept: true };
+        let closed_below = |us| time.closed_below(&|_| Some(us));
+        assert_eq!((closed_below(69), closed_below(70)), (Some(60), Some(120)));
+        assert!(start.is_of_same_windows(&end) && !start.is_of_same_windows(&a));
+    }
+
+    #[test]
+    fn the_least_waits_for_all() {
+        let both = least(&Watermark::Relation(A), &Watermark::Relation(B));
+        assert_eq!(both.at(&Watermarks::from([(A, 5)])), None);
+        assert_eq!(both.at(&Watermarks::from([(A, 5), (B, 3)])), Some(3));
+        let delayed = Watermark::Delayed(Box::new(both.clone()), 2);
+        assert_eq!(delayed.at(&Watermarks::from([(A, 5), (B, 3)])), Some(1));
+        assert_eq!(both.relations(), [A, B]);
+        assert_eq!(least(&both, &Watermark::Relation(B)), both);
+    }
+
+    #[test]
+    fn hops_close_with_their_first_window() {
+        let hop = Window::Hop { slide_us: 5, size_us: 10, offset_us: 0 };
+        assert_eq!((hop.first(7), hop.first(10), hop.first(4)), ((0, 10), (5, 15), (-5, 5)));
+        // A time in a gap: the window to come.
+        let gaps = Window::Hop { slide_us: 10, size_us: 4, offset_us: 0 };
+        assert_eq!((gaps.first(3), gaps.first(4)), ((0, 4), (10, 14)));
+    }
+}

@@ -1,0 +1,411 @@
+//! Event time: which columns follow a watermark, where late rows are taken out, when state can go.
+//!
+//! An operator that keeps state by a window's column (GROUP BY `window_end`) keeps it until the watermark says that the
+//! window is over. From then on rows of that window are late: they are taken out just below the operator, so that
+//! what it shows of a window stays as it was when the window closed. Whether a row is late depends on the watermark when
+//! the row itself arrived, which travels beside it from the scan ([`Lowering::with_arrival`]); so it does not matter which
+//! rows came in one epoch.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+use super::{Lowering, column_index, project};
+use crate::error::{Error, Result};
+use crate::plan::{
+    Arrival, JoinKeys, JoinType, Late, LateRows, Properties, StreamNode, StreamPlan, TimeColumn, UnnestColumn,
+    Watermark, Window, least,
+};
+use crate::types::RelationId;
+
+impl Lowering<'_> {
+    /// The input without late rows, and the column by which state goes: one of `keys` (columns of the input), if one of
+    /// them tells of windows.
+    pub(super) fn on_time(&self, input: StreamPlan, keys: &[usize]) -> Result<(StreamPlan, Option<TimeColumn>)> {
+        let width = input.schema.fields().len();
+        self.on_time_showing(input, keys, width)
+    }
+
+    /// As [`Lowering::on_time`]; of late rows that are kept, the first `shown` columns are.
+    pub(super) fn on_time_showing(
+        &self,
+        input: StreamPlan,
+        keys: &[usize],
+        shown: usize,
+    ) -> Result<(StreamPlan, Option<TimeColumn>)> {
+        let Some(time) = closing(&input.properties, keys) else { return Ok((input, None)) };
+        if time.is_kept {
+            return Ok((input, Some(time)));
+        }
+        let time = TimeColumn { lateness_us: self.options.allowed_lateness_us, is_kept: true, ..time };
+        let width = input.schema.fields().len();
+        let (schema, properties) = (input.schema.clone(), kept(&input.properties, &time));
+        let (input, arrival) = self.arriving(input, &time)?;
+        if let Some(found) = self.late.borrow_mut().as_mut() {
+            let late = only_late(&input, &time, arrival, &schema.project(&(0..shown).collect::<Vec<_>>())?);
+            if !found.contains(&late) {
+                found.push(late);
+            }
+        }
+        let late = Late { time: time.clone(), arrival, rows: LateRows::Drop };
+        let node = StreamNode::Late { input: Box::new(input), late, width };
+        Ok((StreamPlan { node, schema, properties }, Some(time)))
+    }
+
+    /// The input with the arrival of each row behind its columns, if it is known.
+    fn arriving(&self, input: StreamPlan, time: &TimeColumn) -> Result<(StreamPlan, Option<Arrival>)> {
+        let column = input.schema.fields().len();
+        let [relation] = time.watermark.relations()[..] else { return Ok((input, None)) };
+        Ok(match self.with_arrival(&input, relation)? {
+            Some(input) => (input, Some(Arrival { column, relation })),
+            None => (input, None),
+        })
+    }
+
+    /// The plan with two more columns: the watermark of `relation` when the row of it arrived that the plan's row was
+    /// made of, and the wall-clock time then. `None` where a row is made of many, or of none.
+    pub(super) fn with_arrival(&self, plan: &StreamPlan, relation: RelationId) -> Result<Option<StreamPlan>> {
+        let width = plan.schema.fields().len();
+        Ok(match &plan.node {
+            StreamNode::Scan { relation: scanned, name, columns } => {
+                let known = self.arrivals.borrow().get(scanned).copied();
+                let Some(arrival) = known.filter(|arrival| arrival.relation == relation) else { return Ok(None) };
+                let mut columns = columns.clone();
+                columns.extend([arrival.column, arrival.column + 1]);
+                let node = StreamNode::Scan { relation: *scanned, name: name.clone(), columns };
+                Some(widened(plan, node, relation))
+            }
+            StreamNode::Filter { input, predicate } => self.with_arrival(input, relation)?.map(|input| {
+                let predicate = predicate.clone();
+                widened(plan, StreamNode::Filter { input: Box::new(input), predicate }, relation)
+            }),
+            StreamNode::Project { input, exprs } => self.with_arrival(input, relation)?.map(|below| {
+                let first = input.schema.fields().len();
+                let passed = [first, first + 1].map(|column| copy(&below.schema, column));
+                let exprs = exprs.iter().cloned().chain(passed).collect();
+                widened(plan, StreamNode::Project { input: Box::new(below), exprs }, relation)
+            }),
+            StreamNode::Unnest { input, columns, empty } => self.with_arrival(input, relation)?.map(|below| {
+                let first = input.schema.fields().len();
+                let passed = [first, first + 1].map(UnnestColumn::Copy);
+                let columns = columns.iter().copied().chain(passed).collect();
+                widened(plan, StreamNode::Unnest { input: Box::new(below), columns, empty: *empty }, relation)
+            }),
+            StreamNode::Window { input, time_column, window } => self.with_arrival(input, relation)?.map(|below| {
+                let node = StreamNode::Window { input: Box::new(below), time_column: *time_column, window: *window };
+                moved_back(plan, node, input.schema.fields().len(), relation)
+            }),
+            StreamNode::Union { inputs } => {
+                let inputs: Option<Vec<StreamPlan>> =
+                    inputs.iter().map(|input| self.with_arrival(input, relation)).collect::<Result<_>>()?;
+                inputs.map(|inputs| widened(plan, StreamNode::Union { inputs }, relation))
+            }
+            StreamNode::Join { left, right, join_type, keys, residual } => {
+                let left_width = left.schema.fields().len();
+                let shows_right = !matches!(join_type, JoinType::Semi | JoinType::Anti | JoinType::Mark);
+                let node = |left, right, residual| StreamNode::Join {
+                    left: Box::new(left),
+                    right: Box::new(right),
+                    join_type: *join_type,
+                    keys: keys.clone(),
+                    residual,
+                };
+                if let Some(wide) = self.with_arrival(left, relation)? {
+                    let residual = residual.clone().map(|residual| shifted(residual, left_width)).transpose()?;
+                    let node = node(wide, right.as_ref().clone(), residual);
+                    return Ok(Some(moved_back(plan, node, left_width, relation)));
+                }
+                if !shows_right {
+                    return Ok(None);
+                }
+                let wide = self.with_arrival(right, relation)?;
+                wide.map(|wide| widened(plan, node(left.as_ref().clone(), wide, residual.clone()), relation))
+            }
+            // One row of many, or of another time.
+            _ => {
+                debug_assert!(width > 0 || plan.properties.times.is_empty());
+                None
+            }
+        })
+    }
+}
+
+/// The late rows alone: the schema's columns and the arrival.
+fn only_late(input: &StreamPlan, time: &TimeColumn, arrival: Option<Arrival>, schema: &Schema) -> StreamPlan {
+    let width = schema.fields().len();
+    let late = Late { time: time.clone(), arrival, rows: LateRows::Only };
+    let fields: Vec<Arc<Field>> = schema.fields().iter().cloned().chain(arrival_fields()).collect();
+    let properties = Properties { append_only: input.properties.append_only, ..Properties::default() };
+    let node = StreamNode::Late { input: Box::new(input.clone()), late, width };
+    StreamPlan { node, schema: Arc::new(Schema::new(fields)), properties }
+}
+
+const ARRIVAL_COLUMNS: [&str; 2] = ["watermark_at_arrival", "arrived_at"];
+
+fn arrival_fields() -> [Arc<Field>; 2] {
+    ARRIVAL_COLUMNS.map(|name| Arc::new(Field::new(name, DataType::Int64, true)))
+}
+
+/// The plan's schema with the arrival behind it.
+fn arriving_schema(plan: &StreamPlan) -> Arc<Schema> {
+    let fields: Vec<Arc<Field>> = plan.schema.fields().iter().cloned().chain(arrival_fields()).collect();
+    Arc::new(Schema::new_with_metadata(fields, plan.schema.metadata().clone()))
+}
+
+/// The plan with another node that has the arrival behind its columns.
+fn widened(plan: &StreamPlan, node: StreamNode, relation: RelationId) -> StreamPlan {
+    let arrival = Some(Arrival { column: plan.schema.fields().len(), relation });
+    StreamPlan { node, schema: arriving_schema(plan), properties: Properties { arrival, ..plan.properties.clone() } }
+}
+
+/// As [`widened`], of a node that has the arrival at `place`: it is moved behind the others.
+fn moved_back(plan: &StreamPlan, node: StreamNode, place: usize, relation: RelationId) -> StreamPlan {
+    let width = plan.schema.fields().len();
+    let mut fields: Vec<Arc<Field>> = plan.schema.fields().iter().cloned().collect();
+    fields.splice(place..place, arrival_fields());
+    let schema = Arc::new(Schema::new(fields));
+    let order: Vec<usize> = (0..place).chain(place + 2..width + 2).chain([place, place + 1]).collect();
+    let sources: Vec<Option<usize>> = (0..width + 2).map(|column| order.iter().position(|&at| at == column)).collect();
+    let exprs = order.iter().map(|&column| copy(&schema, column)).collect();
+    // Where the node's columns stand in the plan says what is known of them.
+    let known = plan.properties.project(&sources);
+    let inner = StreamPlan { node, schema, properties: known };
+    widened(plan, StreamNode::Project { input: Box::new(inner), exprs }, relation)
+}
+
+fn copy(schema: &Schema, column: usize) -> Arc<dyn PhysicalExpr> {
+    Arc::new(PhysicalColumn::new(schema.field(column).name(), column))
+}
+
+/// A join's residual once the left side has two columns more.
+fn shifted(residual: Arc<dyn PhysicalExpr>, left_width: usize) -> Result<Arc<dyn PhysicalExpr>> {
+    let moved = residual.transform_up(|expr| match column_index(&expr) {
+        Some(index) if index >= left_width => {
+            let any: &dyn Any = expr.as_ref();
+            let name = any.downcast_ref::<PhysicalColumn>().map_or("", |column| column.name());
+            let moved: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(name, index + 2));
+            Ok(Transformed::yes(moved))
+        }
+        _ => Ok(Transformed::no(expr)),
+    });
+    Ok(moved.map_err(Error::from)?.data)
+}
+
+/// The column by which state can go: of windows, best their end.
+fn closing(properties: &Properties, keys: &[usize]) -> Option<TimeColumn> {
+    let of = |is_wanted: fn(&Watermark) -> bool| {
+        let mut times = keys.iter().filter_map(|&key| properties.time(key));
+        times.find(|time| is_wanted(&time.watermark)).cloned()
+    };
+    of(|watermark| matches!(watermark, Watermark::End(..))).or_else(|| of(is_of_windows))
+}
+
+fn is_of_windows(watermark: &Watermark) -> bool {
+    match watermark {
+        Watermark::Start(..) | Watermark::End(..) => true,
+        Watermark::Least(all) => all.iter().all(is_of_windows),
+        Watermark::Delayed(inner, _) => is_of_windows(inner),
+        Watermark::Relation(_) => false,
+    }
+}
+
+/// What is known where rows that are late by `time` have been taken out.
+fn kept(properties: &Properties, time: &TimeColumn) -> Properties {
+    let same = |other: &&TimeColumn| other.column == time.column || other.watermark.is_of_same_windows(&time.watermark);
+    let times = properties.times.iter().filter(same);
+    let times = times.map(|other| TimeColumn { lateness_us: time.lateness_us, is_kept: true, ..other.clone() });
+    Properties { times: times.collect(), arrival: None, ..properties.clone() }
+}
+
+/// What an operator's keys tell of time, where late rows have been taken out: key `i` comes out as column `i`.
+pub(super) fn of_keys(input: &Properties, keys: &[usize], closing: Option<&TimeColumn>) -> Vec<TimeColumn> {
+    if closing.is_none() {
+        return vec![];
+    }
+    let of = |(column, key): (usize, &usize)| {
+        let time = input.time(*key).filter(|time| time.is_kept)?;
+        Some(TimeColumn { column, ..time.clone() })
+    };
+    keys.iter().enumerate().filter_map(of).collect()
+}
+
+/// The time columns of a window's output: its input's, and the bounds if the windows' times have a watermark.
+pub(super) fn of_windows(input: &Properties, width: usize, time_column: usize, window: Window) -> Vec<TimeColumn> {
+    let mut times = input.times.clone();
+    if let Some(time) = input.time(time_column) {
+        let inner = Box::new(time.watermark.clone());
+        let bounds = [Watermark::Start(inner.clone(), window), Watermark::End(inner, window)];
+        for (place, watermark) in bounds.into_iter().enumerate() {
+            times.push(TimeColumn { column: width + place, watermark, ..time.clone() });
+        }
+    }
+    times
+}
+
+/// Columns of equal name and place in all inputs: the least of what they promise.
+pub(super) fn of_union(inputs: &[StreamPlan]) -> Vec<TimeColumn> {
+    let Some((first, rest)) = inputs.split_first() else { return vec![] };
+    let of = |time: &TimeColumn| {
+        rest.iter().try_fold(time.clone(), |all, input| {
+            let other = input.properties.time(time.column)?;
+            Some(TimeColumn {
+                column: time.column,
+                watermark: least(&all.watermark, &other.watermark),
+                lateness_us: all.lateness_us.max(other.lateness_us),
+                is_kept: all.is_kept && other.is_kept,
+            })
+        })
+    };
+    first.properties.times.iter().filter_map(of).collect()
+}
+
+/// A row of a join changes when either of its rows does. Columns that are equal on both sides follow the least of both
+/// watermarks; others too, if the other side has one, but rows may come that break it: an old row meets a new one.
+pub(super) fn of_join(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, keys: &JoinKeys) -> Vec<TimeColumn> {
+    let width = left.schema.fields().len();
+    let (shows_left, shows_right) = match join_type {
+        JoinType::Inner => (true, true),
+        JoinType::Left => (true, false),
+        JoinType::Right => (false, true),
+        JoinType::Full => (false, false),
+        JoinType::Semi | JoinType::Anti | JoinType::Mark => (true, false),
+    };
+    let mut times = vec![];
+    let mut side = |own: &StreamPlan, own_keys: &[usize], other: &StreamPlan, other_keys: &[usize], offset: usize| {
+        for time in &own.properties.times {
+            let pair = own_keys.iter().position(|&key| key == time.column);
+            let pair = pair.and_then(|at| other.properties.time(other_keys[at]));
+            times.push(match pair {
+                Some(pair) => TimeColumn {
+                    column: time.column + offset,
+                    watermark: least(&time.watermark, &pair.watermark),
+                    lateness_us: time.lateness_us.max(pair.lateness_us),
+                    is_kept: time.is_kept && pair.is_kept,
+                },
+                None => TimeColumn { column: time.column + offset, is_kept: false, ..time.clone() },
+            });
+        }
+    };
+    if shows_left {
+        side(left, &keys.left, right, &keys.right, 0);
+    }
+    if shows_right {
+        side(right, &keys.right, left, &keys.left, width);
+    }
+    times
+}
+
+/// What an expression over columns with a watermark is known to follow: `ts`, `date_trunc('hour', ts)`, `date_bin(…)`.
+pub(super) fn followed(expr: &Arc<dyn PhysicalExpr>, input: &Properties) -> Option<TimeColumn> {
+    if let Some(column) = column_index(expr) {
+        return input.time(column).cloned();
+    }
+    let any: &dyn Any = expr.as_ref();
+    if let Some(cast) = any.downcast_ref::<CastExpr>() {
+        // Among instants the time stays; a date would be another unit.
+        let is_instant = matches!(cast.cast_type(), DataType::Timestamp(..));
+        return if is_instant { followed(cast.expr(), input) } else { None };
+    }
+    let call = any.downcast_ref::<ScalarFunctionExpr>()?;
+    let (window, argument) = match (call.name(), call.args()) {
+        ("date_trunc", [unit, time]) => (truncation(&text(unit)?)?, time),
+        ("date_bin", [stride, time]) => (bins(stride, None)?, time),
+        ("date_bin", [stride, time, origin]) => (bins(stride, Some(origin))?, time),
+        _ => return None,
+    };
+    let time = followed(argument, input)?;
+    Some(TimeColumn { watermark: Watermark::Start(Box::new(time.watermark.clone()), window), ..time })
+}
+
+/// Units of a fixed length, on the time line of UTC.
+fn truncation(unit: &str) -> Option<Window> {
+    const DAY_US: i64 = 86_400_000_000;
+    let (size_us, offset_us) = match unit.to_ascii_lowercase().as_str() {
+        "millisecond" | "milliseconds" => (1_000, 0),
+        "second" => (1_000_000, 0),
+        "minute" => (60_000_000, 0),
+        "hour" => (3_600_000_000, 0),
+        "day" => (DAY_US, 0),
+        // Weeks begin on Mondays; 1970 began on a Thursday.
+        "week" => (7 * DAY_US, 4 * DAY_US),
+        _ => return None,
+    };
+    Some(Window::Tumble { size_us, offset_us })
+}
+
+fn bins(stride: &Arc<dyn PhysicalExpr>, origin: Option<&Arc<dyn PhysicalExpr>>) -> Option<Window> {
+    let ScalarValue::IntervalMonthDayNano(Some(stride)) = literal(stride)? else { return None };
+    let size_us = i64::from(stride.days) * 86_400_000_000 + stride.nanoseconds / 1_000;
+    let offset_us = match origin.map(literal) {
+        None => 0,
+        Some(Some(ScalarValue::TimestampMicrosecond(Some(us), _))) => us,
+        Some(Some(ScalarValue::TimestampNanosecond(Some(ns), _))) if ns % 1_000 == 0 => ns / 1_000,
+        _ => return None,
+    };
+    (stride.months == 0 && size_us > 0 && stride.nanoseconds % 1_000 == 0)
+        .then_some(Window::Tumble { size_us, offset_us })
+}
+
+fn literal(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
+    let any: &dyn Any = expr.as_ref();
+    any.downcast_ref::<Literal>().map(|literal| literal.value().clone())
+}
+
+fn text(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+    match literal(expr)? {
+        ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => text,
+        _ => None,
+    }
+}
+
+/// The view's last step for EMIT ON WINDOW CLOSE. 0A000 if nothing in it tells when a row is final.
+pub(super) fn held(plan: StreamPlan) -> Result<StreamPlan> {
+    let all: Vec<usize> = (0..plan.schema.fields().len()).collect();
+    let time = closing(&plan.properties, &all).filter(|time| time.is_kept).ok_or_else(|| {
+        Error::unsupported(
+            "EMIT ON WINDOW CLOSE for a query whose result tells of no window",
+            "group by window_start and window_end of a window over a column with a watermark, and select one of them",
+        )
+    })?;
+    let (schema, properties) = (plan.schema.clone(), plan.properties.clone());
+    // It only grows if no change of a closed window is let through, and every row is of one.
+    let append_only = time.lateness_us == 0 && matches!(time.watermark, Watermark::End(..));
+    let node = StreamNode::Hold { input: Box::new(plan), time };
+    Ok(StreamPlan { node, schema, properties: Properties { append_only, ..properties } })
+}
+
+/// The late rows of a view's one place that takes them out, with the watermark and the time of their arrival.
+pub(super) fn late_rows(found: Vec<StreamPlan>) -> Result<StreamPlan> {
+    let mut found = found.into_iter();
+    let (Some(late), None) = (found.next(), found.next()) else {
+        return Err(Error::unsupported(
+            "late_rows = 'keep' for a query that takes out late rows nowhere or in several places",
+            "it takes one aggregate over one window of a column with a watermark",
+        ));
+    };
+    // What clients see are timestamps.
+    let width = late.schema.fields().len() - ARRIVAL_COLUMNS.len();
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let mut fields: Vec<Arc<Field>> = vec![];
+    let mut exprs = vec![];
+    for (column, field) in late.schema.fields().iter().enumerate() {
+        let mut name = field.name().clone();
+        while fields.iter().any(|other| *other.name() == name) {
+            name.push('_');
+        }
+        let expr = copy(&late.schema, column);
+        if column < width {
+            exprs.push(expr);
+            fields.push(Arc::new(field.as_ref().clone().with_name(name)));
+        } else {
+            exprs.push(datafusion::physical_expr::expressions::cast(expr, &late.schema, instant.clone())?);
+            fields.push(Arc::new(Field::new(name, instant.clone(), true)));
+        }
+    }
+    Ok(project(late, exprs, Arc::new(Schema::new(fields))))
+}
