@@ -17,7 +17,8 @@ use std::collections::HashMap;
 use super::meter::Meter;
 use super::operators::{
     AggregateOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
-    OverWindowOperator, ProjectOperator, TopNOperator, UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
+    OverWindowOperator, ProjectOperator, TemporalOperator, TopNOperator, UnionOperator, UnnestOperator, ValuesOperator,
+    WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -263,7 +264,6 @@ impl Fragment {
         }
         let mut outputs: Vec<Vec<Delta>> = Vec::with_capacity(self.nodes.len());
         let mut now_ns = (context.clock)();
-        let time_moves = context.watermarks != context.watermarks_before;
         for Node { operator, inputs: sources, meter, follows_time, .. } in &mut self.nodes {
             // Within a fragment every output has one reader.
             let operands = sources.iter().map(|source| match source {
@@ -271,7 +271,7 @@ impl Fragment {
                 NodeInput::Node(index) => std::mem::take(&mut outputs[*index]),
             });
             let operands: Vec<Vec<Delta>> = operands.collect();
-            let is_due = context.is_first || *follows_time && time_moves;
+            let is_due = context.is_first || *follows_time;
             let idle = !is_due && operands.iter().all(|deltas| deltas.is_empty());
             if idle {
                 outputs.push(vec![]);
@@ -295,6 +295,11 @@ impl Fragment {
     /// True if it has to be stepped when a watermark moves.
     pub fn follows_time(&self) -> bool {
         self.nodes.iter().any(|node| node.follows_time)
+    }
+
+    /// The wall-clock time at which one of its operators wants to be stepped.
+    pub fn due_us(&self) -> Option<i64> {
+        self.nodes.iter().flat_map(|node| &node.operator).filter_map(|operator| operator.due_us()).min()
     }
 
     pub fn state_size(&self) -> StateSize {
@@ -330,6 +335,7 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
         }
         StreamNode::Late { late, width, .. } => Box::new(LateOperator::new(late.clone(), *width, schema)),
         StreamNode::Hold { time, .. } => Box::new(HoldOperator::new(time.clone(), schema)),
+        StreamNode::Temporal { limits, marks, .. } => Box::new(TemporalOperator::new(limits.clone(), *marks, schema)),
         StreamNode::Buckets { column, window, .. } => {
             Box::new(WindowOperator::new(*column, *window, Keyless::Keep, schema))
         }

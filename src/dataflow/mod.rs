@@ -20,6 +20,8 @@ mod ordered_rows;
 mod row_order;
 mod row_store;
 
+pub use expression::row_text;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,9 +40,14 @@ pub trait Operator: Send {
     /// `inputs[i]` are the deltas of input `i` in this epoch, in arrival order, possibly none.
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>>;
 
-    /// True if it also acts where no row has come, when a watermark has moved.
+    /// True if it also acts where no row has come: when a watermark has moved, or at [`Operator::due_us`].
     fn follows_time(&self) -> bool {
         false
+    }
+
+    /// The wall-clock time at which it wants to be stepped, whether or not there are rows.
+    fn due_us(&self) -> Option<i64> {
+        None
     }
 
     /// What it keeps between epochs.
@@ -63,6 +70,8 @@ pub struct EpochContext {
     /// The relations' watermarks as they were before this epoch, and as they are with it.
     pub watermarks_before: Arc<Watermarks>,
     pub watermarks: Arc<Watermarks>,
+    /// Wall-clock time of the epoch, microseconds since 1970; never goes back.
+    pub now_us: i64,
     /// Rows that came too late in this epoch, by the relation whose watermark they missed.
     pub late_row_counts: BTreeMap<RelationId, u64>,
 }
@@ -77,6 +86,7 @@ impl EpochContext {
             errors: vec![],
             watermarks_before: Arc::default(),
             watermarks: Arc::default(),
+            now_us: 0,
             late_row_counts: BTreeMap::new(),
         }
     }

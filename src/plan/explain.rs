@@ -1,8 +1,8 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
 use super::{
-    AggregateCall, EmptyLists, LateRows, Reach, SortColumn, StreamNode, StreamPlan, Ties, TopN, UnnestColumn, Window,
-    WindowCall,
+    AggregateCall, EmptyLists, LateRows, Limit, Reach, SortColumn, StreamNode, StreamPlan, Ties, TimeLimit, TopN,
+    UnnestColumn, Window, WindowCall,
 };
 
 /// One line for each operator, in the order of [`StreamPlan::preorder`].
@@ -75,6 +75,19 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             format!("stream_late [{}{lateness}{kept}]", input_name(late.time.column))
         }
         StreamNode::Hold { time, .. } => format!("stream_hold [until {} is over]", input_name(time.column)),
+        StreamNode::Temporal { limits, marks, .. } => {
+            let text = |limit: &TimeLimit| {
+                let op = match (limit.limit, limit.is_inclusive) {
+                    (Limit::From, false) => ">",
+                    (Limit::From, true) => ">=",
+                    (Limit::Until, false) => "<",
+                    (Limit::Until, true) => "<=",
+                };
+                format!("now() {op} {}", limit.expr)
+            };
+            let kind = if *marks { "mark" } else { "filter" };
+            format!("stream_temporal_{kind} [{}]", limits.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
         StreamNode::Buckets { column, window, .. } => {
             let copies = if window.size_us() > window.slide_us() { ", of a band" } else { "" };
             format!("stream_buckets [{}, width {}{copies}]", input_name(*column), window.slide_us())

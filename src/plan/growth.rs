@@ -11,7 +11,7 @@
 //! ```
 
 use super::explain::operator;
-use super::{AggregateKind, StreamNode, StreamPlan, Ties, TopN};
+use super::{AggregateKind, Limit, StreamNode, StreamPlan, Ties, TopN};
 use crate::types::RelationId;
 
 /// True if the rows that come out can become ever more, if `grows` tells so of relations.
@@ -20,6 +20,10 @@ pub fn grows(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool) -> 
         StreamNode::Scan { relation, .. } => relation_grows(*relation),
         StreamNode::Aggregate { keys, .. } if keys.is_empty() => false,
         StreamNode::TopN { partition, top, .. } if partition.is_empty() && is_counted(top) => false,
+        // What has expired is gone.
+        StreamNode::Temporal { limits, marks: false, .. } if limits.iter().any(|limit| limit.limit == Limit::Until) => {
+            false
+        }
         _ if plan.properties.key.as_ref().is_some_and(|key| key.is_empty()) => false,
         _ => plan.inputs().into_iter().any(|input| grows(input, relation_grows)),
     }
@@ -50,7 +54,9 @@ fn is_bounded(plan: &StreamPlan) -> bool {
     if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
         return partition.is_empty() && is_counted(top) && input.properties.append_only;
     }
-    if let StreamNode::Hold { .. } | StreamNode::Aggregate { closing: Some(_), .. } = &plan.node {
+    if let StreamNode::Hold { .. } | StreamNode::Temporal { .. } | StreamNode::Aggregate { closing: Some(_), .. } =
+        &plan.node
+    {
         return true;
     }
     let StreamNode::Aggregate { input, keys, calls, .. } = &plan.node else { return false };

@@ -55,6 +55,9 @@ pub enum StreamNode {
     Late { input: Box<StreamPlan>, late: Late, width: usize },
     /// Holds rows back until their time is complete: EMIT ON WINDOW CLOSE.
     Hold { input: Box<StreamPlan>, time: TimeColumn },
+    /// Keeps each row while wall-clock time is within all of its limits; or keeps all rows, and says in a Boolean column
+    /// behind the others whether it is.
+    Temporal { input: Box<StreamPlan>, limits: Vec<TimeLimit>, marks: bool },
     /// Appends the start and the end of each bucket of an axis that holds the column's value: what a window is to a
     /// time. Rows whose value is NULL are in no bucket; but they come out once, with NULL for the bucket.
     Buckets { input: Box<StreamPlan>, column: usize, window: Window },
@@ -91,6 +94,29 @@ pub enum StreamNode {
     /// Rows to many: a row comes out once for each position of its lists, which go side by side to the end of the
     /// longest. One of `columns` for each output column.
     Unnest { input: Box<StreamPlan>, columns: Vec<UnnestColumn>, empty: EmptyLists },
+}
+
+/// An instant of a row (a timestamp in microseconds; NULL: never) from which, or until which, it counts.
+#[derive(Clone, Debug)]
+pub struct TimeLimit {
+    pub expr: Arc<dyn PhysicalExpr>,
+    pub limit: Limit,
+    /// The instant itself counts too.
+    pub is_inclusive: bool,
+}
+
+impl PartialEq for TimeLimit {
+    fn eq(&self, other: &TimeLimit) -> bool {
+        self.expr.as_ref() == other.expr.as_ref()
+            && self.limit == other.limit
+            && self.is_inclusive == other.is_inclusive
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    From,
+    Until,
 }
 
 /// What is late, and what becomes of it.
@@ -250,6 +276,7 @@ impl StreamPlan {
             | StreamNode::Window { input, .. }
             | StreamNode::Late { input, .. }
             | StreamNode::Hold { input, .. }
+            | StreamNode::Temporal { input, .. }
             | StreamNode::Buckets { input, .. }
             | StreamNode::Expand { input, .. }
             | StreamNode::Aggregate { input, .. }
@@ -266,6 +293,7 @@ impl StreamPlan {
         match &self.node {
             StreamNode::Join { .. }
             | StreamNode::Hold { .. }
+            | StreamNode::Temporal { .. }
             | StreamNode::Aggregate { .. }
             | StreamNode::TopN { .. }
             | StreamNode::OverWindow { .. } => true,

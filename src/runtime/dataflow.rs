@@ -57,6 +57,7 @@ struct EventClock {
     epoch: u64,
     before: Arc<Watermarks>,
     now: Arc<Watermarks>,
+    now_us: i64,
 }
 
 /// What the fragments of one worker leave behind in a step.
@@ -113,9 +114,10 @@ impl ViewDataflow {
         changes: &HashMap<RelationId, Vec<RelationDelta>>,
         backfill: &[(RelationId, RelationDelta)],
         watermarks: Arc<Watermarks>,
+        now_us: i64,
     ) -> u64 {
         let mut clock = self.clock.borrow_mut();
-        clock.epoch = epoch.0;
+        (clock.epoch, clock.now_us) = (epoch.0, now_us);
         clock.before = std::mem::replace(&mut clock.now, watermarks);
         drop(clock);
         let mut row_count = 0;
@@ -170,6 +172,7 @@ impl ViewDataflow {
             errors,
             late_row_counts,
             state_size,
+            due_us: self.fragments.iter().filter_map(|fragment| fragment.borrow().due_us()).min(),
             failure,
         };
         let columns = &self.columns;
@@ -219,6 +222,7 @@ impl Stage {
         context.clock = clock_ns;
         context.watermarks_before = self.clock.borrow().before.clone();
         context.watermarks = self.clock.borrow().now.clone();
+        context.now_us = self.clock.borrow().now_us;
         let output = self.fragment.borrow_mut().step(inputs, &mut context);
         let mut results = self.results.borrow_mut();
         results.errors.append(&mut context.errors);

@@ -56,6 +56,8 @@ pub struct Step {
     pub backfills: HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
     /// How far event time has come.
     pub watermarks: Arc<Watermarks>,
+    /// Wall-clock time, microseconds since 1970; never goes back.
+    pub now_us: i64,
     /// Views that still catch up: for them no time is over yet.
     pub catching_up: Arc<HashSet<RelationId>>,
     /// Also report how much state each view holds.
@@ -93,6 +95,8 @@ pub struct ViewOutput {
     /// By the relation whose watermark they missed.
     pub late_row_counts: BTreeMap<RelationId, u64>,
     pub state_size: Option<StateSize>,
+    /// The wall-clock time at which it wants to be stepped again.
+    pub due_us: Option<i64>,
     /// The view broke: it will not be stepped any more.
     pub failure: Option<Error>,
 }
@@ -178,7 +182,7 @@ fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, 
             true => Arc::default(),
             false => step.watermarks.clone(),
         };
-        let fed = view.feed(epoch, &step.changes, &catching_up, watermarks);
+        let fed = view.feed(epoch, &step.changes, &catching_up, watermarks, step.now_us);
         // Other workers' parcels unpark this thread; the bound only guards against a lost wake-up.
         while !view.is_through(epoch) {
             worker.step_or_park(Some(Duration::from_millis(5)));

@@ -78,6 +78,8 @@ const EPOCH_WRITE_COUNT_MAX: usize = 4096;
 const EPOCH_WRITE_ROW_COUNT_MAX: usize = 256 * 1024;
 /// How often idle sources are looked at, for their watermarks and troubles.
 const TICK: Duration = Duration::from_millis(500);
+/// What is due by the clock within this time comes together.
+const DUE_GRAIN: Duration = Duration::from_millis(1);
 /// Operator state is measured every so many epochs of a view.
 const MEASURE_EVERY: u64 = 64;
 
@@ -97,6 +99,8 @@ struct Sequencer {
     pending_writes: std::collections::VecDeque<WriteRequest>,
     /// Of sources and tables that have one.
     watermarks: Arc<Watermarks>,
+    /// Wall-clock time of the epoch under way, microseconds since 1970; never goes back.
+    now_us: i64,
 }
 
 struct WriteRequest {
@@ -149,6 +153,7 @@ pub fn start(
         wake,
         pending_writes: Default::default(),
         watermarks: Arc::default(),
+        now_us: 0,
     };
     sequencer.publish_all();
     let thread = std::thread::Builder::new().name("sequencer".to_string());
@@ -161,6 +166,10 @@ pub fn start(
         })
         .map_err(|e| Error::internal(format!("could not start the sequencer: {e}")))?;
     Ok(events)
+}
+
+fn clock_us() -> i64 {
+    chrono::Utc::now().timestamp_micros()
 }
 
 /// A thread of the engine is gone: operators hold half an epoch, so the only way on is from the durable state.
@@ -191,10 +200,17 @@ impl Sequencer {
             || self.views.values().any(|view| view.has_work())
     }
 
+    /// How long to wait for events: until something is due by the clock, if that comes before the next look at all.
+    fn patience(&self) -> Duration {
+        let Some(due_us) = self.views.values().filter_map(|view| view.due_us()).min() else { return TICK };
+        let wait_us = due_us.saturating_sub(clock_us()).max(0) as u64;
+        TICK.min(Duration::from_micros(wait_us).max(DUE_GRAIN))
+    }
+
     /// Takes what events there are; waits for the first if there is nothing else to do. `Err`: stop.
     fn take_events(&mut self, wait: bool) -> Result<(), oneshot::Sender<Result<()>>> {
         if wait {
-            match self.events.recv_timeout(TICK) {
+            match self.events.recv_timeout(self.patience()) {
                 Ok(event) => self.take_event(event)?,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => return Ok(()),
                 // The sequencer holds a sender itself, through `wake`.
@@ -271,8 +287,9 @@ impl Sequencer {
         self.epoch = epoch.next();
     }
 
-    /// Collects the watermarks of sources and tables.
+    /// Collects the watermarks of sources and tables, and looks at the clock.
     fn advance_time(&mut self) {
+        self.now_us = self.now_us.max(clock_us());
         let sources = self.sources.iter().filter_map(|(id, source)| Some((*id, source.watermark_us()?)));
         let tables = self.tables.iter().filter_map(|(id, table)| Some((*id, table.watermark_us()?)));
         let now: Watermarks = sources.chain(tables).collect();
@@ -303,7 +320,7 @@ impl Sequencer {
         for (id, view) in &self.views {
             let concerned = view.is_new
                 || backfills.contains_key(id)
-                || view.is_due(&self.watermarks)
+                || view.is_due(&self.watermarks, self.now_us)
                 || view.relations().any(|relation| changes.contains_key(&relation) || touched.contains(&relation));
             if concerned && !view.has_failed() {
                 touched.insert(*id);
@@ -330,6 +347,7 @@ impl Sequencer {
                 changes: HashMap::new(),
                 backfills: HashMap::new(),
                 watermarks: self.watermarks.clone(),
+                now_us: self.now_us,
                 catching_up: catching_up.clone(),
                 measure,
             })

@@ -35,6 +35,8 @@ pub struct View {
     times: Vec<TimeColumn>,
     /// What those columns were closed below when it was last stepped.
     closed_below: Vec<Option<i64>>,
+    /// The wall-clock time at which it wants to be stepped.
+    due_us: Option<i64>,
     /// By the relation whose watermark the rows missed.
     late_row_counts: BTreeMap<RelationId, u64>,
     /// It has not taken its first step.
@@ -66,12 +68,19 @@ impl View {
         self.failure.is_some()
     }
 
+    pub fn due_us(&self) -> Option<i64> {
+        self.due_us.filter(|_| !self.has_failed())
+    }
+
     pub fn has_backfills(&self) -> bool {
         !self.backfills.is_empty()
     }
 
-    /// True if a time is over for it that was not when it was last stepped.
-    pub fn is_due(&self, watermarks: &Watermarks) -> bool {
+    /// True if a time is over for it that was not when it was last stepped, or the clock says so.
+    pub fn is_due(&self, watermarks: &Watermarks, now_us: i64) -> bool {
+        if self.due_us.is_some_and(|due_us| due_us <= now_us) {
+            return true;
+        }
         let mut times = self.times.iter().zip(&self.closed_below);
         !self.has_backfills() && times.any(|(time, then)| closed_below(time, watermarks) > *then)
     }
@@ -187,6 +196,7 @@ impl Sequencer {
             graph,
             closed_below: vec![None; times.len()],
             times,
+            due_us: None,
             late_row_counts: BTreeMap::new(),
             outline: explain::outline(&spec.plan),
             arrangement,
@@ -306,11 +316,18 @@ impl Sequencer {
     pub(super) fn take_outputs(&mut self, epoch: Epoch, touched: &[RelationId], outputs: Vec<ViewOutput>) {
         let mut sizes: HashMap<RelationId, StateSize> = HashMap::new();
         let catching_up = self.catching_up();
+        // Every touched view says anew when it is due.
+        for id in touched {
+            if let Some(view) = self.views.get_mut(id) {
+                view.due_us = None;
+            }
+        }
         let mut statuses = self.statuses.lock();
         for output in outputs {
             let Some(view) = self.views.get_mut(&output.view) else { continue };
             view.input_row_count += output.input_row_count;
             view.output_row_count += output.output_row_count;
+            view.due_us = view.due_us.into_iter().chain(output.due_us).min();
             for (relation, count) in output.late_row_counts {
                 *view.late_row_counts.entry(relation).or_default() += count;
             }

@@ -26,7 +26,8 @@ struct Arguments {
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Result<StreamPlan> {
-        let input_schema = aggregate.input.schema();
+        let marked = self.with_marks(self.node(&aggregate.input)?, aggregate)?;
+        let (input, input_schema) = (marked.plan, marked.schema.as_ref());
         let mut arguments = Arguments { exprs: vec![] };
         let mut argument = |expr: &Expr| -> Result<usize> {
             let expr = expr.clone().unalias();
@@ -49,7 +50,7 @@ impl Lowering<'_> {
         // A set's number is a key too.
         let key_count = keys.len() + usize::from(grouping.is_some());
         let mut calls = vec![];
-        for (index, expr) in aggregate.aggr_expr.iter().enumerate() {
+        for (index, expr) in marked.calls.iter().enumerate() {
             let Expr::AggregateFunction(function) = expr.clone().unalias_nested().data else {
                 return Err(Error::internal(format!("{expr} is no aggregate")));
             };
@@ -57,7 +58,6 @@ impl Lowering<'_> {
             calls.push(self.call(&function, field, input_schema, &mut argument)?);
         }
 
-        let input = self.node(&aggregate.input)?;
         let shown = input.schema.fields().len();
         let sources: Option<Vec<usize>> = arguments.exprs.iter().map(|(_, physical)| column_index(physical)).collect();
         let input = match sources {

@@ -12,6 +12,7 @@ mod join;
 mod order;
 mod over;
 mod refuse;
+mod temporal;
 mod time;
 mod unnest;
 
@@ -89,7 +90,8 @@ pub fn lower_late(
 fn optimized(state: &SessionState, bound: &Bound, prunes: bool) -> Result<LogicalPlan> {
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
-    let plan = order::distinct_on(bound.plan.clone(), state)?;
+    let plan = temporal::with_placeholders(bound.plan.clone())?;
+    let plan = order::distinct_on(plan, state)?;
     let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let flat = decorrelate(analyzed, state)?;
     let mut rules = rules();
@@ -264,6 +266,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        if temporal::has_now(expr) {
+            return Err(temporal::refuse_now());
+        }
         Ok(self.state.create_physical_expr(expr.clone().unalias(), schema)?)
     }
 

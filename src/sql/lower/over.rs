@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
-use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
     Between, BinaryExpr, Expr, Filter, LogicalPlan, Operator, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition,
@@ -17,6 +17,7 @@ use datafusion::physical_plan::windows::create_window_expr;
 use datafusion::physical_planner::is_window_frame_bound_valid;
 
 use super::order::sort_columns;
+use super::temporal::has_now;
 use super::{Lowering, filtered, project};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Properties, Reach, Running, StreamNode, StreamPlan, Ties, TopN, WindowCall};
@@ -158,9 +159,15 @@ impl Lowering<'_> {
     /// numbered.
     pub(super) fn filter(&self, filter: &Filter) -> Result<StreamPlan> {
         let plain = || {
+            let schema = filter.input.schema();
             let input = self.node(&filter.input)?;
-            let predicate = self.physical(&filter.predicate, filter.input.schema())?;
-            Ok(filtered(input, predicate))
+            let (moving, fixed): (Vec<&Expr>, Vec<&Expr>) =
+                split_conjunction(&filter.predicate).into_iter().partition(|conjunct| has_now(conjunct));
+            let input = match conjunction(fixed.into_iter().cloned()) {
+                Some(predicate) => filtered(input, self.physical(&predicate, schema)?),
+                None => input,
+            };
+            if moving.is_empty() { Ok(input) } else { self.temporal(input, &moving, schema) }
         };
         let Some((window, columns)) = chosen_of_window(&filter.input) else { return plain() };
         let calls = functions(window)?;

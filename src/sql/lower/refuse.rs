@@ -3,6 +3,7 @@
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
+use super::temporal::is_now_call;
 use crate::error::{Error, Result, SqlState};
 
 /// A maintained relation's columns have different names: 42701.
@@ -42,6 +43,8 @@ pub(super) fn constructs(plan: &LogicalPlan) -> Result<()> {
 fn expression(expr: &Expr) -> Result<()> {
     let refuse = |what: String, hint: &str| Err(Error::unsupported(what, hint));
     match expr {
+        // Whether it stands where it can be maintained is seen when it is lowered.
+        call if is_now_call(call) => Ok(()),
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => refuse(
             format!("function {}() in a maintained view", call.func.name()),
             "its result changes without a change of its input; use it in the query that reads the view",
