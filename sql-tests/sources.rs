@@ -117,6 +117,38 @@ async fn bad_records_are_kept_aside_and_the_stream_goes_on() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_from_the_far_future_ends_no_window() -> TestResult {
+    let server = Server::start(2)?;
+    let client = server.connect().await?;
+    let path = server.scratch()?.join("bids.ndjson");
+    let lines = ["2026-01-01 10:00:00", "3026-01-01 00:00:00", "2026-01-01 10:00:30"]
+        .map(|ts| format!("{{\"ts\": \"{ts}\"}}\n"));
+    std::fs::write(&path, lines.concat())?;
+    let source = |name: &str, option: &str| {
+        let path = path.display();
+        format!(
+            "CREATE SOURCE {name} (ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH (connector = 'files', path = '{path}'{option}) FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW m_{name} AS SELECT window_end, count(*) AS n FROM TUMBLE({name}, ts, INTERVAL '1 minute') GROUP BY window_end"
+        )
+    };
+    client.batch_execute(&source("guarded", ", watermark.max.ahead = '1 day'")).await?;
+    finished(&client, "guarded").await?;
+    becomes(&client, "SELECT sum(n) FROM m_guarded", "2").await?;
+    let watermark = "SELECT watermark FROM hw_catalog.watermarks WHERE relation = 'guarded'";
+    assert_eq!(one(&client, watermark).await?, "2026-01-01 10:00:30+00");
+    let error = "SELECT source || '|' || position || '|' || reason || '|' || payload FROM hw_catalog.source_errors";
+    let error = one(&client, error).await?;
+    assert!(error.starts_with("guarded|") && error.contains("ahead of the clock|(3026-01-01"), "{error}");
+    // Without the bound the last row is late.
+    client.batch_execute(&source("open", "")).await?;
+    finished(&client, "open").await?;
+    becomes(&client, "SELECT row_count FROM hw_catalog.late_rows WHERE relation = 'open'", "1").await?;
+    let refused = client.batch_execute("CREATE SOURCE x (ts TIMESTAMP) WITH (connector = 'files', path = 'x', watermark.max.ahead = '1 day') FORMAT PLAIN ENCODE JSON").await;
+    assert!(refused.is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_followed_directory_grows() -> TestResult {
     let mut server = Server::start(2)?;
     let client = server.connect().await?;

@@ -18,6 +18,9 @@ pub struct Reading {
     pub replay: Option<Replay>,
     /// `watermark.idle.timeout`; `None` (`'none'`): a silent partition holds the watermark back for ever.
     pub idle_timeout: Option<Duration>,
+    /// `watermark.max.ahead`: a row whose time is further ahead of the clock on the wall is no row, but an error, and
+    /// moves no watermark. `None`: any time is taken.
+    pub ahead_max: Option<Duration>,
 }
 
 /// A pace for what was recorded before.
@@ -63,7 +66,14 @@ impl Reading {
                 invalid(key, text, "write it as '30 seconds', '500 ms' or '2 minutes'; 'none' to wait for ever")
             })?),
         };
-        Ok(Reading { replay, idle_timeout })
+        let key = "watermark.max.ahead";
+        let ahead_max = match options.get(key) {
+            None => None,
+            Some(text) => Some(
+                duration(text).ok_or_else(|| invalid(key, text, "write it as '1 hour', '30 seconds' or '500 ms'"))?,
+            ),
+        };
+        Ok(Reading { replay, idle_timeout, ahead_max })
     }
 }
 
@@ -118,6 +128,9 @@ mod tests {
         assert_eq!(timeout("none").expect("valid"), None);
         let code = |options: &[(&str, &str)]| parse(options).expect_err("refused").code.0;
         assert_eq!(code(&[("watermark.idle.timeout", "soon")]), "22023");
+        let ahead = |text| parse(&[("watermark.max.ahead", text)]).map(|reading| reading.ahead_max);
+        assert_eq!(ahead("2 minutes").expect("valid"), Some(Duration::from_secs(120)));
+        assert_eq!(code(&[("watermark.max.ahead", "far")]), "22023");
         assert_eq!(code(&[("replay.speed", "2")]), "22023");
         assert_eq!(code(&[("replay.rate", "-1")]), "22023");
         assert_eq!(code(&[("replay.rate", "1"), ("replay.time_column", "ts")]), "22023");

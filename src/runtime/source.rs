@@ -48,6 +48,8 @@ pub struct SourceTask {
     until: Option<Position>,
     replay: Option<Replay>,
     idle_timeout: Option<Duration>,
+    /// How far a row's time may be ahead of the clock on the wall.
+    ahead_max: Option<Duration>,
     /// As it is where the task starts.
     watermark: Option<SourceWatermark>,
 }
@@ -120,10 +122,15 @@ impl SourceTask {
             true => None,
             false => Some(decoder(&definition.encode, &definition.encode_options, schema, &columns.read)?),
         };
-        let idle_timeout = reading.idle_timeout;
+        let (idle_timeout, ahead_max) = (reading.idle_timeout, reading.ahead_max);
+        if ahead_max.is_some() && definition.watermark.is_none() {
+            let message = "watermark.max.ahead needs a watermark";
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint("declare one among the columns: WATERMARK FOR ts AS ts - INTERVAL '5 seconds'"));
+        }
         let watermark = definition.watermark.as_ref().map(|watermark| SourceWatermark::new(watermark.delay_us, None));
         let connector = Arc::from(connector);
-        Ok(SourceTask { id, connector, decoder, columns, from, until, replay, idle_timeout, watermark })
+        Ok(SourceTask { id, connector, decoder, columns, from, until, replay, idle_timeout, ahead_max, watermark })
     }
 
     /// Goes on from a watermark: rows are told of it as their arrival.

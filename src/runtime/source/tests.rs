@@ -259,6 +259,7 @@ fn trouble_is_told_and_nothing_is_lost_or_doubled() -> Outcome {
         until: None,
         replay: None,
         idle_timeout: None,
+        ahead_max: None,
         watermark: None,
     };
     let (ids, others, position) = start(task, 1000)?.drain();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::max;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, max};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 use super::idle::IdleClock;
@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::watermark::arrival_columns;
 use super::{SourceBatch, SourceEvent, SourceTask};
 use crate::connectors::{Chunk, Payload, Polled, Reader};
+use crate::dataflow::row_text;
 use crate::error::{Error, Result};
 use crate::types::BadRecord;
 
@@ -142,7 +143,8 @@ impl Run<'_> {
 
     fn decode(&mut self, chunk: Chunk) -> Result<PartBatch> {
         let Chunk { partition, payload, mut bad_records, next_offset } = chunk;
-        let is_paced = self.pace.is_some();
+        // Where each row was is told only if somebody asks.
+        let is_paced = self.pace.is_some() || self.task.ahead_max.is_some();
         let (rows, mut positions) = match (payload, &mut self.task.decoder) {
             (Payload::Records(records), Some(decoder)) => {
                 let decoded = decoder.decode(&partition, &records)?;
@@ -161,7 +163,35 @@ impl Run<'_> {
             let bad: BTreeSet<u64> = bad_records.iter().map(|bad| bad.position).collect();
             positions.retain(|position| !bad.contains(position));
         }
-        Ok(PartBatch { partition, rows, positions, bad_records, next_offset })
+        let mut batch = PartBatch { partition, rows, positions, bad_records, next_offset };
+        self.put_aside(&mut batch)?;
+        Ok(batch)
+    }
+
+    /// Rows whose time is too far ahead become bad records: they would end every window.
+    fn put_aside(&self, batch: &mut PartBatch) -> Result<()> {
+        let (Some(ahead_max), Some(place)) = (self.task.ahead_max, self.task.columns.event_time) else { return Ok(()) };
+        let bound = now_us().saturating_add(i64::try_from(ahead_max.as_micros()).unwrap_or(i64::MAX));
+        let times = batch.rows.column(place).as_primitive::<TimestampMicrosecondType>();
+        if max(times).is_none_or(|latest| latest <= bound) {
+            return Ok(());
+        }
+        let keep: BooleanArray =
+            (0..times.len()).map(|row| Some(times.is_null(row) || times.value(row) <= bound)).collect();
+        for row in (0..times.len()).filter(|&row| !keep.value(row)) {
+            let reason = format!("its time is more than {ahead_max:?} ahead of the clock");
+            let payload = row_text(&batch.rows, row);
+            let position = batch.positions[row];
+            batch.bad_records.push(BadRecord::new(&batch.partition, position, reason, payload.as_bytes()));
+        }
+        batch.bad_records.sort_by_key(|bad| bad.position);
+        let mut row = 0;
+        batch.positions.retain(|_| {
+            row += 1;
+            keep.value(row - 1)
+        });
+        batch.rows = filter_record_batch(&batch.rows, &keep)?;
+        Ok(())
     }
 
     /// Queues a batch, whole or, where it is paced, part by part as its rows are due.
