@@ -30,6 +30,18 @@ pub const VIEWS: &[View] = &[
         "v_group",
         "SELECT grp, count(*) AS n, count(amount) AS known, sum(amount) AS total, avg(amount) AS mean, min(amount) AS low, max(amount) AS high FROM items GROUP BY grp",
     ),
+    view(
+        "v_types",
+        "SELECT grp, sum(amount::bigint) AS wide, avg(amount) AS mean, avg(price) AS price, stddev(amount) AS spread, var_pop(price) AS v, sum(weight::real) AS r, avg(ts - TIMESTAMP '2024-01-01') AS took, avg(DISTINCT amount::bigint) FILTER (WHERE flag) AS once FROM items GROUP BY grp",
+    ),
+    view(
+        "v_types_over",
+        "SELECT id, avg(amount) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS m, sum(amount::bigint) OVER (PARTITION BY grp ORDER BY id) AS s, stddev_pop(price) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS d, sum(DISTINCT amount::bigint) OVER (ORDER BY id ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS once FROM items",
+    ),
+    view(
+        "v_types_above",
+        "SELECT count(*) AS n, sum(wide) AS wide, avg(mean) AS mean, sum(price) / count(*) AS price FROM v_types",
+    ),
     view("v_money", "SELECT grp, sum(price) AS total, min(price) AS low, max(price) AS high FROM items GROUP BY grp"),
     view(
         "v_weight",

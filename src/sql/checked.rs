@@ -3,8 +3,8 @@
 //! After types are settled, `+`, `-`, `*` and negation of integers become functions over Arrow's checked kernels. Ad-hoc
 //! queries and maintained views go through the same rule.
 
-pub(super) mod exact;
-pub(super) mod sum;
+pub(super) mod aggregates;
+mod one;
 
 use std::sync::{Arc, LazyLock};
 

@@ -10,7 +10,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
-use super::checked::{CheckedArithmetic, exact, sum};
+use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
 use super::lower::FirstOfEach;
 use super::operators::PostgresOperators;
@@ -32,9 +32,8 @@ pub fn dialect_state() -> SessionStateBuilder {
     options.execution.time_zone = Some("UTC".to_string());
     // A cast of a column without NULLs is without NULLs in the logical plan only: the check would refuse such group keys.
     options.execution.skip_physical_aggregate_schema_check = true;
-    let mut aggregates = SessionStateDefaults::default_aggregate_functions();
-    aggregates.extend([sum::checked_sum(), sum::exact_average()]);
-    aggregates.extend(exact::statistics());
+    let mut aggregate_functions = SessionStateDefaults::default_aggregate_functions();
+    aggregate_functions.extend(aggregates::aggregates());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
         vec![Arc::new(FirstOfEach), Arc::new(DecorrelateSubqueries)];
     rules.extend(Optimizer::default().rules);
@@ -49,7 +48,7 @@ pub fn dialect_state() -> SessionStateBuilder {
         .with_default_features()
         .with_scalar_functions(scalar)
         .with_expr_planners(planners)
-        .with_aggregate_functions(aggregates)
+        .with_aggregate_functions(aggregate_functions)
         .with_analyzer_rules(vec![
             Arc::new(datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction::new()),
             Arc::new(datafusion::optimizer::analyzer::type_coercion::TypeCoercion::new()),

@@ -23,6 +23,9 @@ pub mod json_scan;
 pub mod moments;
 pub mod number;
 mod number_input;
+pub mod quotient;
+pub mod summary;
+mod wide;
 
 pub use delta::Delta;
 pub use epoch::Epoch;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array, new_null_array};
 use datafusion::arrow::compute::{SortOptions, cast};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{self, AggregateFunction, NullTreatment, Sort};
@@ -297,8 +297,8 @@ fn special(name: &str, field: &Field) -> Option<AggregateKind> {
     let is_word = field.data_type().is_signed_integer();
     Some(match name {
         "count" => AggregateKind::Count,
-        "sum" if is_number(field.data_type()) => AggregateKind::Sum,
-        "avg" if is_number(field.data_type()) => AggregateKind::Avg,
+        "sum" => AggregateKind::Sum,
+        "avg" => AggregateKind::Avg,
         "min" => AggregateKind::Min,
         "max" => AggregateKind::Max,
         "regr_count" => AggregateKind::Count,
@@ -347,8 +347,4 @@ pub(super) fn readable(expr: &Expr) -> String {
         other => Ok(Transformed::no(other)),
     });
     bare.map_or_else(|_| expr.to_string(), |bare| bare.data.human_display().to_string())
-}
-
-fn is_number(data_type: &DataType) -> bool {
-    data_type.is_integer() || data_type.is_floating() || matches!(data_type, DataType::Decimal128(..))
 }

@@ -47,7 +47,7 @@ fn plans() {
             "SELECT b, count(*) AS n, sum(c + 1), avg(a), min(c) FILTER (WHERE a > 1), count(DISTINCT a) FROM t GROUP BY b",
             r#"stream_project [b, count(*)@1 as n, sum(int_add(c, Int64(1)))@2 as sum, avg(a)@3 as avg, min(c) FILTER (WHERE a > 1)@4 as min, count(DISTINCT a)@5 as count] {key: (b)}
   → stream_hash_aggregate [by b] [count(*), sum(int_add(c, Int64(1))), avg(a), min(c) FILTER (WHERE a > 1), count(DISTINCT a)] {key: (b)}
-    → stream_project [b, int_add(c@2, 1) as int_add(c, Int64(1)), CAST(a@0 AS Float64) as a, c, a@0 > 1 as a > 1, a] {key: (a)}
+    → stream_project [b, int_add(c@2, 1) as int_add(c, Int64(1)), a, c, a@0 > 1 as a > 1] {key: (a)}
       → stream_scan t [a, b, c] {key: (a)}"#,
         ),
         (

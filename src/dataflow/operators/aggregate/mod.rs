@@ -10,8 +10,7 @@ mod count;
 mod distinct;
 mod extreme;
 mod general;
-mod moments;
-mod sum;
+mod running;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +29,7 @@ use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{AggregateCall, AggregateKind, TimeColumn};
 use crate::state::arrangement::hash_rows;
+use crate::types::summary::{Measure, Results as Evaluated};
 use crate::types::{Delta, RowError};
 
 /// One aggregate function over all groups.
@@ -66,18 +66,6 @@ trait Accumulator: Send {
     /// Rows that it keeps beside the groups.
     fn row_count(&self) -> usize {
         0
-    }
-}
-
-/// Results of some groups. Those that the result type cannot hold are named in `failed` and NULL in `values`.
-struct Evaluated {
-    values: ArrayRef,
-    failed: Vec<(usize, Error)>,
-}
-
-impl From<ArrayRef> for Evaluated {
-    fn from(values: ArrayRef) -> Evaluated {
-        Evaluated { values, failed: vec![] }
     }
 }
 
@@ -413,13 +401,15 @@ fn accumulator(call: &AggregateCall, input: &SchemaRef, append_only: bool) -> Re
         }
         (AggregateKind::Count, []) => return Ok(Box::new(count::Count::default())),
         (AggregateKind::Count, _) => Box::new(count::Count::default()),
-        (AggregateKind::Sum, [argument]) => sum::sum(argument, &call.data_type)?,
-        (AggregateKind::Avg, [argument]) => sum::average(argument, &call.data_type)?,
+        (AggregateKind::Sum, [_]) => running::running(Measure::Sum, &types, &call.data_type)?,
+        (AggregateKind::Avg, [_]) => running::running(Measure::Average, &types, &call.data_type)?,
         // DISTINCT changes nothing here.
         (AggregateKind::Min, [argument]) => return extreme::extreme(argument, extreme::Side::Least, append_only),
         (AggregateKind::Max, [argument]) => return extreme::extreme(argument, extreme::Side::Greatest, append_only),
         (AggregateKind::Bits(fold), [argument]) => Box::new(bits::Bits::new(*fold, argument)),
-        (AggregateKind::Statistic(statistic), [_] | [_, _]) => Box::new(moments::Statistics::new(*statistic)),
+        (AggregateKind::Statistic(statistic), [_] | [_, _]) => {
+            running::running(Measure::Spread(*statistic), &types, &call.data_type)?
+        }
         (kind, types) => return Err(Error::internal(format!("{kind:?} of {} arguments", types.len()))),
     };
     Ok(if call.distinct { Box::new(distinct::Distinct::new(types, inner)?) } else { inner })

@@ -79,7 +79,7 @@ fn calls() -> Result<Vec<AggregateCall>> {
         call(AggregateKind::Count, vec![1, 2], DataType::Int64),
         call(AggregateKind::Sum, vec![1], DataType::Float64),
         AggregateCall { filter: Some(4), ..call(AggregateKind::Avg, vec![1], DataType::Float64) },
-        AggregateCall { distinct: true, ..call(AggregateKind::Sum, vec![2], DataType::Int64) },
+        AggregateCall { distinct: true, ..call(AggregateKind::Sum, vec![2], DataType::Decimal128(38, 0)) },
         call(AggregateKind::Min, vec![3], DataType::Utf8),
         call(AggregateKind::Max, vec![1], DataType::Float64),
         call(AggregateKind::Bits(Fold::And), vec![4], DataType::Boolean),
