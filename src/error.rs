@@ -140,7 +140,13 @@ impl From<ArrowError> for Error {
         match error {
             ArrowError::DivideByZero => Error::new(SqlState::DIVISION_BY_ZERO, "division by zero"),
             ArrowError::ArithmeticOverflow(_) => {
-                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "integer out of range")
+                // Integers are checked by arithmetic of our own.
+                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")
+            }
+            ArrowError::CastError(message)
+                if message.contains("Overflowing on") || message.contains("overflows for output scale") =>
+            {
+                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").with_detail(message)
             }
             ArrowError::CastError(message) | ArrowError::ParseError(message) => {
                 Error::new(SqlState::INVALID_TEXT_REPRESENTATION, lower_first(&message))
@@ -206,6 +212,7 @@ fn shared(error: &DataFusionError) -> Error {
             ArrowError::DivideByZero => Error::from(ArrowError::DivideByZero),
             ArrowError::ArithmeticOverflow(m) => Error::from(ArrowError::ArithmeticOverflow(m.clone())),
             ArrowError::CastError(m) | ArrowError::ParseError(m) => Error::from(ArrowError::CastError(m.clone())),
+            ArrowError::InvalidArgumentError(m) => Error::from(ArrowError::InvalidArgumentError(m.clone())),
             other => Error::internal(other.to_string()),
         },
         DataFusionError::ResourcesExhausted(m) => Error::from(DataFusionError::ResourcesExhausted(m.clone())),

@@ -103,7 +103,7 @@ fn numeric(info: &ExactNumberInfo) -> Result<PgType> {
     if !(1..=NUMERIC_PRECISION_MAX).contains(&precision) {
         let message = format!("NUMERIC precision {precision} must be between 1 and {NUMERIC_PRECISION_MAX}");
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-            .with_hint("numeric without a precision holds 28 digits before the point and 10 after it"));
+            .with_hint("numeric without a precision holds 22 digits before the point and 16 after it"));
     }
     if !(0..=precision as i64).contains(&scale) {
         return Err(Error::new(

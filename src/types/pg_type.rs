@@ -6,8 +6,8 @@
 //! | Postgres | Arrow | metadata |
 //! |---|---|---|
 //! | bool, int2, int4, int8, float4, float8 | Boolean, Int16 … Float64 | – |
-//! | numeric(p,s) | Decimal128(p,s) | – |
-//! | numeric | Decimal128(38,10), printed without trailing zeros | `numeric` |
+//! | numeric | Decimal128(38,16), printed without trailing zeros | – |
+//! | numeric(p,s) | Decimal128(p,s) | –; numeric(38,16): the name |
 //! | text | Utf8 | – |
 //! | varchar(n), char(n), name, uuid, json, jsonb | Utf8 | the name |
 //! | bytea | Binary | – |
@@ -65,8 +65,8 @@ pub enum PgType {
     Record(Vec<(String, PgType)>),
 }
 
-/// Precision and scale of a `numeric` that was declared without them.
-pub const NUMERIC_DEFAULT: (u8, i8) = (38, 10);
+/// Precision and scale of what carries a `numeric` without them, and quotients: Postgres gives these 16 digits at least.
+pub const NUMERIC_DEFAULT: (u8, i8) = (38, 16);
 
 impl PgType {
     /// The type of a column or result field.
@@ -90,6 +90,7 @@ impl PgType {
             DataType::UInt64 => PgType::Numeric(Some((20, 0))),
             DataType::Float16 | DataType::Float32 => PgType::Float4,
             DataType::Float64 => PgType::Float8,
+            DataType::Decimal128(p, s) if (*p, *s) == NUMERIC_DEFAULT => PgType::Numeric(None),
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => {
                 PgType::Numeric(Some((*p, *s)))
             }
@@ -174,8 +175,9 @@ impl PgType {
 
     fn metadata(&self) -> Option<String> {
         match self {
-            PgType::Numeric(None)
-            | PgType::Varchar(_)
+            // What has it without metadata is without a scale of its own.
+            PgType::Numeric(Some(NUMERIC_DEFAULT)) => Some(self.name()),
+            PgType::Varchar(_)
             | PgType::Bpchar(_)
             | PgType::Char
             | PgType::Name
@@ -198,7 +200,9 @@ impl PgType {
         let length =
             |prefix: &str| text.strip_prefix(prefix)?.strip_prefix('(')?.strip_suffix(')')?.parse::<u32>().ok();
         Some(match text {
+            // Of data that was written with ten digits behind the point.
             "numeric" => PgType::Numeric(None),
+            "numeric(38,16)" => PgType::Numeric(Some(NUMERIC_DEFAULT)),
             "character varying" => PgType::Varchar(None),
             "character" | "bpchar" => PgType::Bpchar(None),
             "\"char\"" => PgType::Char,

@@ -1,6 +1,6 @@
 //! Numbers: rounding, remainders, `numeric` arithmetic, trigonometry in degrees.
 //!
-//! `numeric` is a decimal of 38 digits; products and quotients are worked out with twice as many and kept with ten
+//! `numeric` is a decimal of 38 digits; products and quotients are worked out with twice as many and kept with sixteen
 //! behind the point.
 
 use arrow::datatypes::i256;
@@ -10,6 +10,7 @@ use super::invalid;
 use super::scalar::{Decimal, Function, Kernel, Row, Type, function, overload};
 use crate::error::{Error, Result, SqlState};
 use crate::types::NUMERIC_DEFAULT;
+use crate::types::quotient::{self, Number, divided};
 
 use Type::{Any, Array, Float8, Int4, Int8, Numeric};
 
@@ -96,8 +97,21 @@ pub(super) const FUNCTIONS: &[Function] = &[
             overload(&[Int8, Int8], Kernel::Int8(|row| fits(lcm(row.int(0).into(), row.int(1).into())).map(Some))),
         ],
     ),
+    function(
+        "sqrt",
+        &[
+            overload(
+                &[Float8],
+                Kernel::Float8(|row| {
+                    let value = row.float(0);
+                    if value < 0.0 { Err(negative_root()) } else { Ok(Some(value.sqrt())) }
+                }),
+            ),
+            overload(&[Numeric], Kernel::Numeric(square_root)),
+        ],
+    ),
     function("factorial", &[overload(&[Int8], Kernel::Numeric(factorial))]),
-    function("scale", &[overload(&[Numeric], Kernel::Int4(|row| Ok(Some(row.numeric(0).scale.into()))))]),
+    function("scale", &[overload(&[Numeric], Kernel::Int4(|row| Ok(Some(number(row.numeric(0)).shown.into()))))]),
     function("min_scale", &[overload(&[Numeric], Kernel::Int4(|row| Ok(Some(trimmed(row.numeric(0)).scale.into()))))]),
     function("trim_scale", &[overload(&[Numeric], Kernel::Numeric(|row| Ok(Some(trimmed(row.numeric(0))))))]),
     function(
@@ -257,16 +271,27 @@ fn divide(row: &Row<'_>) -> Result<Option<Decimal>> {
     if b.digits == 0 {
         return Err(division_by_zero());
     }
-    let shift = i32::from(NUMERIC_DEFAULT.1) - i32::from(a.scale) + i32::from(b.scale);
-    let ten = i256::from_i128(10).checked_pow(shift.unsigned_abs()).ok_or_else(overflow)?;
-    let (mut a, mut b) = (i256::from_i128(a.digits), i256::from_i128(b.digits));
-    if shift >= 0 {
-        a = a.checked_mul(ten).ok_or_else(overflow)?;
-    } else {
-        b = b.checked_mul(ten).ok_or_else(overflow)?;
-    }
-    let digits = half_away(a, b)?.to_i128().ok_or_else(overflow)?;
+    let digits = divided(number(a), number(b), NUMERIC_DEFAULT.1).ok_or_else(overflow)?;
     Ok(Some(Decimal::new(digits, NUMERIC_DEFAULT.1)))
+}
+
+/// What carries an undeclared `numeric` has more digits behind the point than the number.
+fn number(value: Decimal) -> Number {
+    let is_declared = value.scale != NUMERIC_DEFAULT.1;
+    Number::new(i256::from_i128(value.digits), value.scale, is_declared)
+}
+
+fn negative_root() -> Error {
+    Error::new(SqlState("2201F"), "cannot take square root of a negative number")
+}
+
+fn square_root(row: &Row<'_>) -> Result<Option<Decimal>> {
+    let square = number(row.numeric(0));
+    if square.digits.is_negative() {
+        return Err(negative_root());
+    }
+    let root = quotient::square_root(square, NUMERIC_DEFAULT.1).ok_or_else(overflow)?;
+    Ok(Some(Decimal::new(root, NUMERIC_DEFAULT.1)))
 }
 
 fn bucket_error(what: &str) -> Error {

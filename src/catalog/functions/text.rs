@@ -9,6 +9,7 @@ use super::{Call, Definition, Returns, define, invalid, text_of};
 use crate::catalog::system::Value;
 use crate::error::{Error, Result, SqlState};
 use crate::types::PgType;
+use crate::types::text_output::{TextColumn, TextStyle};
 
 pub(super) const DEFINITIONS: &[Definition] = &[
     define("quote_ident", &[Text], Returns::Text, |call| Ok(call.text(0).map(quote_identifier).into())).immutable(),
@@ -44,6 +45,13 @@ pub(super) fn plain_text(value: &ScalarValue) -> Result<Option<String>> {
         ScalarValue::Boolean(Some(flag)) => if *flag { "t" } else { "f" }.to_string(),
         other => match text_of(other) {
             Some(text) => text.to_string(),
+            None if other.data_type().is_numeric() => {
+                let array = other.to_array()?;
+                let mut out = bytes::BytesMut::new();
+                let pg_type = PgType::of_arrow(array.data_type());
+                TextColumn::new(&array, &pg_type, &TextStyle::default())?.put(0, &mut out);
+                String::from_utf8_lossy(&out).into_owned()
+            }
             None => {
                 let array = other.to_array()?;
                 let options = FormatOptions::new().with_null("");
