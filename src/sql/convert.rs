@@ -9,9 +9,9 @@ mod text;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, StringBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, StringArray, StringBuilder};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, DecimalType, FieldRef, Float32Type, Float64Type};
 use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -55,9 +55,9 @@ pub(super) fn is_special(from: &PgType, from_arrow: &DataType, to: &PgType) -> b
                 || matches!(from, PgType::Float4 | PgType::Float8 | PgType::Numeric(_))
                 || matches!((from, to), (PgType::Int8, PgType::Int4 | PgType::Int2) | (PgType::Int4, PgType::Int2))
         }
+        // Rounded once.
+        PgType::Float4 | PgType::Float8 => from_text || matches!(from, PgType::Numeric(_)),
         PgType::Bool
-        | PgType::Float4
-        | PgType::Float8
         | PgType::Numeric(_)
         | PgType::Date
         | PgType::Time
@@ -211,10 +211,13 @@ fn plain_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 
 /// Numbers to integers: numeric rounds half away from zero, floats half to even; out of range is 22003.
 fn number(array: &ArrayRef, target: &PgType) -> Result<ArrayRef> {
+    if let (DataType::Decimal128(precision, scale), PgType::Float4 | PgType::Float8) = (array.data_type(), target) {
+        return nearest_floats(array.as_primitive(), *precision, *scale, target);
+    }
     let rounded: ArrayRef = match array.data_type() {
         DataType::Float32 | DataType::Float64 => {
             let floats = plain_cast(array, &DataType::Float64)?;
-            let floats = floats.as_primitive::<datafusion::arrow::datatypes::Float64Type>();
+            let floats = floats.as_primitive::<Float64Type>();
             Arc::new(floats.iter().map(|v| v.map(f64::round_ties_even)).collect::<Float64Array>())
         }
         DataType::Decimal128(precision, scale) if *scale > 0 => {
@@ -234,6 +237,27 @@ fn number(array: &ArrayRef, target: &PgType) -> Result<ArrayRef> {
         return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message));
     }
     Ok(cast)
+}
+
+/// The floats next to the decimals; Arrow's cast rounds twice.
+fn nearest_floats(decimals: &Decimal128Array, precision: u8, scale: i8, target: &PgType) -> Result<ArrayRef> {
+    // Both are floats exactly, so that the quotient is rounded once.
+    const EXACT_DIGITS_MAX: u128 = 1 << 53;
+    let unit = u32::try_from(scale).ok().filter(|scale| *scale <= 22).map(|scale| 10f64.powi(scale as i32));
+    let text = |digits: i128| Decimal128Type::format_decimal(digits, precision, scale);
+    Ok(match target {
+        PgType::Float4 => {
+            let nearest = |digits: i128| text(digits).parse().unwrap_or(f32::NAN);
+            Arc::new(decimals.unary::<_, Float32Type>(nearest))
+        }
+        _ => {
+            let nearest = |digits: i128| match unit {
+                Some(unit) if digits.unsigned_abs() <= EXACT_DIGITS_MAX => digits as f64 / unit,
+                _ => text(digits).parse().unwrap_or(f64::NAN),
+            };
+            Arc::new(decimals.unary::<_, Float64Type>(nearest))
+        }
+    })
 }
 
 /// Strings, each through `f`.

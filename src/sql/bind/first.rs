@@ -137,7 +137,10 @@ pub(super) fn common_types(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
                 .fields()
                 .iter()
                 .zip(join.right.schema().fields())
-                .map(|(l, r)| type_union_coercion(l.data_type(), r.data_type()).unwrap_or(l.data_type().clone()))
+                .map(|(l, r)| {
+                    let (l, r) = (l.data_type(), r.data_type());
+                    super::floats::common([l, r].into_iter()).or_else(|| type_union_coercion(l, r)).unwrap_or(l.clone())
+                })
                 .collect();
             let left = match Arc::unwrap_or_clone(join.left) {
                 LogicalPlan::Distinct(Distinct::All(input)) => {

@@ -13,6 +13,7 @@ mod aggregates;
 mod assign;
 mod dml;
 mod first;
+mod floats;
 mod inline;
 mod lateral;
 mod parameters;

@@ -46,7 +46,8 @@ fn rewrite_node(plan: LogicalPlan, narrow: bool) -> PlanResult<Transformed<Logic
         }
         LogicalPlan::Union(union) => {
             // The inputs' types may have changed; the union's follow.
-            Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)))
+            let inputs = super::floats::unified_inputs(union.inputs)?;
+            Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
         }
         plan => {
             let mut schema = merge_schema(&plan.inputs());
@@ -98,7 +99,9 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 }
                 Ok(Transformed::yes(convert::explicit(*cast.expr, target)))
             }
-            Expr::BinaryExpr(binary) => date_arithmetic(binary, schema),
+            Expr::BinaryExpr(binary) => {
+                date_arithmetic(binary, schema)?.transform_data(|expr| super::floats::unified(expr, schema))
+            }
             Expr::AggregateFunction(call) => super::aggregates::as_postgres(call, schema),
             Expr::ScalarFunction(call) => {
                 let scale = scale_of(&call, schema);
@@ -108,10 +111,10 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                         let field = PgType::Numeric(Some((38, scale))).field("cast", true);
                         Transformed::yes(Expr::Cast(Cast::new_from_field(Box::new(call), field)))
                     }
-                    None => Transformed::no(call),
+                    None => return super::floats::unified(call, schema),
                 })
             }
-            other => Ok(Transformed::no(other)),
+            other => super::floats::unified(other, schema),
         }
     })
 }
@@ -129,8 +132,8 @@ fn scale_of(call: &ScalarFunction, schema: &DFSchema) -> Option<i8> {
     match (call.func.name(), call.args.len()) {
         ("round" | "trunc" | "ceil" | "ceiling" | "floor" | "sign", 1) | ("div", 2) | ("factorial", 1) => Some(0),
         ("round" | "trunc", 2) => match literal(1)? {
-            ScalarValue::Int64(Some(places)) => i8::try_from(*places).ok().filter(|places| (0..=10).contains(places)),
-            ScalarValue::Int32(Some(places)) => i8::try_from(*places).ok().filter(|places| (0..=10).contains(places)),
+            ScalarValue::Int64(Some(places)) => i8::try_from(*places).ok().filter(|places| (0..=16).contains(places)),
+            ScalarValue::Int32(Some(places)) => i8::try_from(*places).ok().filter(|places| (0..=16).contains(places)),
             _ => None,
         },
         ("hw_extract", 2) => match literal(0)? {

@@ -107,7 +107,7 @@ impl Exact {
     }
 }
 
-fn argument<'a>(fields: &'a [FieldRef]) -> PlanResult<&'a DataType> {
+fn argument(fields: &[FieldRef]) -> PlanResult<&DataType> {
     match fields.first() {
         Some(field) => Ok(field.data_type()),
         None => Err(Error::internal("an aggregate of nothing").into()),
