@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use super::meter::Meter;
 use super::operators::{
     AggregateOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
-    OverWindowOperator, ProjectOperator, TemporalOperator, TopNOperator, UnionOperator, UnnestOperator, ValuesOperator,
-    WindowOperator,
+    OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator, TopNOperator, UnionOperator,
+    UnnestOperator, ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{EpochContext, Operator, StateSize};
@@ -177,7 +177,9 @@ impl Builder {
             StreamNode::Aggregate { input, keys, .. } => {
                 vec![self.exchanged(input, Partitioning::Hash(keys.clone()), spec)]
             }
-            StreamNode::TopN { input, partition, .. } | StreamNode::OverWindow { input, partition, .. } => {
+            StreamNode::TopN { input, partition, .. }
+            | StreamNode::OverWindow { input, partition, .. }
+            | StreamNode::Session { input, partition, .. } => {
                 vec![self.exchanged(input, Partitioning::Hash(partition.clone()), spec)]
             }
             _ => plan.inputs().into_iter().map(|input| self.node(input, spec)).collect(),
@@ -367,6 +369,10 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
             calls.clone(),
             schema,
         )?),
+        StreamNode::Session { input, partition, time_column, gap_us } => {
+            let input = input.delta_schema();
+            Box::new(SessionOperator::new(&input, partition.clone(), *time_column, *gap_us, schema)?)
+        }
         StreamNode::Union { .. } => Box::new(UnionOperator::new(schema)),
         StreamNode::Unnest { input, columns, empty } => {
             Box::new(UnnestOperator::new(&input.schema, columns.clone(), *empty, schema)?)

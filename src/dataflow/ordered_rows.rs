@@ -260,7 +260,7 @@ impl<S: Default, C> OrderedRows<S, C> {
     }
 
     /// The entries of `[start, end)` in order.
-    pub fn range(&self, start: Place, end: Place) -> impl Iterator<Item = &Entry<S>> {
+    pub fn range(&self, start: Place, end: Place) -> impl DoubleEndedIterator<Item = &Entry<S>> {
         let last = end.chunk.min(self.chunks.len().saturating_sub(1));
         let chunks = if start < end { start.chunk..last + 1 } else { 0..0 };
         chunks.flat_map(move |chunk| {

@@ -67,6 +67,13 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 span(*size_us),
                 shift(*offset_us)
             ),
+            Window::Cumulate { step_us, size_us, offset_us } => format!(
+                "stream_cumulate [{}, step {}, size {}{}]",
+                input_name(*time_column),
+                span(*step_us),
+                span(*size_us),
+                shift(*offset_us)
+            ),
         },
         StreamNode::Late { late, .. } => {
             let kept = if late.rows == LateRows::Only { ", the late ones" } else { "" };
@@ -133,6 +140,11 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let calls: Vec<String> = calls.iter().map(call_text).collect();
             let (by, order) = (partition_text(&by), order_text(order, &input_name));
             format!("stream_over_window [{by}{order}] [{}]", calls.join(", "))
+        }
+        StreamNode::Session { partition, time_column, gap_us, .. } => {
+            let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
+            let (by, time) = (partition_text(&by), input_name(*time_column));
+            format!("stream_session [{by}{time}, gap {}]", span(*gap_us))
         }
         StreamNode::Union { .. } => "stream_union".to_string(),
         StreamNode::Unnest { columns, empty, .. } => {

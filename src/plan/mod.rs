@@ -10,6 +10,7 @@ pub mod growth;
 mod join;
 mod over;
 mod properties;
+pub mod session;
 mod time;
 mod window;
 
@@ -89,6 +90,9 @@ pub enum StreamNode {
     TopN { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, top: TopN },
     /// Appends one column for each call. Peers are ordered by the whole row.
     OverWindow { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall> },
+    /// Appends the start and the end of the session that the row belongs to, by the rows with the same values in
+    /// `partition` ([`session`]). Rows whose time is NULL fall out.
+    Session { input: Box<StreamPlan>, partition: Vec<usize>, time_column: usize, gap_us: i64 },
     /// UNION ALL; the inputs have equal column types.
     Union { inputs: Vec<StreamPlan> },
     /// Rows to many: a row comes out once for each position of its lists, which go side by side to the end of the
@@ -187,10 +191,23 @@ pub enum Ties {
 }
 
 /// Windows of event time; all in microseconds. Window starts are `offset + n · slide`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Window {
-    Tumble { size_us: i64, offset_us: i64 },
-    Hop { slide_us: i64, size_us: i64, offset_us: i64 },
+    Tumble {
+        size_us: i64,
+        offset_us: i64,
+    },
+    Hop {
+        slide_us: i64,
+        size_us: i64,
+        offset_us: i64,
+    },
+    /// Windows of one start that grow by `step_us` up to `size_us`, a multiple of it; starts are `size_us` apart.
+    Cumulate {
+        step_us: i64,
+        size_us: i64,
+        offset_us: i64,
+    },
 }
 
 /// What one of several groupings keeps of the keys.
@@ -282,7 +299,8 @@ impl StreamPlan {
             | StreamNode::Aggregate { input, .. }
             | StreamNode::Unnest { input, .. }
             | StreamNode::TopN { input, .. }
-            | StreamNode::OverWindow { input, .. } => vec![input],
+            | StreamNode::OverWindow { input, .. }
+            | StreamNode::Session { input, .. } => vec![input],
             StreamNode::Join { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
         }
@@ -296,7 +314,8 @@ impl StreamPlan {
             | StreamNode::Temporal { .. }
             | StreamNode::Aggregate { .. }
             | StreamNode::TopN { .. }
-            | StreamNode::OverWindow { .. } => true,
+            | StreamNode::OverWindow { .. }
+            | StreamNode::Session { .. } => true,
             StreamNode::Scan { .. }
             | StreamNode::Values { .. }
             | StreamNode::Filter { .. }

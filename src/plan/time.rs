@@ -83,10 +83,12 @@ impl Watermark {
         }
     }
 
-    /// True if both are told by the same windows of the same times: their columns close together.
+    /// True if both are told by the same windows of the same times, and this one's column closes when the other's does. Of
+    /// windows that cumulate many ends belong to a start: the start closes with them, but they do not wait for it.
     pub fn is_of_same_windows(&self, other: &Watermark) -> bool {
         use Watermark::{End, Start};
         match (self, other) {
+            (End(_, Window::Cumulate { .. }), Start(..)) => false,
             (Start(a, v) | End(a, v), Start(b, w) | End(b, w)) => a == b && v == w,
             _ => false,
         }
@@ -152,5 +154,14 @@ mod tests {
         // A time in a gap: the window to come.
         let gaps = Window::Hop { slide_us: 10, size_us: 4, offset_us: 0 };
         assert_eq!((gaps.first(3), gaps.first(4)), ((0, 4), (10, 14)));
+    }
+
+    #[test]
+    fn windows_that_cumulate_close_one_by_one() {
+        let window = Window::Cumulate { step_us: 5, size_us: 15, offset_us: 0 };
+        assert_eq!((window.first(4), window.first(5), window.first(15)), ((0, 5), (0, 10), (15, 20)));
+        let inner = || Box::new(Watermark::Relation(A));
+        let (start, end) = (Watermark::Start(inner(), window), Watermark::End(inner(), window));
+        assert!(start.is_of_same_windows(&end) && !end.is_of_same_windows(&start));
     }
 }

@@ -153,11 +153,15 @@ impl Renamer<'_> {
         ControlFlow::Continue(())
     }
 
-    /// `TUMBLE(t, …)`, `HOP(DATA => t, …)`: a name without an alias.
-    fn argument(&mut self, arg: &FunctionArg) -> ControlFlow<Error> {
-        let arg = match arg {
-            FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } => arg,
-        };
+    /// `TUMBLE(t, …)`, `HOP(DATA => t, …)`: a name without an alias. What else is given are columns and constants.
+    fn argument(&mut self, args: &[FunctionArg]) -> ControlFlow<Error> {
+        let data = args.iter().enumerate().find_map(|(at, arg)| match arg {
+            FunctionArg::Unnamed(arg) => (at == 0).then_some(arg),
+            FunctionArg::Named { name, arg, .. } => (fold(name) == "data").then_some(arg),
+            FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, .. } => (fold(name) == "data").then_some(arg),
+            FunctionArg::ExprNamed { .. } => None,
+        });
+        let Some(arg) = data else { return ControlFlow::Continue(()) };
         let idents: Vec<Ident> = match arg {
             FunctionArgExpr::Expr(Expr::Identifier(ident)) => vec![ident.clone()],
             FunctionArgExpr::Expr(Expr::CompoundIdentifier(idents)) => idents.clone(),
@@ -210,11 +214,9 @@ impl Visitor for Renamer<'_> {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => self.relation(name, alias.as_ref()),
-            TableFactor::Table { args: Some(args), .. } => args.args.iter().try_for_each(|arg| self.argument(arg)),
+            TableFactor::Table { args: Some(args), .. } => self.argument(&args.args),
             TableFactor::TableFunction { expr: Expr::Function(call), .. } => match &call.args {
-                sqlparser::ast::FunctionArguments::List(list) => {
-                    list.args.iter().try_for_each(|arg| self.argument(arg))
-                }
+                sqlparser::ast::FunctionArguments::List(list) => self.argument(&list.args),
                 _ => ControlFlow::Continue(()),
             },
             _ => ControlFlow::Continue(()),
@@ -269,6 +271,14 @@ mod tests {
             ("WITH t AS (SELECT * FROM t) SELECT * FROM t", "WITH t AS (SELECT * FROM u AS t) SELECT * FROM t"),
             ("WITH u AS (SELECT 1) SELECT * FROM u, t", "WITH u AS (SELECT 1) SELECT * FROM u, public.u AS t"),
             ("SELECT * FROM TUMBLE(t, ts, INTERVAL '1 h') w", "SELECT * FROM TUMBLE(u, ts, INTERVAL '1 h') w"),
+            (
+                "SELECT * FROM SESSION(t PARTITION BY t, b, t, INTERVAL '1 h')",
+                "SELECT * FROM SESSION(u PARTITION BY t, b, t, INTERVAL '1 h')",
+            ),
+            (
+                "SELECT * FROM TABLE(SESSION(GAP => INTERVAL '1' HOUR, DATA => TABLE t, TIMECOL => DESCRIPTOR(t)))",
+                "SELECT * FROM TABLE(SESSION(GAP => INTERVAL '1' HOUR, DATA => TABLE u, TIMECOL => DESCRIPTOR(t)))",
+            ),
             ("SELECT 'é', a\nFROM t", "SELECT 'é', a\nFROM u AS t"),
         ];
         for (before, after) in cases {

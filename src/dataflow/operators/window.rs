@@ -1,7 +1,8 @@
 //! ΔW(A) = W(ΔA): assigning rows to windows of event time is linear and keeps nothing.
 //!
-//! A row of time t belongs to the windows [s, s + size) with s = offset + n · slide and s ≤ t < s + size; a tumbling
-//! window is a hopping one whose slide is its size. Rows whose time is NULL belong to none. Buckets of a band join are the
+//! A row of time t belongs to the windows [s, e) with s ≤ t < e, where s = offset + n · slide and e = s + size, or, where
+//! windows cumulate, e = s + k · step up to the size; a tumbling window is a hopping one whose slide is its size. Rows whose
+//! time is NULL belong to none. Buckets of a band join are the
 //! same over any axis.
 
 use std::sync::Arc;
@@ -43,28 +44,30 @@ impl WindowOperator {
         let times = cast(delta.column(self.time_column), &DataType::Int64)?;
         let times = times.as_primitive::<Int64Type>();
         let is_tumbling = matches!(self.window, Window::Tumble { .. });
-        let (delta, starts) = if is_tumbling && times.null_count() == 0 {
+        let (delta, starts, ends) = if is_tumbling && times.null_count() == 0 {
+            let size_us = self.window.size_us();
             let starts: Int64Array = times.values().iter().map(|&time| Some(self.window.last_start(time))).collect();
-            (delta.clone(), starts)
+            let ends = starts.unary(|start| start.saturating_add(size_us));
+            (delta.clone(), starts, ends)
         } else {
-            let (mut rows, mut starts) = (vec![], vec![]);
+            let (mut rows, mut starts, mut ends) = (vec![], vec![], vec![]);
             for row in 0..times.len() {
                 if times.is_null(row) {
                     if self.keyless == Keyless::Keep {
                         rows.push(row as u32);
                         starts.push(None);
+                        ends.push(None);
                     }
                     continue;
                 }
-                for start in self.window.starts(times.value(row)) {
+                for (start, end) in self.window.bounds(times.value(row)) {
                     rows.push(row as u32);
                     starts.push(Some(start));
+                    ends.push(Some(end));
                 }
             }
-            (delta.take(&UInt32Array::from(rows))?, Int64Array::from(starts))
+            (delta.take(&UInt32Array::from(rows))?, Int64Array::from(starts), Int64Array::from(ends))
         };
-        let size_us = self.window.size_us();
-        let ends: Int64Array = starts.unary(|start| start.saturating_add(size_us));
         let window_type = self.schema.field(self.schema.fields().len() - 1).data_type();
         let bounds: [ArrayRef; 2] = [Arc::new(starts), Arc::new(ends)];
         let mut columns = delta.batch().columns().to_vec();

@@ -142,7 +142,78 @@ fn windows_run_ad_hoc() -> Result<()> {
     assert_eq!(fails("SELECT * FROM TUMBLE(bid, ts, INTERVAL '1 month')").0, "0A000");
     assert_eq!(fails("SELECT * FROM TUMBLE(bid, ts, INTERVAL '0 s')").0, "22023");
     assert_eq!(fails("SELECT * FROM TUMBLE(bid, ts)").0, "42883");
-    assert_eq!(fails("SELECT * FROM SESSION(bid, ts, INTERVAL '1 s')").0, "0A000");
+    Ok(())
+}
+
+#[test]
+fn windows_that_cumulate_run_ad_hoc() -> Result<()> {
+    let late = "(SELECT ts + INTERVAL '5 s' AS ts, price FROM bid WHERE price = 7)";
+    let expected = ["2020-01-01T00:00:00|2020-01-01T00:00:40|7", "2020-01-01T00:00:00|2020-01-01T00:01:00|7"];
+    for call in [
+        format!("CUMULATE({late}, ts, INTERVAL '20 s', INTERVAL '1 min')"),
+        format!("CUMULATE({late}, ts, size => INTERVAL '1 min', step => INTERVAL '20 s')"),
+        format!("TABLE(CUMULATE({late}, DESCRIPTOR(ts), INTERVAL '20' SECONDS, INTERVAL '1' MINUTE))"),
+    ] {
+        let sql = format!("SELECT window_start, window_end, price FROM {call} ORDER BY window_end");
+        assert_eq!(rows(&sql)?, expected, "{call}");
+    }
+    let shifted = "SELECT window_start, window_end FROM CUMULATE(bid, ts, INTERVAL '30 s', INTERVAL '1 min', INTERVAL '10 s') \
+                   WHERE price = 7 ORDER BY 2";
+    assert_eq!(rows(shifted)?, ["2020-01-01T00:00:10|2020-01-01T00:00:40", "2020-01-01T00:00:10|2020-01-01T00:01:10"]);
+    let call =
+        |step: &str, size: &str| format!("SELECT * FROM CUMULATE(bid, ts, INTERVAL '{step}', INTERVAL '{size}')");
+    assert_eq!(fails(&call("25 s", "1 min")).0, "22023");
+    assert_eq!(fails(&call("2 min", "1 min")).0, "22023");
+    assert_eq!(fails(&call("-1 s", "1 min")).0, "22023");
+    assert_eq!(fails(&call("1 s", "1 day")).0, "54000");
+    assert_eq!(fails("SELECT * FROM CUMULATE(bid, ts, INTERVAL '1 min')").0, "42883");
+    Ok(())
+}
+
+#[test]
+fn sessions_run_ad_hoc() -> Result<()> {
+    let steps =
+        "(SELECT item, ts + n * INTERVAL '4 s' AS ts, n FROM bid, (VALUES (0), (1), (3)) AS v(n) WHERE price = 7)";
+    let sessions = |call: &str| rows(&format!("SELECT n, window_start, window_end FROM {call} ORDER BY n"));
+    let expected = [
+        "0|2020-01-01T00:00:30|2020-01-01T00:00:39",
+        "1|2020-01-01T00:00:30|2020-01-01T00:00:39",
+        "3|2020-01-01T00:00:42|2020-01-01T00:00:47",
+    ];
+    for call in [
+        format!("SESSION({steps}, ts, INTERVAL '5 s')"),
+        format!("SESSION({steps} PARTITION BY item, ts, INTERVAL '5 s')"),
+        format!("SESSION({steps} PARTITION BY (item), ts, INTERVAL '5 s') AS w"),
+        format!("SESSION({steps} PARTITION BY item, ts, gap => INTERVAL '5 s')"),
+        format!("SESSION(data => {steps} partition by item, timecol => ts, gap => INTERVAL '5 s')"),
+        format!("TABLE(SESSION({steps} PARTITION BY item, DESCRIPTOR(ts), INTERVAL '5' SECONDS))"),
+    ] {
+        assert_eq!(sessions(&call)?, expected, "{call}");
+    }
+    // The gap itself is apart; so is each value of the partition.
+    let apart = ["0|2020-01-01T00:00:30|2020-01-01T00:00:34", "1|2020-01-01T00:00:34|2020-01-01T00:00:38"];
+    assert_eq!(sessions(&format!("SESSION({steps}, ts, INTERVAL '4 s')"))?[..2], apart);
+    let by_number = sessions(&format!("SESSION({steps} PARTITION BY item, n, ts, INTERVAL '1 min')"))?;
+    assert_eq!(by_number, sessions(&format!("SESSION({steps} PARTITION BY (n, item), ts, INTERVAL '1 min')"))?);
+    assert_eq!(by_number[1], "1|2020-01-01T00:00:34|2020-01-01T00:01:34");
+    // In Flink's own words.
+    let flink = "SELECT price, window_end FROM TABLE(SESSION(DATA => TABLE bid PARTITION BY item, \
+                 TIMECOL => DESCRIPTOR(ts), GAP => INTERVAL '5' MINUTES)) ORDER BY price DESC LIMIT 1";
+    assert_eq!(rows(flink)?, ["7|2020-01-01T00:05:30"]);
+    // Sessions within windows, and in a subquery with a PARTITION BY of its own.
+    let nested = "SELECT n FROM SESSION((SELECT *, row_number() OVER (PARTITION BY item ORDER BY ts) AS n FROM bid) \
+                  PARTITION BY item, ts, INTERVAL '5 s') WHERE price = 7";
+    assert_eq!(rows(nested)?, ["1"]);
+
+    assert_eq!(fails("SELECT * FROM SESSION(bid PARTITION BY price + 1, ts, INTERVAL '1 s')").0, "0A000");
+    assert_eq!(fails("SELECT * FROM SESSION(bid PARTITION BY nosuch, ts, INTERVAL '1 s')").0, "42703");
+    assert_eq!(fails("SELECT * FROM SESSION(bid PARTITION BY item, ts)").0, "42601");
+    assert_eq!(fails("SELECT * FROM SESSION(bid, ts PARTITION BY item, INTERVAL '1 s')").0, "42601");
+    assert_eq!(fails("SELECT * FROM SESSION(bid PARTITION, ts, INTERVAL '1 s')").0, "42601");
+    assert_eq!(fails("SELECT * FROM SESSION(bid, ts, INTERVAL '0 s')").0, "22023");
+    assert_eq!(fails("SELECT * FROM SESSION(bid, price, INTERVAL '1 s')").0, "42804");
+    assert_eq!(fails("SELECT * FROM SESSION(bid, ts, INTERVAL '1 s', INTERVAL '1 s')").0, "42883");
+    assert_eq!(fails("SELECT * FROM TUMBLE(bid PARTITION BY item, ts, INTERVAL '1 s')").0, "42601");
     Ok(())
 }
 

@@ -40,7 +40,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::decorrelate::decorrelate;
-use super::window::WindowNode;
+use super::window::{SessionNode, WindowNode};
 use crate::catalog::{QualifiedName, ViewOptions};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Arrival, Properties, StreamNode, StreamPlan, TimeColumn, Window};
@@ -245,9 +245,10 @@ impl<'a> Lowering<'a> {
             }
             LogicalPlan::Extension(extension) => {
                 let node: &dyn Any = extension.node.as_any();
-                match node.downcast_ref::<WindowNode>() {
-                    Some(node) => self.window(node),
-                    None => Err(refuse::node(plan)),
+                match (node.downcast_ref::<WindowNode>(), node.downcast_ref::<SessionNode>()) {
+                    (Some(node), _) => self.window(node),
+                    (_, Some(node)) => self.session(node),
+                    _ => Err(refuse::node(plan)),
                 }
             }
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
@@ -346,13 +347,29 @@ impl<'a> Lowering<'a> {
         let time_column = node.time_index()?;
         let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner().clone();
         let mut properties = input.properties.clone();
-        if let (Window::Hop { .. }, Some(key)) = (node.window, &mut properties.key) {
-            // A row comes out once for each window.
-            key.push(input.schema.fields().len());
+        if let Some(key) = &mut properties.key {
+            // A row comes out once for each window: what tells them apart is the start, or the end.
+            let width = input.schema.fields().len();
+            match node.window {
+                Window::Tumble { .. } => {}
+                Window::Hop { .. } => key.push(width),
+                Window::Cumulate { .. } => key.push(width + 1),
+            }
         }
         let window = node.window;
         properties.times = time::of_windows(&input.properties, input.schema.fields().len(), time_column, window);
         Ok(StreamPlan { node: StreamNode::Window { input: Box::new(input), time_column, window }, schema, properties })
+    }
+
+    fn session(&self, node: &SessionNode) -> Result<StreamPlan> {
+        let input = self.node(&node.input)?;
+        let (partition, time_column, gap_us) = (node.partition_indices()?, node.time_index()?, node.gap_us);
+        let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner().clone();
+        // A session that grows takes back what its rows showed: rows older than any watermark change, too.
+        let key = input.properties.key.clone();
+        let properties = Properties { append_only: false, key, ..Properties::default() };
+        let node = StreamNode::Session { input: Box::new(input), partition, time_column, gap_us };
+        Ok(StreamPlan { node, schema, properties })
     }
 
     fn values(&self, values: &Values) -> Result<StreamPlan> {

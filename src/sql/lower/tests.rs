@@ -169,6 +169,64 @@ fn plans() {
     → stream_scan bid [ts, price, item] {append-only; time: ts}"#,
         ),
         (
+            "SELECT window_end, item, count(*) AS n FROM CUMULATE(bid, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_end, item",
+            r#"stream_project [window_end, item, count(*)@2 as n] {key: (window_end, item)}
+  → stream_hash_aggregate [by window_end, item] [count(*)] {key: (window_end, item)}
+    → stream_project [item, window_end] {append-only}
+      → stream_cumulate [ts, step 1 min, size 1 h] {append-only; time: ts − 4 s}
+        → stream_scan bid [ts, item] {append-only; time: ts − 4 s}"#,
+        ),
+        (
+            "SELECT window_start, count(*) AS n FROM SESSION(bid PARTITION BY item, ts, INTERVAL '5 minutes') WHERE item > 'b' AND price > 3 AND window_start > '2020-01-01' GROUP BY window_start",
+            r#"stream_project [window_start, count(*)@1 as n] {key: (window_start)}
+  → stream_hash_aggregate [by window_start] [count(*)] {key: (window_start)}
+    → stream_project [window_start] {}
+      → stream_filter [price@0 > 3 AND window_start@1 > 1577836800000000] {}
+        → stream_project [price, window_start] {}
+          → stream_session [by item; ts, gap 5 min] {}
+            → stream_filter [item@2 > b] {append-only; time: ts − 4 s}
+              → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}"#,
+        ),
+        (
+            "SELECT price FROM SESSION(bid, ts, INTERVAL '5 minutes') WHERE item = 'b'",
+            r#"stream_project [price] {}
+  → stream_filter [item@1 = b] {}
+    → stream_project [price, item] {}
+      → stream_session [ts, gap 5 min] {}
+        → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}"#,
+        ),
+        (
+            "SELECT w.price FROM SESSION((SELECT a.ts, a.price, a.item, b.item AS other FROM bid a JOIN bid b ON a.price = b.price) PARTITION BY item, ts, INTERVAL '5 minutes') w JOIN t ON w.item = t.b WHERE other = 'x' AND w.item = 'y'",
+            r#"stream_project [price] {}
+  → stream_hash_join [item = b] {}
+    → stream_project [price, item] {}
+      → stream_filter [other@2 = x] {}
+        → stream_project [price, item, other] {}
+          → stream_session [by item; ts, gap 5 min] {}
+            → stream_project [ts, price, item, item@4 as other] {append-only}
+              → stream_hash_join [price = price] {append-only}
+                → stream_filter [item@2 = y] {append-only; time: ts − 4 s}
+                  → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}
+                → stream_scan bid [price, item] {append-only}
+    → stream_scan t [b] {}"#,
+        ),
+        (
+            "SELECT a, (SELECT count(DISTINCT window_start) FROM SESSION((SELECT * FROM bid WHERE price < t.a), ts, INTERVAL '5 minutes')) AS n FROM t",
+            r#"stream_project [a, CASE WHEN present@3 IS NULL THEN 0 ELSE c0@1 END as n] {key: (a)}
+  → stream_hash_left_join [a IS NOT DISTINCT FROM __s2_d0] {key: (a)}
+    → stream_scan t [a] {key: (a)}
+    → stream_project [count(DISTINCT window_start)@1 as c0, __s2_d0, true as present] {key: (__s2_d0)}
+      → stream_hash_aggregate [by __s2_d0] [count(DISTINCT window_start)] {key: (__s2_d0)}
+        → stream_project [__s2_d0, window_start] {}
+          → stream_session [by __s2_d0; ts, gap 5 min] {}
+            → stream_project [ts, __s2_d0] {}
+              → stream_nested_loop_join [price@2 < CAST(__s2_d0@0 AS Int64)] {}
+                → stream_distinct [__s2_d0] {key: (__s2_d0)}
+                  → stream_project [a@0 as __s2_d0] {key: (__s2_d0)}
+                    → stream_scan t [a] {key: (a)}
+                → stream_scan bid [ts, price] {append-only; time: ts − 4 s}"#,
+        ),
+        (
             "SELECT m FROM w2 ORDER BY m",
             r#"stream_project [int_add(n@0, 1) as m] {}
   → stream_project [count(*)@1 as n] {}

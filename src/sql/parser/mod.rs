@@ -18,6 +18,7 @@ mod function;
 mod index;
 mod reader;
 mod refused;
+mod respell;
 mod session;
 
 #[cfg(test)]
@@ -30,8 +31,9 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 pub use function::check_body;
-pub(super) use reader::{ASOF_LEFT, WITH_TIES, fold, fold_name, respell};
 use reader::{Fault, Reader, Sofar};
+pub(super) use reader::{WITH_TIES, fold, fold_name};
+pub(super) use respell::{ASOF_LEFT, PARTITION_BY, respell};
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};
@@ -48,7 +50,7 @@ pub fn parse(text: &str) -> Result<Vec<Statement>> {
     let source = Text::new(text);
     let tokens =
         Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|e| bad_token(&source, &e))?;
-    let tokens = reader::respell(tokens);
+    let tokens = respell(tokens);
     let mut statements = vec![];
     for part in tokens.split(|t| t.token == Token::SemiColon) {
         if let Some(statement) = read_statement(&source, part)? {

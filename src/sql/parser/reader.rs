@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlparser::ast::{self, Ident, ObjectName, VisitMut, VisitorMut};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Whitespace};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::super::text::Text;
 use super::super::{Name, Query, Statement};
@@ -317,7 +317,7 @@ pub(super) fn syntax_error(source: &Text, at: Option<&TokenWithSpan>) -> Error {
     }
 }
 
-fn upper(token: &Token) -> String {
+pub(super) fn upper(token: &Token) -> String {
     match token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
         Token::EOF => String::new(),
@@ -371,66 +371,6 @@ pub(super) fn without_emit(tokens: &[TokenWithSpan]) -> (&[TokenWithSpan], Optio
         }
     }
     (&tokens[..end], Some(tokens[end].clone()))
-}
-
-/// Stands for the LEFT of `ASOF LEFT JOIN` in its condition.
-pub(in crate::sql) const ASOF_LEFT: &str = "hw_asof_left";
-
-/// Respells what the grammar does not read rightly. Flink writes relations as `TABLE rel` inside window functions; there
-/// the word is dropped: `TUMBLE(TABLE bid, …)`, `HOP(DATA => TABLE bid, …)`. Where a query begins with it, `TABLE t` is
-/// `SELECT * FROM t`. The LEFT of `ASOF LEFT JOIN` is put into its condition, as [`ASOF_LEFT`] AND ….
-pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    const QUERY_BEGINS_AFTER: &[&str] = &[
-        "",
-        ";",
-        "(",
-        "AS",
-        "ALL",
-        "UNION",
-        "EXCEPT",
-        "INTERSECT",
-        "DISTINCT",
-        "EXPLAIN",
-        "ANALYZE",
-        "VERBOSE",
-        "FOR",
-    ];
-    let mut before: [String; 2] = Default::default();
-    let mut in_asof_left = false;
-    let mut respelled = Vec::with_capacity(tokens.len());
-    let mut rest = tokens.into_iter().peekable();
-    while let Some(token) = rest.next() {
-        if matches!(token.token, Token::Whitespace(_)) {
-            respelled.push(token);
-            continue;
-        }
-        let word = upper(&token.token);
-        let span = token.span;
-        let opens_window = before[1] == "(" && matches!(before[0].as_str(), "TUMBLE" | "HOP" | "CUMULATE" | "SESSION");
-        if word == "LEFT" && before[1] == "ASOF" {
-            in_asof_left = true;
-            continue;
-        }
-        if in_asof_left && word == "(" && before[1] == "MATCH_CONDITION" {
-            in_asof_left = false;
-            let mark = [token.token, Token::make_word(ASOF_LEFT, None), Token::make_keyword("AND")];
-            respelled.extend(mark.map(|token| TokenWithSpan { token, span }));
-        } else if word != "TABLE" {
-            respelled.push(token);
-        } else if opens_window || before[1] == "=>" {
-            respelled.push(TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span });
-            continue;
-        } else if QUERY_BEGINS_AFTER.contains(&before[1].as_str())
-            && rest.peek().is_none_or(|next| next.token != Token::LParen)
-        {
-            let tokens = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
-            respelled.extend(tokens.map(|token| TokenWithSpan { token, span }));
-        } else {
-            respelled.push(token);
-        }
-        before = [std::mem::take(&mut before[1]), word];
-    }
-    respelled
 }
 
 /// Spells parts of queries as the planner takes them: FETCH FIRST as LIMIT; refuses what it would pass over.

@@ -301,6 +301,8 @@ fn queries_in_every_spelling_are_queries() {
         "SELECT * FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
         "SELECT * FROM TABLE(HOP(DATA => TABLE bid, TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL '1' MINUTE, SIZE => INTERVAL '5' MINUTE))",
         "SELECT * FROM TUMBLE(bid, ts, INTERVAL '1 minute') AS w",
+        "SELECT * FROM SESSION(bid PARTITION BY a, b, ts, INTERVAL '1 minute') AS w",
+        "SELECT * FROM TABLE(SESSION(DATA => TABLE bid PARTITION BY (a, b), TIMECOL => DESCRIPTOR(ts), GAP => INTERVAL '5' MINUTES))",
         "SELECT a::uuid, b->>'x', $1 FROM t WHERE c ~ 'x'",
     ] {
         assert!(matches!(one(text), StatementKind::Query(_)), "{text}");

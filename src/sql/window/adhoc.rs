@@ -1,4 +1,5 @@
-//! Windows in ad-hoc queries: a [`WindowNode`] becomes a list of window starts for each row, unnested.
+//! Windows in ad-hoc queries: a [`SessionNode`] becomes window functions over its partitions ([`session_functions`]), a
+//! [`WindowNode`] lists of window starts and ends for each row, unnested.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,16 +9,17 @@ use datafusion::arrow::array::{Array, AsArray, ListArray, TimestampMicrosecondAr
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimestampMicrosecondType};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result as PlanResult, ScalarValue, UnnestOptions};
+use datafusion::common::{Column, Result as PlanResult, UnnestOptions};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility, lit,
+    ColumnarValue, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
-use super::{WINDOW_END, WINDOW_START, WindowNode};
+use super::session_functions::SessionBound;
+use super::{SessionNode, WINDOW_END, WINDOW_START, WindowNode};
 use crate::plan::Window;
 
 /// The planner of ad-hoc queries: DataFusion's, with windows spelled out.
@@ -39,57 +41,72 @@ impl QueryPlanner for AdhocPlanner {
 fn spell_out(plan: LogicalPlan) -> PlanResult<Transformed<LogicalPlan>> {
     let LogicalPlan::Extension(extension) = &plan else { return Ok(Transformed::no(plan)) };
     let node: &dyn Any = extension.node.as_any();
-    match node.downcast_ref::<WindowNode>() {
-        Some(node) => Ok(Transformed::yes(unnested(node)?)),
-        None => Ok(Transformed::no(plan)),
+    match (node.downcast_ref::<WindowNode>(), node.downcast_ref::<SessionNode>()) {
+        (Some(node), _) => Ok(Transformed::yes(unnested(node)?)),
+        (_, Some(node)) => Ok(Transformed::yes(partitioned(node)?)),
+        _ => Ok(Transformed::no(plan)),
     }
 }
 
-/// input → (input, starts as window_start) → unnest → (input, window_start, window_start + size).
+/// input → (input, the starts and the ends of its windows) → both lists unnested side by side.
 fn unnested(node: &WindowNode) -> PlanResult<LogicalPlan> {
-    let starts = ScalarUDF::new_from_impl(WindowStarts::new(node.window));
-    let columns = |plan: &LogicalPlan| -> Vec<Expr> { plan.schema().columns().into_iter().map(Expr::Column).collect() };
-    let mut exprs = columns(&node.input);
-    exprs.push(starts.call(vec![Expr::Column(node.time.clone())]).alias(WINDOW_START));
-    let unnested = LogicalPlanBuilder::from(node.input.clone())
+    let mut exprs: Vec<Expr> = node.input.schema().columns().into_iter().map(Expr::Column).collect();
+    for (name, bound) in [(WINDOW_START, Bound::Start), (WINDOW_END, Bound::End)] {
+        let bounds = ScalarUDF::new_from_impl(WindowBounds::new(node.window, bound));
+        exprs.push(bounds.call(vec![Expr::Column(node.time.clone())]).alias(name));
+    }
+    LogicalPlanBuilder::from(node.input.clone())
         .project(exprs)?
         .unnest_columns_with_options(
-            vec![Column::new_unqualified(WINDOW_START)],
+            [WINDOW_START, WINDOW_END].map(Column::new_unqualified).to_vec(),
             UnnestOptions::new().with_preserve_nulls(false),
         )?
-        .build()?;
-    let size = ScalarValue::new_interval_mdn(0, 0, node.window.size_us().saturating_mul(1000));
-    let end = Expr::Column(Column::new_unqualified(WINDOW_START)) + lit(size);
-    let mut exprs = columns(&unnested);
-    exprs.push(end.alias(WINDOW_END));
-    LogicalPlanBuilder::from(unnested).project(exprs)?.build()
+        .build()
 }
 
-/// The starts of all windows that hold a time; NULL for NULL.
+/// input → rows with a time → (input, the start and the end of its session OVER (PARTITION BY … ORDER BY time)).
+fn partitioned(node: &SessionNode) -> PlanResult<LogicalPlan> {
+    let time = Expr::Column(node.time.clone());
+    let mut exprs: Vec<Expr> = node.input.schema().columns().into_iter().map(Expr::Column).collect();
+    let mut calls = vec![];
+    for (name, bound) in [(WINDOW_START, Bound::Start), (WINDOW_END, Bound::End)] {
+        let call = SessionBound::new(node.gap_us, bound)
+            .call(time.clone())
+            .partition_by(node.partition.iter().cloned().map(Expr::Column).collect())
+            .order_by(vec![time.clone().sort(true, false)])
+            .build()?;
+        exprs.push(Expr::Column(Column::new_unqualified(call.schema_name().to_string())).alias(name));
+        calls.push(call);
+    }
+    LogicalPlanBuilder::from(node.input.clone()).filter(time.is_not_null())?.window(calls)?.project(exprs)?.build()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Bound {
+    Start,
+    End,
+}
+
+/// The starts, or the ends, of all windows that hold a time; NULL for NULL.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct WindowStarts {
-    /// Slide, size and offset in microseconds, for equality.
-    spans: (i64, i64, i64),
+struct WindowBounds {
+    window: Window,
+    bound: Bound,
     signature: Signature,
 }
 
-impl WindowStarts {
-    fn new(window: Window) -> WindowStarts {
-        WindowStarts {
-            spans: (window.slide_us(), window.size_us(), window.offset_us()),
-            signature: Signature::any(1, Volatility::Immutable),
-        }
-    }
-
-    fn window(&self) -> Window {
-        let (slide_us, size_us, offset_us) = self.spans;
-        Window::Hop { slide_us, size_us, offset_us }
+impl WindowBounds {
+    fn new(window: Window, bound: Bound) -> WindowBounds {
+        WindowBounds { window, bound, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
-impl ScalarUDFImpl for WindowStarts {
+impl ScalarUDFImpl for WindowBounds {
     fn name(&self) -> &str {
-        "window_starts"
+        match self.bound {
+            Bound::Start => "window_starts",
+            Bound::End => "window_ends",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -108,15 +125,15 @@ impl ScalarUDFImpl for WindowStarts {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let window = self.window();
         let times = arrays[0].as_primitive::<TimestampMicrosecondType>();
-        let (mut starts, mut lengths) = (vec![], Vec::with_capacity(times.len()));
+        let (mut bounds, mut lengths) = (vec![], Vec::with_capacity(times.len()));
         for time in times {
-            let before = starts.len();
-            starts.extend(time.into_iter().flat_map(|time| window.starts(time)));
-            lengths.push(starts.len() - before);
+            let before = bounds.len();
+            let windows = time.into_iter().flat_map(|time| self.window.bounds(time));
+            bounds.extend(windows.map(|(start, end)| if self.bound == Bound::Start { start } else { end }));
+            lengths.push(bounds.len() - before);
         }
-        let values = TimestampMicrosecondArray::from(starts).with_data_type(times.data_type().clone());
+        let values = TimestampMicrosecondArray::from(bounds).with_data_type(times.data_type().clone());
         let item = Arc::new(Field::new_list_field(times.data_type().clone(), true));
         let list =
             ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(values), times.nulls().cloned())?;

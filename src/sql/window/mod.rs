@@ -1,18 +1,22 @@
 //! Windows of event time in FROM.
 //!
 //! ```text
-//! TUMBLE(bid, ts, INTERVAL '1 minute') ──[`planner`]──▶ [`WindowNode`] ─┬─ lower ──▶ stream plan
-//!                                                                       └─[`adhoc`]─▶ projection + unnest
+//! TUMBLE(bid, ts, INTERVAL '1 minute') ──[`planner`]──▶ [`WindowNode`]  ─┬─ lower ──▶ stream plan
+//!                                                                        └─[`adhoc`]─▶ projection + unnest
+//! SESSION(bid, ts, INTERVAL '1 minute') ─[`planner`]──▶ [`SessionNode`] ─┬─ lower ──▶ stream plan
+//!                                                                        └─[`adhoc`]─▶ window functions
 //! ```
-//! Both ways take their arithmetic from [`Window`].
+//! Both ways take their arithmetic from [`Window`] and [`session`](crate::plan::session).
 
 pub(super) mod adhoc;
+mod arguments;
 mod planner;
+mod session;
+mod session_functions;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
@@ -20,6 +24,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as Pl
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 pub(super) use planner::WindowPlanner;
+pub(super) use session::SessionNode;
 
 use crate::plan::{Window, explain};
 
@@ -28,21 +33,13 @@ pub(super) const WINDOW_END: &str = "window_end";
 
 /// Appends `window_start` and `window_end`, of the time column's type, to each row of the input; a row comes out once
 /// for each window that holds its time, and not at all if the time is NULL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct WindowNode {
     pub input: LogicalPlan,
     /// A column of the input, in microseconds.
     pub time: Column,
     pub window: Window,
     schema: DFSchemaRef,
-}
-
-impl Hash for WindowNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.input.hash(state);
-        self.time.hash(state);
-        (self.window.slide_us(), self.window.size_us(), self.window.offset_us()).hash(state);
-    }
 }
 
 impl PartialOrd for WindowNode {
@@ -53,16 +50,7 @@ impl PartialOrd for WindowNode {
 
 impl WindowNode {
     pub fn try_new(input: LogicalPlan, time: Column, window: Window) -> PlanResult<WindowNode> {
-        let data_type = input.schema().field_from_column(&time)?.data_type().clone();
-        if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
-            return plan_err!("the time column of a window must be a timestamp, not {data_type}");
-        }
-        let mut fields: Vec<(Option<TableReference>, Arc<Field>)> =
-            input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
-        for name in [WINDOW_START, WINDOW_END] {
-            fields.push((None, Arc::new(Field::new(name, data_type.clone(), true))));
-        }
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, DFSchema::metadata(input.schema()).clone())?);
+        let schema = with_window_columns(&input, &time)?;
         Ok(WindowNode { input, time, window, schema })
     }
 
@@ -77,6 +65,7 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         match self.window {
             Window::Tumble { .. } => "Tumble",
             Window::Hop { .. } => "Hop",
+            Window::Cumulate { .. } => "Cumulate",
         }
     }
 
@@ -98,8 +87,10 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name(), self.time)?;
-        if let Window::Hop { slide_us, .. } = self.window {
-            write!(f, ", slide {}", explain::span(slide_us))?;
+        match self.window {
+            Window::Tumble { .. } => {}
+            Window::Hop { slide_us, .. } => write!(f, ", slide {}", explain::span(slide_us))?,
+            Window::Cumulate { step_us, .. } => write!(f, ", step {}", explain::span(step_us))?,
         }
         write!(f, ", size {}", explain::span(self.window.size_us()))?;
         match self.window.offset_us() {
@@ -123,4 +114,18 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         needed.dedup();
         Some(vec![needed])
     }
+}
+
+/// The columns of a relation, then `window_start` and `window_end`.
+fn with_window_columns(input: &LogicalPlan, time: &Column) -> PlanResult<DFSchemaRef> {
+    let data_type = input.schema().field_from_column(time)?.data_type().clone();
+    if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+        return plan_err!("the time column of a window must be a timestamp, not {data_type}");
+    }
+    let mut fields: Vec<(Option<TableReference>, Arc<Field>)> =
+        input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+    for name in [WINDOW_START, WINDOW_END] {
+        fields.push((None, Arc::new(Field::new(name, data_type.clone(), true))));
+    }
+    Ok(Arc::new(DFSchema::new_with_metadata(fields, DFSchema::metadata(input.schema()).clone())?))
 }

@@ -1,5 +1,6 @@
 //! The join with D, pushed down through the operators of a subquery, one by one.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -15,6 +16,7 @@ use datafusion::logical_expr::{
 
 use super::super::{only, plain_join, unsupported};
 use super::{Correlation, Pushed};
+use crate::sql::window::SessionNode;
 
 impl Correlation {
     /// D ⋈ the plan: its columns, and the outer columns' values under their names.
@@ -92,7 +94,12 @@ impl Correlation {
                 };
                 let pushed = self.push_whole(input.clone())?;
                 let exprs = extension.node.expressions();
-                let exprs = exprs.into_iter().map(|expr| self.over_domain(expr)).collect::<PlanResult<Vec<_>>>()?;
+                let mut exprs = exprs.into_iter().map(|expr| self.over_domain(expr)).collect::<PlanResult<Vec<_>>>()?;
+                let node: &dyn Any = extension.node.as_any();
+                if node.is::<SessionNode>() {
+                    // Partitions within each value of D.
+                    exprs.extend(self.own_columns());
+                }
                 let node = extension.node.with_exprs_and_inputs(exprs, vec![pushed.plan])?;
                 Ok(Pushed { plan: LogicalPlan::Extension(Extension { node }), ..pushed })
             }
