@@ -183,6 +183,38 @@ pub const VIEWS: &[View] = &[
         "v_hop",
         "SELECT window_start, grp, count(*) AS n, max(amount) AS high FROM HOP(items, ts, INTERVAL '5 minutes', INTERVAL '15 minutes') GROUP BY window_start, grp",
     ),
+    view(
+        "v_cumulate",
+        "SELECT window_start, window_end, count(*) AS n, sum(amount) AS total FROM CUMULATE(items, ts, INTERVAL '5 minutes', INTERVAL '20 minutes', INTERVAL '2 minutes') GROUP BY window_start, window_end",
+    ),
+    view(
+        "v_session",
+        "SELECT id, name, window_start, window_end FROM SESSION(items PARTITION BY name, ts, INTERVAL '12 minutes') WHERE name <> 'apple' AND amount > 10",
+    ),
+    view(
+        "v_session_of_all",
+        "SELECT window_start, window_end, count(*) AS n, sum(amount) AS total, max(name) AS last FROM SESSION(items, ts, INTERVAL '3 minutes') GROUP BY window_start, window_end",
+    ),
+    view(
+        "v_session_group",
+        "SELECT grp, flag, window_end - window_start AS span, count(*) AS n, count(DISTINCT name) AS names FROM SESSION((SELECT * FROM items WHERE amount > 5) PARTITION BY grp, flag, ts, INTERVAL '15 minutes') GROUP BY grp, flag, window_start, window_end HAVING count(*) > 1",
+    ),
+    view(
+        "v_session_join",
+        "SELECT s.grp, s.n, t.window_start, t.total FROM (SELECT grp, window_start, count(*) AS n FROM SESSION(items PARTITION BY grp, ts, INTERVAL '10 minutes') GROUP BY grp, window_start) AS s JOIN v_tumble t ON s.window_start >= t.window_start AND s.window_start < t.window_end",
+    ),
+    view(
+        "v_session_left",
+        "SELECT b.label, w.id, w.window_start FROM labels b LEFT JOIN SESSION(items PARTITION BY grp, ts, INTERVAL '20 minutes') w ON b.grp = w.grp",
+    ),
+    view(
+        "v_session_in_window",
+        "SELECT h.window_start, h.window_end, count(*) AS sessions FROM TUMBLE((SELECT DISTINCT grp, window_end AS until FROM SESSION(items PARTITION BY grp, ts, INTERVAL '10 minutes')), until, INTERVAL '1 hour') AS h GROUP BY h.window_start, h.window_end",
+    ),
+    view(
+        "v_session_correlated",
+        "SELECT b.grp, (SELECT count(DISTINCT w.window_start) FROM SESSION((SELECT * FROM items i WHERE i.amount > b.grp * 10), ts, INTERVAL '5 minutes') AS w) AS sessions FROM labels b",
+    ),
     view("v_on_group", "SELECT count(*) AS groups, sum(total) AS total, max(high) AS high FROM v_group"),
     view("v_on_join", "SELECT label, count(*) AS n, count(DISTINCT name) AS names FROM v_join_group GROUP BY label"),
     view(
