@@ -2,7 +2,7 @@
 //!
 //! 1. [`parser`] reads a [`Statement`]: Postgres' grammar, plus `CREATE SOURCE … WATERMARK FOR`, `EMIT`, windows.
 //! 2. [`bind`] turns a query into a DataFusion logical plan: names are looked up through a [`RelationResolver`],
-//!    `TUMBLE` and `HOP` become window nodes, types and column names become Postgres'. The planning environment comes
+//!    `TUMBLE` and its like become window nodes, types and column names become Postgres'. The planning environment comes
 //!    from [`dialect_state`].
 //! 3. [`decorrelate`] makes subqueries joins: for views always, for ad-hoc queries where DataFusion cannot.
 //! 4. [`lower`] turns the optimised logical plan of a view into a [`crate::plan::StreamPlan`], or says by name what
