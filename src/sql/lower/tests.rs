@@ -170,11 +170,13 @@ fn plans() {
         ),
         (
             "SELECT window_end, item, count(*) AS n FROM CUMULATE(bid, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_end, item",
-            r#"stream_project [window_end, item, count(*)@2 as n] {key: (window_end, item)}
-  → stream_hash_aggregate [by window_end, item] [count(*)] {key: (window_end, item)}
-    → stream_project [item, window_end] {append-only}
-      → stream_cumulate [ts, step 1 min, size 1 h] {append-only; time: ts − 4 s}
-        → stream_scan bid [ts, item] {append-only; time: ts − 4 s}"#,
+            r#"stream_project [window_end, item, count(*)@2 as n] {key: (window_end, item); time: window_end}
+  → stream_hash_aggregate [by window_end, item; until window_end is over] [count(*)] {key: (window_end, item); time: window_end}
+    → stream_late [window_end] {append-only; time: window_end}
+      → stream_project [item, window_end, watermark_at_arrival, arrived_at] {append-only; time: window_end}
+        → stream_project [ts, item, window_start, window_end, watermark_at_arrival, arrived_at] {append-only; time: ts, window_start, window_end}
+          → stream_cumulate [ts, step 1 min, size 1 h] {append-only; time: ts, window_start, window_end}
+            → stream_scan bid [ts, item, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (
             "SELECT window_start, count(*) AS n FROM SESSION(bid PARTITION BY item, ts, INTERVAL '5 minutes') WHERE item > 'b' AND price > 3 AND window_start > '2020-01-01' GROUP BY window_start",
@@ -184,8 +186,8 @@ fn plans() {
       → stream_filter [price@0 > 3 AND window_start@1 > 1577836800000000] {}
         → stream_project [price, window_start] {}
           → stream_session [by item; ts, gap 5 min] {}
-            → stream_filter [item@2 > b] {append-only; time: ts − 4 s}
-              → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}"#,
+            → stream_filter [item@2 > b] {append-only; time: ts}
+              → stream_scan bid [ts, price, item] {append-only; time: ts}"#,
         ),
         (
             "SELECT price FROM SESSION(bid, ts, INTERVAL '5 minutes') WHERE item = 'b'",
@@ -193,7 +195,7 @@ fn plans() {
   → stream_filter [item@1 = b] {}
     → stream_project [price, item] {}
       → stream_session [ts, gap 5 min] {}
-        → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}"#,
+        → stream_scan bid [ts, price, item] {append-only; time: ts}"#,
         ),
         (
             "SELECT w.price FROM SESSION((SELECT a.ts, a.price, a.item, b.item AS other FROM bid a JOIN bid b ON a.price = b.price) PARTITION BY item, ts, INTERVAL '5 minutes') w JOIN t ON w.item = t.b WHERE other = 'x' AND w.item = 'y'",
@@ -203,10 +205,10 @@ fn plans() {
       → stream_filter [other@2 = x] {}
         → stream_project [price, item, other] {}
           → stream_session [by item; ts, gap 5 min] {}
-            → stream_project [ts, price, item, item@4 as other] {append-only}
-              → stream_hash_join [price = price] {append-only}
-                → stream_filter [item@2 = y] {append-only; time: ts − 4 s}
-                  → stream_scan bid [ts, price, item] {append-only; time: ts − 4 s}
+            → stream_project [ts, price, item, item@4 as other] {append-only; time: ts}
+              → stream_hash_join [price = price] {append-only; time: ts}
+                → stream_filter [item@2 = y] {append-only; time: ts}
+                  → stream_scan bid [ts, price, item] {append-only; time: ts}
                 → stream_scan bid [price, item] {append-only}
     → stream_scan t [b] {}"#,
         ),
@@ -219,12 +221,12 @@ fn plans() {
       → stream_hash_aggregate [by __s2_d0] [count(DISTINCT window_start)] {key: (__s2_d0)}
         → stream_project [__s2_d0, window_start] {}
           → stream_session [by __s2_d0; ts, gap 5 min] {}
-            → stream_project [ts, __s2_d0] {}
-              → stream_nested_loop_join [price@2 < CAST(__s2_d0@0 AS Int64)] {}
+            → stream_project [ts, __s2_d0] {time: ts}
+              → stream_nested_loop_join [price@2 < CAST(__s2_d0@0 AS Int64)] {time: ts}
                 → stream_distinct [__s2_d0] {key: (__s2_d0)}
                   → stream_project [a@0 as __s2_d0] {key: (__s2_d0)}
                     → stream_scan t [a] {key: (a)}
-                → stream_scan bid [ts, price] {append-only; time: ts − 4 s}"#,
+                → stream_scan bid [ts, price] {append-only; time: ts}"#,
         ),
         (
             "SELECT m FROM w2 ORDER BY m",
