@@ -330,8 +330,12 @@ fn unsupported_unit(unit: &str, pg_type: &str) -> Error {
 /// One word for each unit.
 fn unit_of(name: &str) -> Option<&'static str> {
     Some(match name.trim().to_ascii_lowercase().as_str() {
-        "us" | "usec" | "usecs" | "microsecond" | "microseconds" | "microsecon" => "microseconds",
-        "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" | "millisecon" => "milliseconds",
+        "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => {
+            "microseconds"
+        }
+        "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" | "millisecon" => {
+            "milliseconds"
+        }
         "s" | "sec" | "secs" | "second" | "seconds" => "second",
         "m" | "min" | "mins" | "minute" | "minutes" => "minute",
         "h" | "hr" | "hrs" | "hour" | "hours" => "hour",
@@ -347,7 +351,7 @@ fn unit_of(name: &str) -> Option<&'static str> {
         "isodow" => "isodow",
         "doy" => "doy",
         "isoyear" => "isoyear",
-        "julian" => "julian",
+        "julian" | "jd" | "j" => "julian",
         "epoch" => "epoch",
         "timezone" => "timezone",
         "timezone_h" | "timezone_hour" => "timezone_hour",
@@ -393,6 +397,17 @@ fn field_of_day(unit: &str, at: &Local) -> Option<i64> {
         "doy" => at.days - days_from_civil(at.year, 1, 1) + 1,
         _ => return None,
     })
+}
+
+/// How many digits behind the point `extract` gives of a field; `None`: as many as the value has.
+pub fn scale_of_field(name: &str, is_date: bool) -> Option<i8> {
+    match unit_of(name) {
+        Some("epoch" | "julian") if is_date => Some(0),
+        Some("epoch" | "second") => Some(6),
+        Some("milliseconds") => Some(3),
+        Some("julian") => None,
+        _ => Some(0),
+    }
 }
 
 /// A field that the time of day alone tells, with the digits that Postgres gives it.

@@ -55,6 +55,7 @@ use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+pub use datetime::scale_of_field;
 pub use describe::index_definition;
 pub use locks::AdvisoryLocks;
 pub use reg::{quote_identifier, regclass_name, regnamespace_name, regproc_name, regtype_name};

@@ -326,11 +326,11 @@ fn similar_pattern(pattern: &str, escape: &str) -> Result<String> {
         return Err(Error::new(SqlState("22025"), "invalid escape string")
             .with_hint("escape string must be empty or one character"));
     };
-    let mut out = String::from("^(?:");
-    let mut chars = pattern.chars();
-    let (mut in_brackets, mut quotes) = (false, 0);
     // What lies before the part is as short as it can be.
     let has_part = escape.is_some_and(|escape| pattern.contains(&format!("{escape}\"")));
+    let mut out = String::from(if has_part { "^(?U:" } else { "^(?:" });
+    let mut chars = pattern.chars();
+    let (mut in_brackets, mut quotes) = (false, 0);
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             match chars.next() {
@@ -357,7 +357,7 @@ fn similar_pattern(pattern: &str, escape: &str) -> Result<String> {
                 out.push(c);
             }
             _ if in_brackets => out.push(c),
-            '%' => out.push_str(if has_part && quotes == 0 { ".*?" } else { ".*" }),
+            '%' => out.push_str(".*"),
             '_' => out.push('.'),
             '(' => out.push_str("(?:"),
             '\\' | '.' | '^' | '$' => out.extend(['\\', c]),
