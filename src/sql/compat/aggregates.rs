@@ -2,10 +2,11 @@
 //! are JSON of an array of the group; and grouping sets in the form that it takes.
 
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, Ident, ObjectName,
 };
 
-use super::build::{call, plain_arguments, text};
+use super::build::{call, is_constant, plain_arguments, text};
 
 /// ROLLUP and CUBE of lists, which DataFusion takes of single expressions only, as the sets that they stand for.
 pub(super) fn list_grouping_sets(group_by: &mut GroupByExpr) {
@@ -30,6 +31,18 @@ pub(super) fn list_grouping_sets(group_by: &mut GroupByExpr) {
 
 /// As in Postgres; a longer one is refused by the planner.
 const CUBE_LIST_COUNT_MAX: usize = 12;
+
+/// `array_agg(x ORDER BY 1)`: a constant orders nothing, and the planner would take it for a position.
+pub(super) fn drop_constant_order(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    list.clauses.retain_mut(|clause| match clause {
+        FunctionArgumentClause::OrderBy(sorts) => {
+            sorts.retain(|sort| !is_constant(&sort.expr));
+            !sorts.is_empty()
+        }
+        _ => true,
+    });
+}
 
 /// `name` is the function's, folded.
 pub(super) fn rewrite(function: &mut Function, name: &str) -> Option<Expr> {

@@ -191,6 +191,21 @@ const AGGREGATES: &[&str] = &[
     "variance",
 ];
 
+/// True if a call without OVER makes one value of many rows.
+pub(super) fn is_aggregate(function: &Function) -> bool {
+    function_name(&function.name).is_some_and(|name| AGGREGATES.contains(&name.as_str()))
+}
+
+/// True for a value that is written out, with its type or without.
+pub(super) fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
+        Expr::TypedString(_) => true,
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } | Expr::UnaryOp { expr: inner, .. } => is_constant(inner),
+        _ => false,
+    }
+}
+
 /// True if the expression aggregates, uses a window, or yields a set. Subqueries in it are not looked into.
 pub(super) fn is_not_plain(expr: &Expr) -> bool {
     struct Look {

@@ -43,6 +43,7 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
             None => zero_based(root, access_chain),
         },
         Expr::Function(function) => {
+            super::aggregates::drop_constant_order(function);
             if let Some(replacement) = rewrite_function(function) {
                 *expr = replacement;
             }

@@ -1,12 +1,15 @@
 //! Constructs with a syntax of their own as calls of functions: `SIMILAR TO`, `AT TIME ZONE`, `OVERLAPS`, `TRIM`, `@ x`,
+//! `BETWEEN SYMMETRIC`, a default of `lag` that is no constant,
 //! `make_interval(days => 1)`, open slices, `LIKE ANY (ARRAY[…])`.
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, Subscript, TrimWhereField, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CaseWhen, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, ObjectName, Subscript, TrimWhereField, UnaryOperator, Value,
+    helpers::attached_token::AttachedToken,
 };
 
-use super::build::{call, cast, folded, function_name, list, plain_arguments, take, text};
+use super::build::{call, cast, folded, function_name, is_constant, list, plain_arguments, take, text};
+use crate::sql::parser::SYMMETRIC;
 
 /// Gives back whether it knew the expression.
 pub(super) fn rewrite_expr(expr: &mut Expr) -> bool {
@@ -49,6 +52,28 @@ pub(super) fn rewrite_expr(expr: &mut Expr) -> bool {
             arguments.extend(trim_characters.take().into_iter().flatten());
             *expr = call(function, arguments);
         }
+        Expr::Between { negated, expr: value, low, high } => {
+            let Expr::Function(mark) = low.as_mut() else { return false };
+            if function_name(&mark.name).as_deref() != Some(SYMMETRIC) {
+                return false;
+            }
+            let FunctionArguments::List(arguments) = &mark.args else { return false };
+            let Some(low) = plain_arguments(&arguments.args).and_then(|mut low| low.pop()) else { return false };
+            let (value, high) = (take(value), take(high));
+            let between = |low: &Expr, high: &Expr| Expr::Between {
+                expr: Box::new(value.clone()),
+                negated: false,
+                low: Box::new(low.clone()),
+                high: Box::new(high.clone()),
+            };
+            let either = Expr::Nested(Box::new(or(between(&low, &high), between(&high, &low))));
+            *expr = if *negated { not(either) } else { either };
+        }
+        // `extract('year' FROM x)`.
+        Expr::Extract { field: DateTimeField::Custom(name), .. } if name.quote_style.is_some() => {
+            name.quote_style = None;
+            return false;
+        }
         Expr::Like { any: true, negated, expr: value, pattern, .. } => {
             return any_pattern(*negated, value, pattern, false).is_some_and(|any| {
                 *expr = any;
@@ -61,7 +86,10 @@ pub(super) fn rewrite_expr(expr: &mut Expr) -> bool {
                 true
             });
         }
-        Expr::Function(function) => return rewrite_function(function),
+        Expr::Function(function) => match with_default(function) {
+            Some(chosen) => *expr = chosen,
+            None => return rewrite_function(function),
+        },
         Expr::CompoundFieldAccess { access_chain, .. } => {
             // A slice that is open at an end goes as far as an array can.
             let number = |text: &str| Expr::Value(Value::Number(text.into(), false).into());
@@ -76,6 +104,10 @@ pub(super) fn rewrite_expr(expr: &mut Expr) -> bool {
         _ => return false,
     }
     true
+}
+
+fn or(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Or, right: Box::new(right) }
 }
 
 fn not(expr: Expr) -> Expr {
@@ -116,13 +148,30 @@ fn any_pattern(negated: bool, value: &Expr, pattern: &Expr, ignore_case: bool) -
             false => Expr::Like { negated, any: false, expr, pattern, escape_char: None },
         }
     };
-    let or = |left: Expr, right: Expr| Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::Or,
-        right: Box::new(right),
-    };
     let any = patterns.iter().map(like).reduce(or)?;
     Some(Expr::Nested(Box::new(any)))
+}
+
+/// `lag(x, n, d)`: the planner takes a default that is a constant. Another one is chosen where there is no such row.
+fn with_default(function: &Function) -> Option<Expr> {
+    let name = function_name(&function.name)?;
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let arguments = plain_arguments(&list.args)?;
+    let [_, distance, default] = arguments.as_slice() else { return None };
+    let ignores_nulls = function.null_treatment.is_some() || !list.clauses.is_empty();
+    if !matches!(name.as_str(), "lag" | "lead") || function.over.is_none() || ignores_nulls || is_constant(default) {
+        return None;
+    }
+    let with =
+        |arguments: Vec<Expr>| Expr::Function(Function { args: super::build::list(arguments), ..function.clone() });
+    let there = with(vec![super::build::boolean(true), distance.clone()]);
+    Some(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition: Expr::IsNull(Box::new(there)), result: default.clone() }],
+        else_result: Some(Box::new(with(arguments[..2].to_vec()))),
+    })
 }
 
 fn rewrite_function(function: &mut Function) -> bool {

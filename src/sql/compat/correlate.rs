@@ -8,24 +8,36 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{BinaryOperator, Expr, Query, Select, TableFactor, Visit, VisitMut, Visitor, VisitorMut};
+use sqlparser::ast::{
+    BinaryOperator, Expr, Query, Select, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+};
 
 use super::build::{folded, folded_parts, has_subquery};
 
-/// The names that a SELECT's own relations go by; `None` if one of them has no name that a column could carry.
+/// The names that a SELECT's own relations go by.
 fn inner_names(select: &Select) -> HashSet<String> {
-    let relations =
-        select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
-    relations
-        .filter_map(|factor| match factor {
+    let mut names = HashSet::new();
+    select.from.iter().for_each(|from| add_names(from, &mut names));
+    names
+}
+
+fn add_names(from: &TableWithJoins, names: &mut HashSet<String>) {
+    for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                names.extend(alias.iter().map(|alias| folded(&alias.name)));
+                add_names(table_with_joins, names);
+            }
             TableFactor::Table { alias: Some(alias), .. }
             | TableFactor::Derived { alias: Some(alias), .. }
             | TableFactor::UNNEST { alias: Some(alias), .. }
-            | TableFactor::Function { alias: Some(alias), .. } => Some(folded(&alias.name)),
-            TableFactor::Table { name, .. } => folded_parts(name)?.pop(),
-            _ => None,
-        })
-        .collect()
+            | TableFactor::Function { alias: Some(alias), .. } => {
+                names.insert(folded(&alias.name));
+            }
+            TableFactor::Table { name, .. } => names.extend(folded_parts(name).and_then(|mut parts| parts.pop())),
+            _ => {}
+        }
+    }
 }
 
 /// The qualifier of `relation.column` or `schema.relation.column`.

@@ -8,12 +8,14 @@
 //! | [`casts`] | `'t'::regclass`, `x::oid`, `::pg_catalog.text`, `'{1,2}'::int[]` |
 //! | [`calls`] | `pg_catalog.f()`, `OPERATOR(pg_catalog.~)`, `COLLATE` |
 //! | [`aggregates`] | `every`, `json_agg` and the like; `ROLLUP ((a, b), c)` |
-//! | [`constructs`] | `SIMILAR TO`, `AT TIME ZONE`, `OVERLAPS`, `TRIM`, open slices, as calls of functions |
+//! | [`constructs`] | `SIMILAR TO`, `AT TIME ZONE`, `OVERLAPS`, `TRIM`, `BETWEEN SYMMETRIC`, open slices, as calls of functions |
 //! | [`sets`] | functions that return sets, in SELECT and in FROM |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
 //! | [`precedence`] | `a IS DISTINCT FROM b AND c` |
 //! | [`asof`] | `ASOF JOIN` |
 //! | [`using`] | the merged columns of `JOIN … USING` |
+//! | [`windows`] | `OVER w`, `OVER (w ORDER BY …)` |
+//! | [`same_names`] | `max(a), max(a::text)` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
 //!
 //! Select lists are named first ([`super::names`]), by what the client wrote.
@@ -31,9 +33,11 @@ mod constructs;
 mod correlate;
 mod knowledge;
 mod precedence;
+mod same_names;
 mod sets;
 mod subqueries;
 mod using;
+mod windows;
 
 use std::ops::ControlFlow;
 
@@ -41,6 +45,10 @@ use sqlparser::ast::{
     Expr, Function, NamedWindowDefinition, NamedWindowExpr, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
     TableFactor, VisitMut, VisitorMut, WindowType,
 };
+
+pub(in crate::sql) use same_names::DISTINCTIVE;
+pub(in crate::sql) use using::{constraint_of, merge_columns, shared_columns};
+pub(in crate::sql) use windows::spell_out as spell_out_windows;
 
 use super::names;
 use crate::catalog::DATABASE;
@@ -69,8 +77,9 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.takes_relations.pop();
+        same_names::tell_apart(query);
         ControlFlow::Continue(())
     }
 

@@ -30,9 +30,20 @@ struct Relation {
     merged: Vec<Ident>,
 }
 
-/// Respells one SELECT. Joins that it cannot see through (of a relation without a name, say) stay as the planner has them.
+/// Respells one SELECT as far as its spelling tells whose columns are merged. NATURAL JOIN waits for the catalog.
 pub(super) fn rewrite(select: &mut Select) {
-    let Some((merged, relations)) = merge(select) else { return };
+    let is_natural = |join: &mut Join| {
+        constraint_of(&mut join.join_operator).is_some_and(|constraint| *constraint == JoinConstraint::Natural)
+    };
+    if !select.from.iter_mut().flat_map(|from| &mut from.joins).any(is_natural) {
+        merge_columns(select, &|_| None);
+    }
+}
+
+/// Respells one SELECT; `columns_of` tells the columns of a relation, where they are known. Joins that it cannot see
+/// through (of a relation without a name, say) stay as the planner has them.
+pub(in crate::sql) fn merge_columns(select: &mut Select, columns_of: &dyn Fn(&TableFactor) -> Option<Vec<String>>) {
+    let Some((merged, relations)) = merge(select, columns_of) else { return };
     expand_wildcards(select, &merged, &relations);
     let merged_by = |expr: &Expr| {
         let Expr::Identifier(ident) = expr else { return None };
@@ -61,16 +72,23 @@ pub(super) fn rewrite(select: &mut Select) {
 
 /// The merged columns and the relations of FROM. A join on a column that was merged otherwise than the planner takes it
 /// gets its condition spelled out.
-fn merge(select: &mut Select) -> Option<(Vec<Merged>, Vec<Relation>)> {
+fn merge(
+    select: &mut Select,
+    columns_of: &dyn Fn(&TableFactor) -> Option<Vec<String>>,
+) -> Option<(Vec<Merged>, Vec<Relation>)> {
     let [from] = select.from.as_mut_slice() else { return None };
-    if !from.joins.iter_mut().any(|join| using(join).is_some()) {
+    if !from.joins.iter_mut().any(|join| shared_columns(join).is_some()) {
         return None;
     }
     let mut relations = vec![Relation { name: relation_name(&from.relation)?, merged: vec![] }];
+    let mut columns = vec![columns_of(&from.relation)];
     let mut merged: Vec<Merged> = vec![];
+    // Where each stands in `*`: those of the last join come first.
+    let mut order: Vec<usize> = vec![];
     for join in &mut from.joins {
         let name = relation_name(&join.relation)?;
-        let own = using(join).unwrap_or_default();
+        let own = shared_columns(join).unwrap_or_default();
+        let mut first = vec![];
         let mut equalities = vec![];
         let mut is_spelled_out = false;
         for column in &own {
@@ -78,14 +96,17 @@ fn merge(select: &mut Select) -> Option<(Vec<Merged>, Vec<Relation>)> {
             let at = merged.iter().position(|merged| folded(&merged.name) == folded(column));
             let at = match (at, relations.as_slice()) {
                 (Some(at), _) => at,
-                (None, [only]) => {
-                    let value = qualified(&only.name, column);
+                (None, lefts) => {
+                    let owner = match lefts {
+                        [only] => only,
+                        lefts => &lefts[owner(&columns, &folded(column))?],
+                    };
+                    let value = qualified(&owner.name, column);
                     merged.push(Merged { name: column.clone(), value, is_other: false });
                     merged.len() - 1
                 }
-                // Whose column it is on the left only the planner knows.
-                (None, _) => return None,
             };
+            first.push(at);
             let merged = &mut merged[at];
             is_spelled_out |= merged.is_other;
             equalities.push(equal(merged.value.clone(), right.clone()));
@@ -105,12 +126,39 @@ fn merge(select: &mut Select) -> Option<(Vec<Merged>, Vec<Relation>)> {
             let all = equalities.into_iter().reduce(and)?;
             *constraint = JoinConstraint::On(all);
         }
-        if let [first] = relations.as_mut_slice() {
-            first.merged = own.clone();
+        // The left side's own column is merged, too.
+        for merged in &own {
+            let owner = match relations.len() {
+                1 => Some(0),
+                _ => owner(&columns, &folded(merged)),
+            };
+            if let Some(owner) = owner
+                && !relations[owner].merged.iter().any(|other| folded(other) == folded(merged))
+            {
+                relations[owner].merged.push(merged.clone());
+            }
         }
         relations.push(Relation { name, merged: own });
+        columns.push(columns_of(&join.relation));
+        order.retain(|at| !first.contains(at));
+        order.splice(0..0, first);
     }
-    Some((merged, relations))
+    let mut merged: Vec<Option<Merged>> = merged.into_iter().map(Some).collect();
+    Some((order.into_iter().filter_map(|at| merged[at].take()).collect(), relations))
+}
+
+/// Which of several relations has the column. `None`: not known, or more than one.
+fn owner(columns: &[Option<Vec<String>>], column: &String) -> Option<usize> {
+    let mut owners = vec![];
+    for (at, columns) in columns.iter().enumerate() {
+        if columns.as_ref()?.contains(column) {
+            owners.push(at);
+        }
+    }
+    match owners.as_slice() {
+        [owner] => Some(*owner),
+        _ => None,
+    }
 }
 
 fn equal(left: Expr, right: Expr) -> Expr {
@@ -122,7 +170,7 @@ fn and(left: Expr, right: Expr) -> Expr {
 }
 
 /// The condition of a join that can have USING.
-fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+pub(in crate::sql) fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)
@@ -135,7 +183,8 @@ fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     }
 }
 
-fn using(join: &mut Join) -> Option<Vec<Ident>> {
+/// The columns of USING.
+pub(in crate::sql) fn shared_columns(join: &mut Join) -> Option<Vec<Ident>> {
     let JoinConstraint::Using(columns) = constraint_of(&mut join.join_operator)? else { return None };
     let column = |name: &ObjectName| match name.0.as_slice() {
         [ObjectNamePart::Identifier(ident)] => Some(ident.clone()),

@@ -1,7 +1,7 @@
 //! Text to [`Statement`]s.
 //!
 //! ```text
-//! message ──tokens──▶ split at `;` ──▶ [`Reader`] by first word ──▶ Statement
+//! message ──tokens──▶ [`respell`] ──▶ split at `;` ──▶ [`Reader`] by first word ──▶ Statement
 //!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs
 //!                                        ├ show, set, begin, cursors, prepare: session.rs
 //!                                        ├ copy: copy.rs
@@ -16,6 +16,7 @@ mod copy;
 mod create;
 mod function;
 mod index;
+mod plain;
 mod reader;
 mod refused;
 mod respell;
@@ -31,9 +32,10 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 pub use function::check_body;
+pub(super) use plain::WITH_TIES;
 use reader::{Fault, Reader, Sofar};
-pub(super) use reader::{WITH_TIES, fold, fold_name};
-pub(super) use respell::{ASOF_LEFT, PARTITION_BY, respell};
+pub(super) use reader::{fold, fold_name};
+pub(super) use respell::{ASOF_LEFT, EXCLUDE, PARTITION_BY, SYMMETRIC, respell};
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};
@@ -76,6 +78,7 @@ pub(super) fn parse_expression(text: &str) -> Result<ast::Expr> {
     let source = Text::new(text);
     let tokens =
         Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|e| bad_token(&source, &e))?;
+    let tokens = respell(tokens);
     check_chains(&tokens)?;
     let mut reader = Reader::new(&source, &tokens);
     let parsed = reader.parser.parse_expr().map_err(Fault::from).and_then(|expr| reader.end().map(|()| expr));
@@ -95,30 +98,11 @@ fn read_statement(source: &Text, tokens: &[TokenWithSpan]) -> Result<Option<Stat
     let mut reader = Reader::new(source, tokens);
     reader.emit = emit;
     let kind = read_kind(&mut reader).and_then(|kind| reader.end().map(|()| kind));
-    let kind = kind.map_err(|fault| named_exclusion(reader.explain(fault), tokens))?;
+    let kind = kind.map_err(|fault| reader.explain(fault))?;
     if let Some(emit) = reader.emit {
         return Err(reader::syntax_error(source, Some(&emit)));
     }
     Ok(Some(Statement { kind, text, offset }))
-}
-
-/// `EXCLUDE CURRENT ROW` and its like, at which the grammar of frames ends here.
-fn named_exclusion(error: Error, tokens: &[TokenWithSpan]) -> Error {
-    if error.code != SqlState::SYNTAX_ERROR || !error.message.to_ascii_uppercase().ends_with("\"EXCLUDE\"") {
-        return error;
-    }
-    let words: Vec<String> = tokens
-        .iter()
-        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
-        .map(|t| t.token.to_string().to_ascii_uppercase())
-        .collect();
-    let excludes =
-        |pair: &[String]| pair[0] == "EXCLUDE" && matches!(pair[1].as_str(), "CURRENT" | "GROUP" | "TIES" | "NO");
-    if !words.windows(2).any(excludes) {
-        return error;
-    }
-    let hint = "subtract the row itself from the aggregate, or end the frame before it";
-    Error { position: error.position, ..Error::unsupported("EXCLUDE in a window frame", hint) }
 }
 
 /// Reads one statement from its first word on.
@@ -128,7 +112,7 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "SELECT" | "VALUES" | "WITH" | "TABLE" | "(" => StatementKind::Query(reader.query()?),
         "INSERT" | "UPDATE" | "DELETE" => {
             let mut statement = reader.parser.parse_statement()?;
-            super::compat::rewrite(&mut statement);
+            reader.plain(&mut statement)?;
             StatementKind::Dml(Dml { ast: Box::new(statement), source: reader.source.clone() })
         }
         "CREATE" => create::create(reader)?,
