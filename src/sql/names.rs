@@ -19,6 +19,11 @@ pub(super) fn public(name: &str) -> &str {
     name.split(SUFFIX).next().unwrap_or(name)
 }
 
+/// A name that no client can have given to a column.
+pub(super) fn hidden(name: &str) -> String {
+    format!("{name}{SUFFIX}0")
+}
+
 /// `SELECT a + 1 … ORDER BY a + 1` sorts by that column, which is about to get a name of its own: say which by number.
 pub(super) fn order_by_position(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };

@@ -12,8 +12,8 @@ use datafusion::prelude::SessionConfig;
 
 use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
-use super::lower::FirstOfEach;
 use super::operators::PostgresOperators;
+use super::sorted_inputs::SortedInputs;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
 use crate::catalog::functions;
@@ -34,8 +34,7 @@ pub fn dialect_state() -> SessionStateBuilder {
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut aggregate_functions = SessionStateDefaults::default_aggregate_functions();
     aggregate_functions.extend(aggregates::aggregates());
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> =
-        vec![Arc::new(FirstOfEach), Arc::new(DecorrelateSubqueries)];
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
     rules.extend(Optimizer::default().rules);
     // Ours come later, and take the place of those that have the same name.
     let mut scalar = SessionStateDefaults::default_scalar_functions();
@@ -60,10 +59,12 @@ pub fn dialect_state() -> SessionStateBuilder {
         .with_query_planner(Arc::new(AdhocPlanner))
 }
 
-/// DataFusion's rules but one: it pushes filters through a projection by column name, and of two columns of one name takes
+/// DataFusion's rules, one of ours before its check, and but one: that pushes filters through a projection by column name, and of two columns of one name takes
 /// either (`RIGHT JOIN … WHERE a.id IS NULL` tested b.id). Scans here take their filters from the logical plan.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::default().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    // The planner checks itself last.
+    rules.insert(rules.len().saturating_sub(1), Arc::new(SortedInputs));
     rules
 }

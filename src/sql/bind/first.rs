@@ -1,7 +1,7 @@
 //! `FETCH FIRST n ROWS WITH TIES`, `INTERSECT ALL` and `EXCEPT ALL`, which DataFusion does not plan, or plans wrongly:
 //! both are said with window functions, for ad-hoc queries and maintained views alike.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
@@ -10,8 +10,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::{
-    ColumnarValue, Distinct, Expr, ExprFunctionExt, ExprSchemable, Join, Limit, LogicalPlan, LogicalPlanBuilder,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Sort, Volatility, WindowFunctionDefinition, lit,
+    Distinct, Expr, ExprFunctionExt, ExprSchemable, Join, Limit, LogicalPlan, LogicalPlanBuilder, Sort,
+    WindowFunctionDefinition, lit,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -209,34 +209,4 @@ fn numbered(join: Join, functions: &dyn FunctionRegistry) -> PlanResult<LogicalP
         false,
     )?;
     LogicalPlanBuilder::from(LogicalPlan::Join(counted)).project(columns)?.build()
-}
-
-/// Marks the count of FETCH … WITH TIES on its way through the planner; it never runs.
-pub(super) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Arc::new(ScalarUDF::new_from_impl(Mark {
-        signature: Signature::exact(vec![DataType::Int64], Volatility::Immutable),
-    }))
-});
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Mark {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Mark {
-    fn name(&self) -> &str {
-        WITH_TIES
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> PlanResult<DataType> {
-        Ok(DataType::Int64)
-    }
-
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
-        Err(Error::internal("FETCH … WITH TIES is planned as a rank").into())
-    }
 }

@@ -2,20 +2,26 @@
 //!
 //! Select lists have the column names that Postgres would give them already ([`super::names`]).
 //!
-//! 1. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
-//! 2. [`lateral`]: functions over the row beside them become unnests above it. [`first`]: FETCH … WITH TIES, INTERSECT ALL
-//!    and EXCEPT ALL are said with window functions.
+//! 1. [`natural`]: joins that merge columns are spelled out. [`provider`]: DataFusion plans the tree; relations come from the [`RelationResolver`], views are bound in place.
+//! 2. [`lateral`]: functions over the row beside them become unnests above it. [`first`], [`distinct`]: FETCH … WITH TIES,
+//!    INTERSECT ALL, EXCEPT ALL and DISTINCT ON are said with window functions.
 //! 3. [`postgres`]: integer literals become `integer`, casts to types that Arrow does not tell apart become functions;
-//!    then types are settled (UNION, CASE), so that the result's are known before it runs.
+//!    then types are settled (UNION, CASE), so that the result's are known before it runs; [`frames`] picks the window
+//!    functions that we evaluate ourselves.
 //! 4. [`dml`]: INSERT, UPDATE and DELETE are queries for the rows to change.
 
 mod aggregates;
+mod aliases;
 mod assign;
+mod distinct;
 mod dml;
 mod first;
 mod floats;
+mod frames;
 mod inline;
 mod lateral;
+mod marks;
+mod natural;
 mod parameters;
 mod postgres;
 mod provider;
@@ -132,9 +138,11 @@ pub(super) fn bind_ast(
     };
     let plan = lateral::flatten(plan)
         .and_then(|plan| first::rewrite(plan, state))
+        .and_then(|plan| distinct::rewrite(plan, state))
         .and_then(postgres::as_postgres)
         .and_then(first::common_types)
         .and_then(|plan| TypeCoercion::new().analyze(plan, state.config_options()))
+        .and_then(frames::rewrite)
         .map_err(|e| errors::explain(e, source))?;
     let plan = match shape {
         Shape::Result => result_columns(plan).map_err(|e| errors::explain(e, source))?,

@@ -4,13 +4,17 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, Values, binary_expr,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, Values,
+    WindowFunctionDefinition, binary_expr,
 };
 
+use crate::catalog::functions::scale_of_field;
+use crate::sql::compat::DISTINCTIVE;
 use crate::sql::{convert, operators};
 use crate::types::PgType;
 use crate::types::text_input::parse_text;
@@ -103,6 +107,10 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 date_arithmetic(binary, schema)?.transform_data(|expr| super::floats::unified(expr, schema))
             }
             Expr::AggregateFunction(call) => super::aggregates::as_postgres(call, schema),
+            Expr::WindowFunction(call) => default_of_neighbour(*call, schema),
+            Expr::ScalarFunction(mut call) if call.func.name() == DISTINCTIVE && !call.args.is_empty() => {
+                Ok(Transformed::yes(call.args.swap_remove(0)))
+            }
             Expr::ScalarFunction(call) => {
                 let scale = scale_of(&call, schema);
                 let call = Expr::ScalarFunction(call);
@@ -117,6 +125,35 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
             other => super::floats::unified(other, schema),
         }
     })
+}
+
+/// `lag(x, n, d)` has the common type of x and d, where the planner gives it that of x.
+fn default_of_neighbour(mut call: WindowFunction, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    let is_neighbour = matches!(&call.fun, WindowFunctionDefinition::WindowUDF(function)
+        if matches!(function.name(), "lag" | "lead"));
+    if is_neighbour && let [value, _, default] = call.params.args.as_mut_slice() {
+        let (own, others) = (value.get_type(schema)?, default.get_type(schema)?);
+        let common = type_union_coercion(&own, &others).filter(|_| !own.is_null() && !others.is_null());
+        let common = common.map(|common| match (&own, &others, &common) {
+            (DataType::Decimal128(_, left), DataType::Decimal128(_, right), _) if left == right => common,
+            (_, _, DataType::Decimal128(..)) => PgType::Numeric(None).arrow(),
+            _ => common,
+        });
+        if let (Some(common), Expr::Literal(literal, _)) = (common, &mut *default)
+            && (common != own || common != others)
+        {
+            *literal = literal.cast_to(&common)?;
+            let target = PgType::of_arrow(&common);
+            let is_bare = common == PgType::Numeric(None).arrow();
+            let field = if is_bare { PgType::Numeric(None) } else { target }.field("cast", true);
+            *value = match *field.data_type() == common {
+                true => Expr::Cast(Cast::new_from_field(Box::new(std::mem::take(value)), field)),
+                false => std::mem::take(value).cast_to(&common, schema)?,
+            };
+            return Ok(Transformed::yes(Expr::from(call)));
+        }
+    }
+    Ok(Transformed::no(Expr::from(call)))
 }
 
 /// How many digits behind the point Postgres prints of a function's numeric result, where its name or a literal tells.
@@ -139,13 +176,7 @@ fn scale_of(call: &ScalarFunction, schema: &DFSchema) -> Option<i8> {
         ("hw_extract", 2) => match literal(0)? {
             ScalarValue::Utf8(Some(unit)) => {
                 let is_date = call.args[1].get_type(schema).ok()? == DataType::Date32;
-                match unit.to_ascii_lowercase().as_str() {
-                    "epoch" | "julian" if is_date => Some(0),
-                    "epoch" | "second" | "seconds" => Some(6),
-                    "milliseconds" | "millisecond" => Some(3),
-                    "julian" => None,
-                    _ => Some(0),
-                }
+                scale_of_field(unit, is_date)
             }
             _ => None,
         },

@@ -59,6 +59,7 @@ impl<'a> Provider<'a> {
     /// Plans a query; `hints` are the types of `$1` ….
     pub fn plan(&self, mut query: Box<ast::Query>, hints: &[Option<PgType>]) -> PlanResult<LogicalPlan> {
         self.expand(query.as_mut())?;
+        super::natural::spell_out(query.as_mut(), self.resolver)?;
         let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
         SqlToRel::new(self).sql_statement_to_plan_with_context(ast::Statement::Query(query), &mut context)
@@ -67,6 +68,7 @@ impl<'a> Provider<'a> {
     /// An expression over the columns of `schema`.
     pub fn expression(&self, mut expr: ast::Expr, schema: &DFSchema, hints: &[Option<PgType>]) -> PlanResult<Expr> {
         self.expand(&mut expr)?;
+        super::natural::spell_out(&mut expr, self.resolver)?;
         let fields = hints.iter().map(|hint| hint.as_ref().map(|t| t.field("", true))).collect();
         let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
         SqlToRel::new(self).sql_to_expr(expr, schema, &mut context)
@@ -235,10 +237,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if name == super::first::MARK.name() {
-            return Some(super::first::MARK.clone());
-        }
-        self.state.scalar_functions().get(name).cloned()
+        super::marks::mark(name).or_else(|| self.state.scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

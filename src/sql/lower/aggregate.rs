@@ -252,11 +252,17 @@ impl Lowering<'_> {
     fn general(&self, function: &AggregateFunction, name: &str, input_schema: &DFSchema) -> Result<General> {
         let params = &function.params;
         let (mut fields, mut parameters, mut is_constant) = (vec![], vec![], vec![]);
-        for arg in &params.args {
-            let physical = self.physical(arg, input_schema)?;
-            let literal: &dyn Any = physical.as_ref();
-            is_constant.push(literal.is::<Literal>());
-            parameters.push(if literal.is::<Literal>() {
+        let physical = params.args.iter().map(|arg| self.physical(arg, input_schema)).collect::<Result<Vec<_>>>()?;
+        let is_literal = |physical: &Arc<dyn PhysicalExpr>| {
+            let expr: &dyn Any = physical.as_ref();
+            expr.is::<Literal>()
+        };
+        // `string_agg('x', ',')` keeps its rows, too, and rows are made of columns.
+        let is_all_constant = physical.iter().all(is_literal);
+        for (at, (arg, physical)) in params.args.iter().zip(physical).enumerate() {
+            let is_constant_here = is_literal(&physical) && (at > 0 || !is_all_constant && !params.distinct);
+            is_constant.push(is_constant_here);
+            parameters.push(if is_constant_here {
                 physical
             } else {
                 let (_, field) = arg.to_field(input_schema)?;

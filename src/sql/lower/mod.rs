@@ -19,8 +19,6 @@ mod unnest;
 #[cfg(test)]
 mod tests;
 
-pub(super) use order::FirstOfEach;
-
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -91,7 +89,6 @@ fn optimized(state: &SessionState, bound: &Bound, prunes: bool) -> Result<Logica
     refuse::duplicate_columns(&bound.plan)?;
     refuse::constructs(&bound.plan)?;
     let plan = temporal::with_placeholders(bound.plan.clone())?;
-    let plan = order::distinct_on(plan, state)?;
     let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let flat = decorrelate(analyzed, state)?;
     let mut rules = rules();

@@ -1,4 +1,4 @@
-//! ORDER BY … LIMIT, and DISTINCT ON.
+//! ORDER BY … LIMIT.
 //!
 //! A maintained relation has no order of its own; an order only says which rows are the first. A limit without one
 //! takes the rows that come first by value, so that it is a function of the rows all the same.
@@ -7,16 +7,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::tree_node::{Transformed, TransformedResult};
-use datafusion::common::{DFSchema, Result as PlanResult};
-use datafusion::execution::FunctionRegistry;
+use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Sort as SortExpr;
-use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{
-    Distinct, DistinctOn, Expr, ExprFunctionExt, FetchType, Limit, LogicalPlan, LogicalPlanBuilder, SkipType,
-    WindowFunctionDefinition, lit,
-};
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, SkipType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
@@ -165,59 +158,5 @@ fn has_order(plan: &LogicalPlan) -> bool {
         LogicalPlan::Limit(limit) => has_order(&limit.input),
         LogicalPlan::Sort(_) => true,
         _ => false,
-    }
-}
-
-/// `SELECT DISTINCT ON (k) … ORDER BY k, o` is the row whose `row_number() OVER (PARTITION BY k ORDER BY k, o)` is 1;
-/// in this form the optimiser knows it.
-pub(super) fn distinct_on(plan: LogicalPlan, functions: &dyn FunctionRegistry) -> PlanResult<LogicalPlan> {
-    numbered(plan, functions).data()
-}
-
-fn numbered(plan: LogicalPlan, functions: &dyn FunctionRegistry) -> PlanResult<Transformed<LogicalPlan>> {
-    plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Distinct(Distinct::On(distinct)) => Ok(Transformed::yes(first_of_each(distinct, functions)?)),
-        other => Ok(Transformed::no(other)),
-    })
-}
-
-fn first_of_each(distinct: DistinctOn, functions: &dyn FunctionRegistry) -> PlanResult<LogicalPlan> {
-    let DistinctOn { on_expr, select_expr, sort_expr, input, schema } = distinct;
-    let number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(functions.udwf("row_number")?), vec![]);
-    let sort = sort_expr.unwrap_or_default();
-    let number = Expr::from(number).partition_by(on_expr).order_by(sort.clone()).build()?.alias(FIRST);
-    let select = select_expr
-        .into_iter()
-        .zip(schema.iter())
-        .map(|(expr, (qualifier, field))| expr.unalias().alias_qualified(qualifier.cloned(), field.name()));
-    let first = Expr::Column(datafusion::common::Column::new_unqualified(FIRST)).eq(lit(1_u64));
-    let mut plan = LogicalPlanBuilder::from(input).window(vec![number])?.filter(first)?;
-    if !sort.is_empty() {
-        // What comes out is in this order, which a LIMIT above means too.
-        plan = plan.sort(sort)?;
-    }
-    plan.project(select.collect::<Vec<_>>())?.build()
-}
-
-const FIRST: &str = "hw_first";
-
-/// The same for ad-hoc queries: DataFusion's own form fails where an expression is listed twice or is a subquery.
-#[derive(Debug)]
-pub(in crate::sql) struct FirstOfEach;
-
-impl OptimizerRule for FirstOfEach {
-    fn name(&self) -> &str {
-        "first_of_each"
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
-        match config.function_registry() {
-            Some(functions) => numbered(plan, functions),
-            None => Ok(Transformed::no(plan)),
-        }
     }
 }

@@ -11,7 +11,6 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition,
 };
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
-use datafusion::physical_expr::window::SlidingAggregateWindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
 use datafusion::physical_planner::is_window_frame_bound_valid;
@@ -21,6 +20,7 @@ use super::temporal::has_now;
 use super::{Lowering, filtered, project};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Properties, Reach, Running, StreamNode, StreamPlan, Ties, TopN, WindowCall};
+use crate::sql::framed::{Exclude, Framed};
 
 /// Aggregates whose state is small, whatever they have seen.
 const SMALL_STATES: &[&str] = &[
@@ -133,14 +133,6 @@ impl Lowering<'_> {
                 params.distinct,
                 filter.clone(),
             )?;
-            if let Some(sliding) = expr.as_any().downcast_ref::<SlidingAggregateWindowExpr>()
-                && !sliding.get_aggregate_expr().create_sliding_accumulator()?.supports_retract_batch()
-            {
-                return Err(Error::unsupported(
-                    format!("{} over a frame whose start moves", function.fun.name()),
-                    "let the frame start at UNBOUNDED PRECEDING",
-                ));
-            }
             calls.push(WindowCall { expr, filter, reach: reach(function), name: call_name(function) });
         }
 
@@ -319,6 +311,9 @@ fn reach(function: &WindowFunction) -> Reach {
     let params = &function.params;
     let frame = &params.window_frame;
     let ignores_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+    if Framed::of(function).is_some() {
+        return frame_reach(frame);
+    }
     match (&function.fun, function.fun.name()) {
         (WindowFunctionDefinition::WindowUDF(_), "row_number") => Reach::Running(Running::RowNumber),
         (WindowFunctionDefinition::WindowUDF(_), "rank") => Reach::Running(Running::Rank),
@@ -396,29 +391,39 @@ fn frame_reach(frame: &WindowFrame) -> Reach {
 /// `sum(x) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW`.
 fn call_name(function: &WindowFunction) -> String {
     let params = &function.params;
-    let is_count = function.fun.name() == "count" && params.args.iter().all(is_literal);
+    let framed = Framed::of(function);
+    let (args, filter) = match framed {
+        Some(framed) => (&params.args[..framed.argument_count()], params.args.get(framed.argument_count())),
+        None => (params.args.as_slice(), params.filter.as_deref()),
+    };
+    let is_count = function.fun.name() == "count" && args.iter().all(is_literal);
     let args: Vec<String> = match is_count {
         true => vec!["*".to_string()],
-        false => params.args.iter().map(super::aggregate::readable).collect(),
+        false => args.iter().map(super::aggregate::readable).collect(),
     };
-    let distinct = if params.distinct { "DISTINCT " } else { "" };
+    let distinct = if params.distinct || framed.is_some_and(Framed::is_distinct) { "DISTINCT " } else { "" };
     let mut name = format!("{}({distinct}{})", function.fun.name(), args.join(", "));
-    if let Some(filter) = &params.filter {
+    if let Some(filter) = filter {
         name.push_str(&format!(" FILTER (WHERE {})", super::aggregate::readable(filter)));
     }
     if params.null_treatment == Some(NullTreatment::IgnoreNulls) {
         name.push_str(" IGNORE NULLS");
     }
     let frame = &params.window_frame;
-    let is_framed = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
+    let is_framed = framed.is_some()
+        || matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
         || matches!(function.fun.name(), "first_value" | "last_value" | "nth_value");
     let is_usual = frame.start_bound.is_unbounded()
         && match frame.end_bound {
             WindowFrameBound::CurrentRow => frame.units == WindowFrameUnits::Range,
             _ => frame.end_bound.is_unbounded(),
         };
-    if is_framed && !is_usual {
+    let exclude = framed.map_or(Exclude::Nothing, Framed::exclude);
+    if is_framed && (!is_usual || exclude != Exclude::Nothing) {
         name.push_str(&format!(" {} BETWEEN {} AND {}", frame.units, frame.start_bound, frame.end_bound));
+    }
+    if exclude != Exclude::Nothing {
+        name.push_str(&format!(" EXCLUDE {}", exclude.text()));
     }
     name
 }
