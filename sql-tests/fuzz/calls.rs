@@ -72,6 +72,9 @@ impl Generator<'_> {
 
     /// What stands in OVER. `total`: the order tells all rows apart as far as they differ.
     pub fn over(&mut self, scope: &Scope, total: bool, frame: &str) -> String {
+        if let Some(over) = self.numbered.as_ref().filter(|_| total) {
+            return format!("{over}{frame}");
+        }
         let mut over = String::new();
         if self.choices.chance(60) {
             let keys = self.keys(scope, 1, 2);
@@ -85,7 +88,11 @@ impl Generator<'_> {
             order.extend(rest);
         }
         let order: Vec<String> = order.iter().map(|column| format!("{}{}", column.sql, self.direction())).collect();
-        format!("{over}ORDER BY {}{frame}", order.join(", "))
+        over.push_str(&format!("ORDER BY {}", order.join(", ")));
+        if total {
+            self.numbered = Some(over.clone());
+        }
+        format!("{over}{frame}")
     }
 
     /// A window function over the rows of the scope.
@@ -147,7 +154,13 @@ impl Generator<'_> {
                 0 => format!("sum({})", self.expr(Type::Numeric, scope, 0)),
                 _ => format!("avg({})", self.expr(Type::Int, scope, 0)),
             },
-            Type::Bool => format!("bool_or({})", self.expr(Type::Bool, scope, 0)),
+            Type::Bool => {
+                format!("{}({})", self.choices.pick(&["bool_or", "bool_and"]), self.expr(Type::Bool, scope, 0))
+            }
+            Type::Int => {
+                let function = *self.choices.pick(&["min", "max", "bit_or", "bit_xor"]);
+                format!("{function}({})", self.expr(Type::Int, scope, 0))
+            }
             other => format!("{}({})", self.choices.pick(&["min", "max"]), self.expr(other, scope, 0)),
         };
         match self.choices.weighted(&[(4, 0), (3, 1), (4, 2), (2, 3), (2, 4)]) {
@@ -200,6 +213,13 @@ impl Generator<'_> {
         // 1..=4, not before where it starts.
         let to = from.max(1) + self.choices.below(5 - from.max(1));
         let (start, end) = (bound(from, true), bound(to, false));
-        format!(" {unit} BETWEEN {start} AND {end}")
+        let exclude = match self.choices.below(8) {
+            1 => " EXCLUDE CURRENT ROW",
+            2 => " EXCLUDE GROUP",
+            3 => " EXCLUDE TIES",
+            4 => " EXCLUDE NO OTHERS",
+            _ => "",
+        };
+        format!(" {unit} BETWEEN {start} AND {end}{exclude}")
     }
 }

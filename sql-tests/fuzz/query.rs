@@ -63,11 +63,15 @@ pub struct Generator<'a> {
     pub with: Vec<Relation>,
     pub relations_left: usize,
     pub aliases: usize,
+    /// The window of this SELECT that tells rows apart. Two such windows may number equal rows differently, and then what
+    /// stands beside what is open.
+    pub numbered: Option<String>,
 }
 
 /// A whole query.
 pub fn query(schema: &Schema, choices: &mut Choices) -> String {
-    let mut generator = Generator { choices, schema, with: vec![], relations_left: RELATIONS_MAX, aliases: 0 };
+    let mut generator =
+        Generator { choices, schema, with: vec![], relations_left: RELATIONS_MAX, aliases: 0, numbered: None };
     generator.top()
 }
 
@@ -249,6 +253,7 @@ impl Generator<'_> {
         after.columns.iter_mut().for_each(|column| column.plain = false);
         after.subqueries = false;
         let mut calls: Vec<Named> = vec![];
+        self.numbered = None;
         for data_type in types {
             calls.extend(self.window_call(*data_type, &scope));
         }
@@ -274,6 +279,7 @@ impl Generator<'_> {
         let filter = self.filter("WHERE", &scope, depth);
         let items = self.items(types, &scope.without_subqueries(), 1);
         let (function, total) = *self.choices.pick(&[("row_number", true), ("rank", false), ("dense_rank", false)]);
+        self.numbered = None;
         let over = self.over(&scope, total, "");
         let n = 1 + self.choices.below(3);
         let bound = match self.choices.below(5) {
