@@ -19,6 +19,7 @@ mod errors;
 mod framed;
 pub mod lower;
 mod names;
+mod null_equality;
 mod operators;
 pub mod parser;
 pub mod rename;
