@@ -12,7 +12,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
-use super::null_equality;
+use super::kept_apart;
 use super::operators::PostgresOperators;
 use super::sorted_inputs::SortedInputs;
 use super::window::WindowPlanner;
@@ -36,7 +36,7 @@ pub fn dialect_state() -> SessionStateBuilder {
     let mut aggregate_functions = SessionStateDefaults::default_aggregate_functions();
     aggregate_functions.extend(aggregates::aggregates());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
-    rules.extend(null_equality::kept_apart(Optimizer::default().rules));
+    rules.extend(kept_apart::apart(Optimizer::default().rules));
     // Ours come later, and take the place of those that have the same name.
     let mut scalar = SessionStateDefaults::default_scalar_functions();
     scalar.extend(functions::scalar_functions());

@@ -38,7 +38,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::decorrelate::decorrelate;
-use super::null_equality;
+use super::kept_apart;
 use super::window::{SessionNode, WindowNode};
 use crate::catalog::{QualifiedName, ViewOptions};
 use crate::error::{Error, Result, SqlState};
@@ -100,7 +100,7 @@ fn optimized(state: &SessionState, bound: &Bound, prunes: bool) -> Result<Logica
 /// Rules that hold for every epoch alike.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     use datafusion::optimizer as rule;
-    null_equality::kept_apart(vec![
+    kept_apart::apart(vec![
         Arc::new(rule::optimize_unions::OptimizeUnions::new()),
         Arc::new(rule::simplify_expressions::SimplifyExpressions::new()),
         Arc::new(rule::replace_distinct_aggregate::ReplaceDistinctWithAggregate::new()),

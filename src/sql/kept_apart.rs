@@ -1,17 +1,22 @@
-//! Two of DataFusion's rules take `a = b` for `a IS NOT DISTINCT FROM b` where a join has both: a join says for all its keys
-//! at once whether NULL equals NULL. They are kept from joins that say so.
+//! Rules of DataFusion that are right of most plans, kept apart from those of which they are wrong:
+//!
+//! | rule | what it mistakes |
+//! |---|---|
+//! | `extract_equijoin_predicate`, `eliminate_cross_join` | `a = b` for `a IS NOT DISTINCT FROM b`, where a join has both: a join says for all its keys at once whether NULL equals NULL |
+//! | `push_down_filter` | a condition without columns for one on group keys: below an aggregate that has a row over nothing, it drops no row of it |
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{NullEquality, Result as PlanResult};
-use datafusion::logical_expr::{Join, LogicalPlan};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
-/// The rules, those two kept apart from where they are wrong.
-pub(super) fn kept_apart(rules: Vec<Rule>) -> Vec<Rule> {
+/// The rules, those kept apart from where they are wrong.
+pub(super) fn apart(rules: Vec<Rule>) -> Vec<Rule> {
     let keep = |rule: Rule| -> Rule {
         match rule.name() {
             // Adds an equality to the keys of the join.
@@ -20,6 +25,7 @@ pub(super) fn kept_apart(rules: Vec<Rule>) -> Vec<Rule> {
             "eliminate_cross_join" => {
                 Arc::new(Apart { rule, is_wrong: |plan| plan.exists(|node| Ok(equates_nulls(node))) })
             }
+            "push_down_filter" => Arc::new(Apart { rule, is_wrong: |plan| Ok(filters_row_over_nothing(plan)) }),
             _ => rule,
         }
     };
@@ -32,6 +38,14 @@ fn equates_nulls(plan: &LogicalPlan) -> bool {
         LogicalPlan::Join(Join { null_equality: NullEquality::NullEqualsNull, on, .. })
             if !on.is_empty()
     )
+}
+
+/// Grouping sets may hold the empty one.
+fn filters_row_over_nothing(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(filter) = plan else { return false };
+    let LogicalPlan::Aggregate(aggregate) = filter.input.as_ref() else { return false };
+    matches!(aggregate.group_expr.as_slice(), [] | [Expr::GroupingSet(_)])
+        && split_conjunction(&filter.predicate).iter().any(|condition| condition.column_refs().is_empty())
 }
 
 #[derive(Debug)]
