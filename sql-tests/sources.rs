@@ -50,7 +50,10 @@ async fn a_month_of_flights_and_a_restart() -> TestResult {
         .batch_execute(
             "CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n, count(dep_time) AS departed, count(DISTINCT tailnum) AS planes FROM flights;
              CREATE MATERIALIZED VIEW hours AS
-                 SELECT window_start, origin, count(*) AS n FROM TUMBLE(flights, sched_dep, INTERVAL '1 hour') GROUP BY window_start, origin",
+                 SELECT window_start, origin, count(*) AS n FROM TUMBLE(flights, sched_dep, INTERVAL '1 hour') GROUP BY window_start, origin;
+             CREATE MATERIALIZED VIEW closed AS
+                 SELECT window_start, origin, count(*) AS n FROM TUMBLE(flights, sched_dep, INTERVAL '1 hour') GROUP BY window_start, origin
+                 EMIT ON WINDOW CLOSE",
         )
         .await?;
     let check = async |client: &Client| -> TestResult {
@@ -60,6 +63,8 @@ async fn a_month_of_flights_and_a_restart() -> TestResult {
         // The file is sorted by departure, not by schedule: flights that left days later come after their hour is over.
         let late = one(client, "SELECT row_count FROM hw_catalog.late_rows WHERE view = 'hours'").await?;
         assert_eq!((one(client, "SELECT sum(n) FROM hours").await?.as_str(), late.as_str()), ("25926", "1078"));
+        // The file has come to its end, and so has every hour.
+        assert_eq!(one(client, "SELECT sum(n) FROM closed").await?, "25926");
         // The latest scheduled departure of the month, less an hour.
         let watermark =
             "SELECT watermark = (SELECT max(sched_dep) FROM flights) - INTERVAL '1 hour' FROM hw_catalog.sources";

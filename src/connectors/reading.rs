@@ -99,6 +99,7 @@ fn duration(text: &str) -> Option<Duration> {
         "" | "s" | "sec" | "second" | "seconds" => 1.0,
         "min" | "minute" | "minutes" => 60.0,
         "h" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86_400.0,
         _ => return None,
     };
     Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit_s).ok()

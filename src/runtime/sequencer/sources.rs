@@ -38,8 +38,10 @@ impl Source {
         &self.position
     }
 
+    /// Of a source that has come to its end, the end of time: every window of it is over.
     pub fn watermark_us(&self) -> Option<i64> {
-        self.watermark.as_ref()?.current_us()
+        let watermark = self.watermark.as_ref()?;
+        if self.state == "finished" { Some(i64::MAX) } else { watermark.current_us() }
     }
 
     pub fn is_running(&self) -> bool {

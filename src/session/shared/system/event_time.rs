@@ -37,12 +37,14 @@ pub fn watermarks(reader: &SystemReader) -> Vec<ArrayRef> {
         };
         let Some(declared) = declared else { continue };
         let status = partitions.iter().find(|status| status.id == object.id);
+        // The end of time says nothing of how far the rows have come.
+        let seen = status.and_then(|status| status.watermark_us);
         let partition = status.and_then(|status| status.watermark_partition.as_ref());
         rows.push(Row {
             relation: object.name.to_string(),
             kind: object.kind_name(),
             column: object.columns[declared.column].name.clone(),
-            watermark_us: watermarks.get(&object.id).copied(),
+            watermark_us: watermarks.get(&object.id).copied().filter(|us| *us < i64::MAX).or(seen),
             lateness_us: None,
             held_back_by: partition.map(|partition| format!("partition {partition}")),
         });
@@ -69,7 +71,7 @@ fn of_view(reader: &SystemReader, object: &Object, watermarks: &Watermarks) -> V
             relation: object.name.to_string(),
             kind: object.kind_name(),
             column: object.columns.get(time.column)?.name.clone(),
-            watermark_us: time.closed_below(&of),
+            watermark_us: time.closed_below(&of).filter(|us| *us < i64::MAX / 2),
             lateness_us: (time.lateness_us > 0).then_some(time.lateness_us),
             held_back_by: slowest.and_then(|relation| reader.name_of(relation)),
         })
