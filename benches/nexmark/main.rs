@@ -93,11 +93,11 @@ async fn measure(query: &Query, event_count: u64, workers: usize) -> TestResult<
     let (client, watch) = (server.connect().await?, server.connect().await?);
     let event_count = (event_count as f64 * query.factor) as u64;
     for table in query.tables {
-        client.batch_execute(&queries::source(table, event_count)).await?;
+        client.batch_execute(&queries::source(table, event_count, query.emits)).await?;
     }
     let start = Instant::now();
     let sink = tokio::spawn({
-        let sql = format!("CREATE SINK {} AS {} WITH (connector = 'blackhole')", query.name, query.sql);
+        let sql = query.statement();
         async move { client.batch_execute(&sql).await }
     });
     let row_count = loop {

@@ -6,14 +6,44 @@ pub struct Query {
     /// Sources that it reads: Person, Auction, Bid.
     pub tables: &'static [&'static str],
     pub sql: &'static str,
+    pub emits: Emits,
     /// Events to generate, times this: heavy queries get fewer, so that a run ends.
     pub factor: f64,
 }
 
+/// What becomes of the result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Emits {
+    /// Every change, into a sink that lets it go.
+    Changes,
+    /// Each window when it is over, into a view; the source has a watermark.
+    OnWindowClose,
+}
+
+impl Query {
+    /// What starts it.
+    pub fn statement(&self) -> String {
+        match self.emits {
+            Emits::Changes => format!("CREATE SINK {} AS {} WITH (connector = 'blackhole')", self.name, self.sql),
+            Emits::OnWindowClose => {
+                format!("CREATE MATERIALIZED VIEW {} AS {} EMIT ON WINDOW CLOSE", self.name, self.sql)
+            }
+        }
+    }
+}
+
 /// `CREATE SOURCE` of one of the three tables. All see the same run of events, of which 46 in 50 are bids.
-pub fn source(table: &str, event_count: u64) -> String {
+pub fn source(table: &str, event_count: u64, emits: Emits) -> String {
+    // Of bids, since nothing else is asked for by window.
+    let columns = match emits {
+        Emits::Changes => "",
+        Emits::OnWindowClose => {
+            "(auction BIGINT, bidder BIGINT, price BIGINT, date_time TIMESTAMP,
+              WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds')"
+        }
+    };
     format!(
-        "CREATE SOURCE {} WITH (connector = 'nexmark', nexmark.table.type = '{table}', nexmark.event.num = '{event_count}', nexmark.seed = '1')",
+        "CREATE SOURCE {} {columns} WITH (connector = 'nexmark', nexmark.table.type = '{table}', nexmark.event.num = '{event_count}', nexmark.seed = '1')",
         table.to_lowercase()
     )
 }
@@ -24,6 +54,7 @@ pub const QUERIES: &[Query] = &[
         title: "q0 pass through",
         tables: &["Bid"],
         sql: "SELECT auction, bidder, price, date_time FROM bid",
+        emits: Emits::Changes,
         factor: 5.0,
     },
     Query {
@@ -31,6 +62,7 @@ pub const QUERIES: &[Query] = &[
         title: "q1 currency conversion",
         tables: &["Bid"],
         sql: "SELECT auction, bidder, 0.908 * price AS price, date_time FROM bid",
+        emits: Emits::Changes,
         factor: 5.0,
     },
     Query {
@@ -39,6 +71,7 @@ pub const QUERIES: &[Query] = &[
         tables: &["Bid"],
         sql: "SELECT auction, price FROM bid
               WHERE auction = 1007 OR auction = 1020 OR auction = 2001 OR auction = 2019 OR auction = 2087",
+        emits: Emits::Changes,
         factor: 5.0,
     },
     Query {
@@ -47,6 +80,7 @@ pub const QUERIES: &[Query] = &[
         tables: &["Auction", "Person"],
         sql: "SELECT P.name, P.city, P.state, A.id FROM auction AS A INNER JOIN person AS P ON A.seller = P.id
               WHERE A.category = 10 AND (P.state = 'OR' OR P.state = 'ID' OR P.state = 'CA')",
+        emits: Emits::Changes,
         factor: 5.0,
     },
     Query {
@@ -64,6 +98,7 @@ pub const QUERIES: &[Query] = &[
                   ) AS CountBids GROUP BY CountBids.starttime_c
               ) AS MaxBids
               ON AuctionBids.starttime = MaxBids.starttime_c AND AuctionBids.num >= MaxBids.maxn",
+        emits: Emits::Changes,
         factor: 0.5,
     },
     Query {
@@ -76,6 +111,7 @@ pub const QUERIES: &[Query] = &[
                   FROM TUMBLE(bid, date_time, INTERVAL '10' SECOND) GROUP BY window_end
               ) B1 ON B.price = B1.maxprice
               WHERE B.date_time BETWEEN B1.date_time - INTERVAL '10' SECOND AND B1.date_time",
+        emits: Emits::Changes,
         factor: 0.5,
     },
     Query {
@@ -90,6 +126,7 @@ pub const QUERIES: &[Query] = &[
                   SELECT seller, window_start AS starttime, window_end AS endtime
                   FROM TUMBLE(auction, date_time, INTERVAL '10' SECOND) GROUP BY seller, window_start, window_end
               ) A ON P.id = A.seller AND P.starttime = A.starttime AND P.endtime = A.endtime",
+        emits: Emits::Changes,
         factor: 5.0,
     },
     Query {
@@ -97,6 +134,34 @@ pub const QUERIES: &[Query] = &[
         title: "GROUP BY auction: count, sum, max",
         tables: &["Bid"],
         sql: "SELECT auction, count(*) AS n, sum(price) AS total, max(price) AS high FROM bid GROUP BY auction",
+        emits: Emits::Changes,
         factor: 2.0,
+    },
+    Query {
+        name: "tumble_closed",
+        title: "bids of an auction in 10 s, on close",
+        tables: &["Bid"],
+        sql: "SELECT window_start, window_end, auction, count(*) AS n, max(price) AS high
+              FROM TUMBLE(bid, date_time, INTERVAL '10' SECOND) GROUP BY window_start, window_end, auction",
+        emits: Emits::OnWindowClose,
+        factor: 1.0,
+    },
+    Query {
+        name: "hop_closed",
+        title: "bids of an auction in 10 s every 2 s, on close",
+        tables: &["Bid"],
+        sql: "SELECT window_start, window_end, auction, count(*) AS n
+              FROM HOP(bid, date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND) GROUP BY window_start, window_end, auction",
+        emits: Emits::OnWindowClose,
+        factor: 0.5,
+    },
+    Query {
+        name: "q11",
+        title: "q11 sessions of a bidder (gap 10 s)",
+        tables: &["Bid"],
+        sql: "SELECT bidder, count(*) AS bid_count, window_start, window_end
+              FROM SESSION(bid PARTITION BY bidder, date_time, INTERVAL '10' SECOND) GROUP BY bidder, window_start, window_end",
+        emits: Emits::Changes,
+        factor: 0.5,
     },
 ];

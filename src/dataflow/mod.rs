@@ -17,6 +17,7 @@ mod event_time;
 mod expression;
 mod key_index;
 mod ordered_rows;
+mod pending;
 mod row_order;
 mod row_store;
 

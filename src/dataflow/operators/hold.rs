@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::only;
 use crate::dataflow::event_time::times_us;
+use crate::dataflow::pending::Pending;
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::TimeColumn;
@@ -17,28 +18,15 @@ use crate::types::Delta;
 
 pub struct HoldOperator {
     time: TimeColumn,
-    schema: SchemaRef,
     /// By time, in microseconds.
-    held: BTreeMap<i64, Held>,
+    held: Pending,
 }
-
-#[derive(Default)]
-struct Held {
-    deltas: Vec<Delta>,
-    row_count: usize,
-    /// Rows that were left when the changes were last added up.
-    consolidated_row_count: usize,
-}
-
-/// Changes are added up when they are so many times as many as were left the last time.
-const GROWTH_MAX: usize = 2;
-const ROW_COUNT_MIN: usize = 1024;
 
 impl HoldOperator {
     /// `time`: a column of the input, without whose time rows come out at once.
     pub fn new(time: TimeColumn, schema: SchemaRef) -> HoldOperator {
         // A window is shown when it is over, not when its last correction is.
-        HoldOperator { time: TimeColumn { lateness_us: 0, ..time }, schema, held: BTreeMap::new() }
+        HoldOperator { time: TimeColumn { lateness_us: 0, ..time }, held: Pending::new(schema) }
     }
 
     fn hold(&mut self, delta: &Delta, over: i64) -> Result<Option<Delta>> {
@@ -52,23 +40,9 @@ impl HoldOperator {
             }
         }
         for (time, rows) in later {
-            let held = self.held.entry(time).or_default();
-            held.row_count += rows.len();
-            held.deltas.push(delta.take(&UInt32Array::from(rows))?);
-            if held.row_count > ROW_COUNT_MIN.max(GROWTH_MAX * held.consolidated_row_count) {
-                held.consolidate(&self.schema)?;
-            }
+            self.held.add(time, delta.take(&UInt32Array::from(rows))?)?;
         }
         Ok(if at_once.is_empty() { None } else { Some(delta.take(&UInt32Array::from(at_once))?) })
-    }
-}
-
-impl Held {
-    fn consolidate(&mut self, schema: &SchemaRef) -> Result<Delta> {
-        let delta = Delta::concat(schema, &self.deltas)?.consolidate()?;
-        (self.row_count, self.consolidated_row_count) = (delta.row_count(), delta.row_count());
-        self.deltas = vec![delta.clone()];
-        Ok(delta)
     }
 }
 
@@ -82,11 +56,7 @@ impl Operator for HoldOperator {
         for delta in only(inputs) {
             output.extend(self.hold(&delta, before)?);
         }
-        while let Some(entry) = self.held.first_entry()
-            && *entry.key() < over
-        {
-            output.push(entry.remove().consolidate(&self.schema)?);
-        }
+        output.extend(self.held.take_below(over)?);
         Ok(output)
     }
 
@@ -95,8 +65,6 @@ impl Operator for HoldOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let deltas = self.held.values().flat_map(|held| &held.deltas);
-        let bytes = deltas.map(|delta| delta.batch().get_array_memory_size() + delta.row_count() * 8).sum::<usize>();
-        StateSize { row_count: self.held.values().map(|held| held.row_count as u64).sum(), bytes: bytes as u64 }
+        self.held.state_size()
     }
 }

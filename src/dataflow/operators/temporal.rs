@@ -16,6 +16,7 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use super::only;
 use crate::dataflow::expression::evaluate;
+use crate::dataflow::pending::Pending;
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{Limit, TimeLimit};
@@ -27,24 +28,15 @@ pub struct TemporalOperator {
     /// The input's columns and, where rows are marked, the mark.
     schema: SchemaRef,
     /// Changes to come, by instant.
-    to_come: BTreeMap<i64, ToCome>,
+    to_come: Pending,
 }
 
-#[derive(Default)]
-struct ToCome {
-    deltas: Vec<Delta>,
-    row_count: usize,
-    /// Rows that were left when they were last added up.
-    consolidated_row_count: usize,
-}
-
-/// Changes of one instant are added up when they are so many times as many as were left the last time.
-const GROWTH_MAX: usize = 2;
-const ROW_COUNT_MIN: usize = 1024;
+/// The first instant at which a row counts, and the first after that at which it does not; `None`: it never does.
+type Span = Option<(i64, i64)>;
 
 impl TemporalOperator {
     pub fn new(limits: Vec<TimeLimit>, marks: bool, schema: SchemaRef) -> TemporalOperator {
-        TemporalOperator { limits, marks, schema, to_come: BTreeMap::new() }
+        TemporalOperator { limits, marks, to_come: Pending::new(schema.clone()), schema }
     }
 
     /// Rows whose time begins (or, negated, ends), as changes of what comes out.
@@ -63,7 +55,7 @@ impl TemporalOperator {
     }
 
     /// For each row, from when on and until when it counts: the first instant that does, and the first that does not.
-    fn spans(&self, delta: Delta, context: &mut EpochContext) -> Result<(Delta, Vec<Option<(i64, i64)>>)> {
+    fn spans(&self, delta: Delta, context: &mut EpochContext) -> Result<(Delta, Vec<Span>)> {
         let exprs: Vec<_> = self.limits.iter().map(|limit| limit.expr.clone()).collect();
         let (delta, instants) = evaluate(&exprs, &delta, context)?;
         let mut spans = vec![Some((i64::MIN, i64::MAX)); delta.row_count()];
@@ -86,18 +78,6 @@ impl TemporalOperator {
         }
         Ok((delta, spans))
     }
-
-    fn keep(&mut self, instant: i64, delta: Delta) -> Result<()> {
-        let to_come = self.to_come.entry(instant).or_default();
-        to_come.row_count += delta.row_count();
-        to_come.deltas.push(delta);
-        if to_come.row_count > ROW_COUNT_MIN.max(GROWTH_MAX * to_come.consolidated_row_count) {
-            let delta = Delta::concat(&self.schema, &to_come.deltas)?.consolidate()?;
-            let row_count = delta.row_count();
-            *to_come = ToCome { deltas: vec![delta], row_count, consolidated_row_count: row_count };
-        }
-        Ok(())
-    }
 }
 
 /// Some rows of a delta, in order.
@@ -110,12 +90,7 @@ fn rows_of(delta: &Delta, rows: Vec<u32>) -> Result<Delta> {
 impl Operator for TemporalOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let now = context.now_us;
-        let mut output = vec![];
-        while let Some(entry) = self.to_come.first_entry()
-            && *entry.key() <= now
-        {
-            output.extend(entry.remove().deltas);
-        }
+        let mut output = self.to_come.take_below(now.saturating_add(1))?;
         for delta in only(inputs) {
             let (delta, spans) = self.spans(delta, context)?;
             let (mut present, mut begin, mut end) =
@@ -142,11 +117,11 @@ impl Operator for TemporalOperator {
             }
             for (instant, rows) in begin {
                 let changes = self.begin(&rows_of(&delta, rows)?)?;
-                self.keep(instant, changes)?;
+                self.to_come.add(instant, changes)?;
             }
             for (instant, rows) in end {
                 let changes = self.begin(&rows_of(&delta, rows)?.negate())?;
-                self.keep(instant, changes)?;
+                self.to_come.add(instant, changes)?;
             }
         }
         Ok(output)
@@ -157,14 +132,11 @@ impl Operator for TemporalOperator {
     }
 
     fn due_us(&self) -> Option<i64> {
-        self.to_come.first_key_value().map(|(instant, _)| *instant)
+        self.to_come.first_time()
     }
 
     fn state_size(&self) -> StateSize {
-        let deltas = self.to_come.values().flat_map(|to_come| &to_come.deltas);
-        let bytes = deltas.map(|delta| delta.batch().get_array_memory_size() + delta.row_count() * 8).sum::<usize>();
-        let row_count = self.to_come.values().map(|to_come| to_come.row_count as u64).sum();
-        StateSize { row_count, bytes: bytes as u64 }
+        self.to_come.state_size()
     }
 }
 

@@ -108,7 +108,7 @@ impl Lowering<'_> {
     fn time_limits(&self, input: &StreamPlan, conditions: &[&Expr], schema: &DFSchema) -> Result<Vec<TimeLimit>> {
         let mut limits = vec![];
         for condition in conditions {
-            let (op, instant) = solved(condition, schema)?;
+            let (op, instant) = solved(condition)?;
             let instant = Expr::Cast(datafusion::logical_expr::Cast::new(
                 Box::new(instant),
                 DataType::Timestamp(TimeUnit::Microsecond, None),
@@ -135,7 +135,7 @@ pub(super) struct Marked {
 }
 
 /// The condition as `now() op instant`.
-fn solved(condition: &Expr, schema: &DFSchema) -> Result<(Operator, Expr)> {
+fn solved(condition: &Expr) -> Result<(Operator, Expr)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return Err(refuse_now()) };
     if let Some(solved) = of_difference(left, *op, right) {
         return Ok(solved);
@@ -145,26 +145,26 @@ fn solved(condition: &Expr, schema: &DFSchema) -> Result<(Operator, Expr)> {
         (false, true) => (op.swap().ok_or_else(refuse_now)?, right, left),
         _ => return Err(refuse_now()),
     };
-    isolated(with_now, op, other.as_ref().clone(), schema)
+    isolated(with_now, op, other.as_ref().clone())
 }
 
 /// `expr(now()) op other` with all but `now()` on the right.
-fn isolated(expr: &Expr, op: Operator, other: Expr, schema: &DFSchema) -> Result<(Operator, Expr)> {
+fn isolated(expr: &Expr, op: Operator, other: Expr) -> Result<(Operator, Expr)> {
     match expr {
         _ if is_now(expr) => Ok((op, other)),
         // Among instants a cast keeps the time; a date would cut it off.
         Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(..)) => {
-            isolated(&cast.expr, op, other, schema)
+            isolated(&cast.expr, op, other)
         }
-        Expr::Alias(alias) => isolated(&alias.expr, op, other, schema),
+        Expr::Alias(alias) => isolated(&alias.expr, op, other),
         Expr::BinaryExpr(BinaryExpr { left, op: sign @ (Operator::Plus | Operator::Minus), right })
             if has_now(left) && is_fixed(right) =>
         {
             let back = if *sign == Operator::Plus { Operator::Minus } else { Operator::Plus };
-            isolated(left, op, moved(other, back, right), schema)
+            isolated(left, op, moved(other, back, right))
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }) if has_now(right) && is_fixed(left) => {
-            isolated(right, op, moved(other, Operator::Minus, left), schema)
+            isolated(right, op, moved(other, Operator::Minus, left))
         }
         _ => Err(refuse_now()),
     }
