@@ -21,6 +21,7 @@ mod kept_apart;
 pub mod lower;
 mod names;
 mod operators;
+mod outer_constants;
 pub mod parser;
 pub mod rename;
 mod sorted_inputs;

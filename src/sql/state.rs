@@ -14,6 +14,7 @@ use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
 use super::kept_apart;
 use super::operators::PostgresOperators;
+use super::outer_constants::HideOuterConstants;
 use super::sorted_inputs::SortedInputs;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
@@ -37,6 +38,7 @@ pub fn dialect_state() -> SessionStateBuilder {
     aggregate_functions.extend(aggregates::aggregates());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
     rules.extend(kept_apart::apart(Optimizer::default().rules));
+    rules.push(Arc::new(HideOuterConstants));
     // Ours come later, and take the place of those that have the same name.
     let mut scalar = SessionStateDefaults::default_scalar_functions();
     scalar.extend(functions::scalar_functions());

@@ -10,6 +10,7 @@
 //! | `x BETWEEN SYMMETRIC a AND b` | `x BETWEEN hw_symmetric(a) AND b` |
 //! | `trim(BOTH FROM x)` | `trim(BOTH x)` |
 //! | `substring(x SIMILAR p ESCAPE e)`, `substring(x FOR n FROM m)` | `substring(x FROM p FOR e)`, `substring(x FROM m FOR n)` |
+//! | `= ANY ((SELECT …) INTERSECT (SELECT …))` | `= ANY (SELECT * FROM ((SELECT …) INTERSECT (SELECT …)) AS hw_set)` |
 //! | `OVER (… ROWS … EXCLUDE TIES)` | `OVER (PARTITION BY hw_exclude('ties'), … ROWS …)` |
 //!
 //! [`crate::sql::compat`] and [`crate::sql::bind`] know the names that begin with `hw_`.
@@ -44,6 +45,7 @@ pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
             "TRIM" => trim(&mut tokens, at),
             "SUBSTRING" => substring(&mut tokens, at),
             "EXCLUDE" => exclude(&mut tokens, at),
+            "ANY" | "SOME" | "ALL" => quantified(&mut tokens, at),
             _ => {}
         }
         at += 1;
@@ -213,6 +215,35 @@ fn exclude(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     let words = [space(), Token::make_keyword("PARTITION"), space(), Token::make_keyword("BY"), space()];
     insert(tokens, at, span, words.into_iter().chain(mark).chain([space()]));
 }
+
+/// `at`: a quantifier, or the ALL of a set operation.
+fn quantified(tokens: &mut Vec<TokenWithSpan>, at: usize) {
+    let is_set_operation = before(tokens, at)
+        .is_some_and(|at| matches!(upper(&tokens[at].token).as_str(), "UNION" | "INTERSECT" | "EXCEPT" | "SELECT"));
+    let Some(open) = next(tokens, at + 1).filter(|&at| tokens[at].token == Token::LParen) else { return };
+    let is_nested = next(tokens, open + 1).is_some_and(|at| tokens[at].token == Token::LParen);
+    if is_set_operation || !is_nested || top_level(tokens, open + 1, SET_OPERATIONS).is_empty() {
+        return;
+    }
+    let mut depth = 0usize;
+    let close = (open..tokens.len()).find(|&at| {
+        match tokens[at].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    let Some(close) = close else { return };
+    let word = |text: &str| [space(), Token::make_keyword(text)];
+    let span = tokens[at].span;
+    let after = std::iter::once(Token::RParen).chain(word("AS")).chain([space(), Token::make_word("hw_set", None)]);
+    insert(tokens, close, span, after);
+    let front = word("SELECT").into_iter().chain([space(), Token::Mul]).chain(word("FROM")).chain([Token::LParen]);
+    insert(tokens, open + 1, span, front);
+}
+
+const SET_OPERATIONS: &[&str] = &["UNION", "INTERSECT", "EXCEPT"];
 
 /// Flink's TABLE, `TABLE t` as a query, ASOF LEFT JOIN, and the partitions of SESSION.
 fn plain_relations(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
