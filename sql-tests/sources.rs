@@ -154,6 +154,56 @@ async fn a_row_from_the_far_future_ends_no_window() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_partition_is_waited_for_and_a_silent_one_is_not() -> TestResult {
+    use std::io::Write;
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    let dir = server.scratch()?.join("in");
+    std::fs::create_dir_all(&dir)?;
+    let append = |file: &str, times: &[&str]| -> TestResult {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join(file))?;
+        times.iter().try_for_each(|time| writeln!(file, "{{\"ts\": \"2026-01-01 {time}\"}}"))?;
+        Ok(())
+    };
+    append("a.ndjson", &["10:00:00"])?;
+    append("b.ndjson", &["10:00:10"])?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE e (ts TIMESTAMP, WATERMARK FOR ts AS ts)
+             WITH (connector = 'files', path = '{}', follow = 'true', watermark.idle.timeout = '2 seconds') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW open AS
+                 SELECT window_end, count(*) AS n FROM TUMBLE(e, ts, INTERVAL '1 minute') GROUP BY window_end;
+             CREATE MATERIALIZED VIEW closed AS
+                 SELECT window_end, count(*) AS n FROM TUMBLE(e, ts, INTERVAL '1 minute') GROUP BY window_end EMIT ON WINDOW CLOSE",
+            dir.display()
+        ))
+        .await?;
+    becomes(&client, "SELECT sum(n) FROM open", "2").await?;
+    append("a.ndjson", &["10:05:00"])?;
+    becomes(&client, "SELECT sum(n) FROM open", "3").await?;
+    let watermark = "SELECT watermark FROM hw_catalog.watermarks WHERE relation = 'e'";
+    becomes(&client, watermark, "2026-01-01 10:00:10+00").await?;
+    let holder = one(&client, "SELECT held_back_by FROM hw_catalog.watermarks WHERE relation = 'e'").await?;
+    assert!(holder.contains("b.ndjson"), "{holder}");
+    assert_eq!(one(&client, "SELECT count(*) FROM closed").await?, "0");
+    // Both fall silent; the first that speaks again goes on alone.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    append("a.ndjson", &["10:06:30"])?;
+    becomes(&client, watermark, "2026-01-01 10:06:30+00").await?;
+    becomes(&client, "SELECT string_agg(n::text, ',' ORDER BY window_end) FROM closed", "2,1").await?;
+    // What the silent one has to say now is late, and it holds nothing back any more that was let go.
+    append("b.ndjson", &["10:00:20", "10:06:40"])?;
+    becomes(&client, "SELECT sum(n) FROM open", "5").await?;
+    assert_eq!(one(&client, "SELECT row_count FROM hw_catalog.late_rows WHERE view = 'open'").await?, "1");
+    // A restart reads the files anew, one after the other perhaps: nothing is lost of either.
+    server.kill()?;
+    server.start_again(Some(1))?;
+    let client = server.connect().await?;
+    let all = "SELECT (SELECT sum(n) FROM open) + coalesce((SELECT sum(row_count) FROM hw_catalog.late_rows WHERE view = 'open'), 0)";
+    becomes(&client, all, "6").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_followed_directory_grows() -> TestResult {
     let mut server = Server::start(2)?;
     let client = server.connect().await?;
