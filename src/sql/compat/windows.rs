@@ -1,14 +1,12 @@
 //! `OVER w` and `OVER (w ORDER BY …)` as what `WINDOW w AS (…)` says. The planner knows the first in select lists only, and
 //! passes over the name in the second.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::{
-    Expr, Function, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, VisitMut, VisitorMut,
-    WindowSpec, WindowType,
+    Expr, Function, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, VisitMut, WindowSpec,
+    WindowType,
 };
 
-use super::build::folded;
+use super::build::{folded, rewrite_outside_subqueries};
 use crate::error::{Error, Result, SqlState};
 
 /// What a name in WINDOW stands for.
@@ -95,46 +93,17 @@ fn is_mark(expr: &Expr) -> bool {
 
 /// The windows of all calls in `node`, those of its subqueries left out.
 fn over<T: VisitMut>(node: &mut T, windows: &Windows) -> Result<()> {
-    let mut calls = Calls { depth: 0, windows, error: None };
-    let _ = node.visit(&mut calls);
-    calls.error.map_or(Ok(()), Err)
-}
-
-struct Calls<'a> {
-    depth: usize,
-    windows: &'a Windows,
-    error: Option<Error>,
-}
-
-impl VisitorMut for Calls<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let Expr::Function(Function { over: Some(over), .. }) = expr else { return ControlFlow::Continue(()) };
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        let window = match over.clone() {
-            WindowType::NamedWindow(name) => find(&name, self.windows).cloned(),
-            WindowType::WindowSpec(window) => completed(window, self.windows),
+    let mut error = None;
+    rewrite_outside_subqueries(node, |expr| {
+        let Expr::Function(Function { over: Some(spelled), .. }) = expr else { return };
+        let window = match spelled.clone() {
+            WindowType::NamedWindow(name) => find(&name, windows).cloned(),
+            WindowType::WindowSpec(window) => completed(window, windows),
         };
         match window {
-            Ok(window) => *over = WindowType::WindowSpec(window),
-            Err(error) => {
-                self.error = Some(error);
-                return ControlFlow::Break(());
-            }
+            Ok(window) => *spelled = WindowType::WindowSpec(window),
+            Err(wrong) => error = error.take().or(Some(wrong)),
         }
-        ControlFlow::Continue(())
-    }
+    });
+    error.map_or(Ok(()), Err)
 }
