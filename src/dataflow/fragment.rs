@@ -369,9 +369,13 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
             calls.clone(),
             schema,
         )?),
-        StreamNode::Session { input, partition, time_column, gap_us } => {
+        StreamNode::Session { input, partition, time_column, gap_us, closing, arrival } => {
             let input = input.delta_schema();
-            Box::new(SessionOperator::new(&input, partition.clone(), *time_column, *gap_us, schema)?)
+            let operator = SessionOperator::new(&input, partition.clone(), *time_column, *gap_us, schema)?;
+            Box::new(match closing {
+                Some(closing) => operator.with_closing(closing.clone(), *arrival),
+                None => operator,
+            })
         }
         StreamNode::Union { .. } => Box::new(UnionOperator::new(schema)),
         StreamNode::Unnest { input, columns, empty } => {

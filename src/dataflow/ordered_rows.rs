@@ -171,6 +171,20 @@ impl<S: Default, C> OrderedRows<S, C> {
         }
     }
 
+    /// Forgets everything before `place`.
+    pub fn truncate_start(&mut self, place: Place) {
+        let mut gone: Vec<Entry<S>> = self.chunks.drain(..place.chunk).flat_map(|chunk| chunk.entries).collect();
+        if place.entry > 0 {
+            let chunk = &mut self.chunks[0];
+            let cut = gone.len();
+            gone.extend(chunk.entries.drain(..place.entry));
+            chunk.row_count -= gone[cut..].iter().map(Entry::row_count).sum::<u64>();
+            chunk.memory = None;
+        }
+        self.entry_count -= gone.len();
+        self.key_bytes -= gone.iter().map(|entry| entry.key.len()).sum::<usize>();
+    }
+
     pub fn chunks(&self) -> &[Chunk<S, C>] {
         &self.chunks
     }
@@ -318,6 +332,10 @@ mod tests {
             let cut = random.random_range(0..list.len());
             rows.truncate(rows.lower_bound(&list[cut].0));
             list.truncate(cut);
+            check(&rows, &list, &mut random);
+            let cut = random.random_range(0..=list.len());
+            rows.truncate_start(list.get(cut).map_or(rows.end(), |(key, _)| rows.lower_bound(key)));
+            list.drain(..cut);
             check(&rows, &list, &mut random);
         }
     }

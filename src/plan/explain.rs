@@ -141,10 +141,11 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let (by, order) = (partition_text(&by), order_text(order, &input_name));
             format!("stream_over_window [{by}{order}] [{}]", calls.join(", "))
         }
-        StreamNode::Session { partition, time_column, gap_us, .. } => {
+        StreamNode::Session { partition, time_column, gap_us, closing, .. } => {
             let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
             let (by, time) = (partition_text(&by), input_name(*time_column));
-            format!("stream_session [{by}{time}, gap {}]", span(*gap_us))
+            let over = if closing.is_some() { "; until window_end is over" } else { "" };
+            format!("stream_session [{by}{time}, gap {}{over}]", span(*gap_us))
         }
         StreamNode::Union { .. } => "stream_union".to_string(),
         StreamNode::Unnest { columns, empty, .. } => {

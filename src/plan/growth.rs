@@ -1,7 +1,8 @@
 //! Which operators of a view keep state that nothing bounds.
 //!
 //! A table is bounded by its own contents: what is deleted from it leaves the state too. A source that never ends is not:
-//! a join over it keeps its rows, an aggregate a group for each key, unless it lets go of groups whose window is over.
+//! a join over it keeps its rows, an aggregate a group for each key, unless it lets go of groups whose window is over, as
+//! sessions do of their rows.
 //! What comes out of such an aggregate grows all the same: closed windows stay in the view.
 //!
 //! ```text
@@ -54,8 +55,10 @@ fn is_bounded(plan: &StreamPlan) -> bool {
     if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
         return partition.is_empty() && is_counted(top) && input.properties.append_only;
     }
-    if let StreamNode::Hold { .. } | StreamNode::Temporal { .. } | StreamNode::Aggregate { closing: Some(_), .. } =
-        &plan.node
+    if let StreamNode::Hold { .. }
+    | StreamNode::Temporal { .. }
+    | StreamNode::Aggregate { closing: Some(_), .. }
+    | StreamNode::Session { closing: Some(_), .. } = &plan.node
     {
         return true;
     }
@@ -95,7 +98,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
-    use crate::plan::{AggregateCall, JoinKeys, JoinType, Properties};
+    use crate::plan::{AggregateCall, JoinKeys, JoinType, Properties, TimeColumn, Watermark};
 
     const TABLE: RelationId = RelationId(1);
     const SOURCE: RelationId = RelationId(2);
@@ -166,5 +169,21 @@ mod tests {
         // What stands above one row is bounded too.
         let above = join(aggregate(scan(SOURCE), vec![], AggregateKind::Sum, false), scan(TABLE));
         assert!(told(&above).is_empty());
+    }
+
+    #[test]
+    fn sessions_are_bounded_where_they_end() {
+        let session = |closing: Option<TimeColumn>| {
+            let input = scan(SOURCE);
+            let schema = input.schema.clone();
+            let (input, partition) = (Box::new(input), vec![]);
+            let node = StreamNode::Session { input, partition, time_column: 0, gap_us: 5, closing, arrival: None };
+            StreamPlan { node, schema, properties: Properties::default() }
+        };
+        let watermark = Watermark::Relation(SOURCE);
+        let closing = TimeColumn { column: 0, watermark, lateness_us: 0, is_kept: true };
+        assert!(told(&session(Some(closing))).is_empty());
+        let kept = told(&session(None));
+        assert!(kept[0].ends_with("keeps rows of its input"), "{kept:?}");
     }
 }

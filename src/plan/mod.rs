@@ -91,8 +91,17 @@ pub enum StreamNode {
     /// Appends one column for each call. Peers are ordered by the whole row.
     OverWindow { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall> },
     /// Appends the start and the end of the session that the row belongs to, by the rows with the same values in
-    /// `partition` ([`session`]). Rows whose time is NULL fall out.
-    Session { input: Box<StreamPlan>, partition: Vec<usize>, time_column: usize, gap_us: i64 },
+    /// `partition` ([`session`]). Rows whose time is NULL fall out. State of sessions that are over is let go.
+    Session {
+        input: Box<StreamPlan>,
+        partition: Vec<usize>,
+        time_column: usize,
+        gap_us: i64,
+        /// Of the time column: sessions whose last row is older are over.
+        closing: Option<TimeColumn>,
+        /// Behind the columns that come out. `None`: what was over when a row arrived is gone.
+        arrival: Option<Arrival>,
+    },
     /// UNION ALL; the inputs have equal column types.
     Union { inputs: Vec<StreamPlan> },
     /// Rows to many: a row comes out once for each position of its lists, which go side by side to the end of the
@@ -332,7 +341,7 @@ impl StreamPlan {
     /// The columns by whose time operators let state go or rows out.
     pub fn times_followed(&self) -> Vec<TimeColumn> {
         let time = |plan: &&StreamPlan| match &plan.node {
-            StreamNode::Aggregate { closing, .. } => closing.clone(),
+            StreamNode::Aggregate { closing, .. } | StreamNode::Session { closing, .. } => closing.clone(),
             StreamNode::Hold { time, .. } => Some(TimeColumn { lateness_us: 0, ..time.clone() }),
             _ => None,
         };

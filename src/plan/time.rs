@@ -45,6 +45,8 @@ pub enum Watermark {
     Start(Box<Watermark>, Window),
     /// Of window ends: the end of that window.
     End(Box<Watermark>, Window),
+    /// Of the ends of sessions: one that ends at the time itself is over, too.
+    SessionEnd(Box<Watermark>),
 }
 
 impl Watermark {
@@ -58,6 +60,7 @@ impl Watermark {
             }
             Watermark::Start(inner, window) => Some(window.first(inner.evaluate(of)?).0),
             Watermark::End(inner, window) => Some(window.first(inner.evaluate(of)?).1),
+            Watermark::SessionEnd(inner) => Some(inner.evaluate(of)?.saturating_add(1)),
         }
     }
 
@@ -76,9 +79,10 @@ impl Watermark {
         match self {
             Watermark::Relation(relation) if relations.contains(relation) => {}
             Watermark::Relation(relation) => relations.push(*relation),
-            Watermark::Delayed(inner, _) | Watermark::Start(inner, _) | Watermark::End(inner, _) => {
-                inner.collect_relations(relations);
-            }
+            Watermark::Delayed(inner, _)
+            | Watermark::Start(inner, _)
+            | Watermark::End(inner, _)
+            | Watermark::SessionEnd(inner) => inner.collect_relations(relations),
             Watermark::Least(all) => all.iter().for_each(|one| one.collect_relations(relations)),
         }
     }
@@ -154,6 +158,14 @@ mod tests {
         // A time in a gap: the window to come.
         let gaps = Window::Hop { slide_us: 10, size_us: 4, offset_us: 0 };
         assert_eq!((gaps.first(3), gaps.first(4)), ((0, 4), (10, 14)));
+    }
+
+    #[test]
+    fn a_session_is_over_once_its_end_is_reached() {
+        let watermark = Watermark::SessionEnd(Box::new(Watermark::Relation(A)));
+        let time = TimeColumn { column: 0, watermark, lateness_us: 10, is_kept: true };
+        assert_eq!(time.closed_below(&|_| Some(70)), Some(61));
+        assert_eq!(time.watermark.relations(), [A]);
     }
 
     #[test]

@@ -363,10 +363,12 @@ impl<'a> Lowering<'a> {
         let input = self.node(&node.input)?;
         let (partition, time_column, gap_us) = (node.partition_indices()?, node.time_index()?, node.gap_us);
         let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner().clone();
-        // A session that grows takes back what its rows showed: rows older than any watermark change, too.
-        let key = input.properties.key.clone();
-        let properties = Properties { append_only: false, key, ..Properties::default() };
-        let node = StreamNode::Session { input: Box::new(input), partition, time_column, gap_us };
+        let (known, width) = (input.properties.clone(), input.schema.fields().len());
+        let (input, closing, arrival) = self.on_time_for_sessions(input, time_column, gap_us)?;
+        // A session that grows takes back what its rows showed: of the rows' own times nothing is known any more.
+        let times = time::of_sessions(&known, time_column, closing.as_ref(), width + 1);
+        let properties = Properties { append_only: false, key: known.key, times, arrival: None };
+        let node = StreamNode::Session { input: Box::new(input), partition, time_column, gap_us, closing, arrival };
         Ok(StreamPlan { node, schema, properties })
     }
 

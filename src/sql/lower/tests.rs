@@ -179,23 +179,34 @@ fn plans() {
             → stream_scan bid [ts, item, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (
+            "SELECT item, window_start, window_end, count(*) AS n FROM SESSION(bid PARTITION BY item, ts, INTERVAL '5 minutes') GROUP BY item, window_start, window_end",
+            r#"stream_project [item, window_start, window_end, count(*)@3 as n] {key: (item, window_start, window_end); time: window_end}
+  → stream_hash_aggregate [by item, window_start, window_end; until window_end is over] [count(*)] {key: (item, window_start, window_end); time: window_end}
+    → stream_project [item, window_start, window_end] {time: window_end}
+      → stream_session [by item; ts, gap 5 min; until window_end is over] {time: window_end}
+        → stream_late [ts] {append-only; time: ts}
+          → stream_scan bid [ts, item, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
+        ),
+        (
             "SELECT window_start, count(*) AS n FROM SESSION(bid PARTITION BY item, ts, INTERVAL '5 minutes') WHERE item > 'b' AND price > 3 AND window_start > '2020-01-01' GROUP BY window_start",
             r#"stream_project [window_start, count(*)@1 as n] {key: (window_start)}
   → stream_hash_aggregate [by window_start] [count(*)] {key: (window_start)}
     → stream_project [window_start] {}
       → stream_filter [price@0 > 3 AND window_start@1 > 1577836800000000] {}
         → stream_project [price, window_start] {}
-          → stream_session [by item; ts, gap 5 min] {}
-            → stream_filter [item@2 > b] {append-only; time: ts}
-              → stream_scan bid [ts, price, item] {append-only; time: ts}"#,
+          → stream_session [by item; ts, gap 5 min; until window_end is over] {time: window_end}
+            → stream_late [ts] {append-only; time: ts}
+              → stream_filter [item@2 > b] {append-only; time: ts}
+                → stream_scan bid [ts, price, item, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (
             "SELECT price FROM SESSION(bid, ts, INTERVAL '5 minutes') WHERE item = 'b'",
             r#"stream_project [price] {}
   → stream_filter [item@1 = b] {}
     → stream_project [price, item] {}
-      → stream_session [ts, gap 5 min] {}
-        → stream_scan bid [ts, price, item] {append-only; time: ts}"#,
+      → stream_session [ts, gap 5 min; until window_end is over] {time: window_end}
+        → stream_late [ts] {append-only; time: ts}
+          → stream_scan bid [ts, price, item, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (
             "SELECT w.price FROM SESSION((SELECT a.ts, a.price, a.item, b.item AS other FROM bid a JOIN bid b ON a.price = b.price) PARTITION BY item, ts, INTERVAL '5 minutes') w JOIN t ON w.item = t.b WHERE other = 'x' AND w.item = 'y'",
@@ -204,12 +215,14 @@ fn plans() {
     → stream_project [price, item] {}
       → stream_filter [other@2 = x] {}
         → stream_project [price, item, other] {}
-          → stream_session [by item; ts, gap 5 min] {}
-            → stream_project [ts, price, item, item@4 as other] {append-only; time: ts}
-              → stream_hash_join [price = price] {append-only; time: ts}
-                → stream_filter [item@2 = y] {append-only; time: ts}
-                  → stream_scan bid [ts, price, item] {append-only; time: ts}
-                → stream_scan bid [price, item] {append-only}
+          → stream_session [by item; ts, gap 5 min; until window_end is over] {time: window_end}
+            → stream_late [ts] {append-only; time: ts}
+              → stream_project [ts, price, item, item@4 as other, watermark_at_arrival, arrived_at] {append-only; time: ts}
+                → stream_project [ts, price, item, price, item, watermark_at_arrival, arrived_at] {append-only; time: ts}
+                  → stream_hash_join [price = price] {append-only; time: ts}
+                    → stream_filter [item@2 = y] {append-only; time: ts}
+                      → stream_scan bid [ts, price, item, watermark_at_arrival, arrived_at] {append-only; time: ts}
+                    → stream_scan bid [price, item] {append-only}
     → stream_scan t [b] {}"#,
         ),
         (
@@ -220,13 +233,14 @@ fn plans() {
     → stream_project [count(DISTINCT window_start)@1 as c0, __s2_d0, true as present] {key: (__s2_d0)}
       → stream_hash_aggregate [by __s2_d0] [count(DISTINCT window_start)] {key: (__s2_d0)}
         → stream_project [__s2_d0, window_start] {}
-          → stream_session [by __s2_d0; ts, gap 5 min] {}
-            → stream_project [ts, __s2_d0] {time: ts}
-              → stream_nested_loop_join [price@2 < CAST(__s2_d0@0 AS Int64)] {time: ts}
-                → stream_distinct [__s2_d0] {key: (__s2_d0)}
-                  → stream_project [a@0 as __s2_d0] {key: (__s2_d0)}
-                    → stream_scan t [a] {key: (a)}
-                → stream_scan bid [ts, price] {append-only; time: ts}"#,
+          → stream_session [by __s2_d0; ts, gap 5 min; until window_end is over] {time: window_end}
+            → stream_late [ts] {time: ts}
+              → stream_project [ts, __s2_d0, watermark_at_arrival, arrived_at] {time: ts}
+                → stream_nested_loop_join [price@2 < CAST(__s2_d0@0 AS Int64)] {time: ts}
+                  → stream_distinct [__s2_d0] {key: (__s2_d0)}
+                    → stream_project [a@0 as __s2_d0] {key: (__s2_d0)}
+                      → stream_scan t [a] {key: (a)}
+                  → stream_scan bid [ts, price, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (
             "SELECT m FROM w2 ORDER BY m",

@@ -46,15 +46,45 @@ impl Lowering<'_> {
         let width = input.schema.fields().len();
         let (schema, properties) = (input.schema.clone(), kept(&input.properties, &time));
         let (input, arrival) = self.arriving(input, &time)?;
+        self.keep_late(&input, &time, arrival, &schema.project(&(0..shown).collect::<Vec<_>>())?);
+        let late = Late { time: time.clone(), arrival, rows: LateRows::Drop };
+        let node = StreamNode::Late { input: Box::new(input), late, width };
+        Ok((StreamPlan { node, schema, properties }, Some(time)))
+    }
+
+    /// As [`Lowering::on_time`], for sessions: a row is late if the session that it would be alone is over. Sessions go by
+    /// the time of their last row. The arrival of the rows stays behind their columns, where it is known.
+    pub(super) fn on_time_for_sessions(
+        &self,
+        input: StreamPlan,
+        time_column: usize,
+        gap_us: i64,
+    ) -> Result<(StreamPlan, Option<TimeColumn>, Option<Arrival>)> {
+        let Some(time) = input.properties.time(time_column).cloned() else { return Ok((input, None, None)) };
+        // t + gap ≤ w, in whole microseconds: t < w − (gap − 1).
+        let time = TimeColumn { watermark: Watermark::Delayed(Box::new(time.watermark), gap_us - 1), ..time };
+        if time.is_kept {
+            return Ok((input, Some(time), None));
+        }
+        let time = TimeColumn { lateness_us: self.options.allowed_lateness_us, is_kept: true, ..time };
+        let schema = input.schema.clone();
+        let (input, arrival) = self.arriving(input, &time)?;
+        self.keep_late(&input, &time, arrival, &schema);
+        let (schema, width) = (input.schema.clone(), input.schema.fields().len());
+        let properties = Properties { times: vec![time.clone()], ..input.properties.clone() };
+        let late = Late { time: time.clone(), arrival, rows: LateRows::Drop };
+        let node = StreamNode::Late { input: Box::new(input), late, width };
+        Ok((StreamPlan { node, schema, properties }, Some(time), arrival))
+    }
+
+    /// Where late rows are asked for: those that are taken out here, with these columns.
+    fn keep_late(&self, input: &StreamPlan, time: &TimeColumn, arrival: Option<Arrival>, shown: &Schema) {
         if let Some(found) = self.late.borrow_mut().as_mut() {
-            let late = only_late(&input, &time, arrival, &schema.project(&(0..shown).collect::<Vec<_>>())?);
+            let late = only_late(input, time, arrival, shown);
             if !found.contains(&late) {
                 found.push(late);
             }
         }
-        let late = Late { time: time.clone(), arrival, rows: LateRows::Drop };
-        let node = StreamNode::Late { input: Box::new(input), late, width };
-        Ok((StreamPlan { node, schema, properties }, Some(time)))
     }
 
     /// The input with the arrival of each row behind its columns, if it is known.
@@ -202,12 +232,12 @@ fn closing(properties: &Properties, keys: &[usize]) -> Option<TimeColumn> {
         let mut times = keys.iter().filter_map(|&key| properties.time(key));
         times.find(|time| is_wanted(&time.watermark)).cloned()
     };
-    of(|watermark| matches!(watermark, Watermark::End(..))).or_else(|| of(is_of_windows))
+    of(|watermark| matches!(watermark, Watermark::End(..) | Watermark::SessionEnd(..))).or_else(|| of(is_of_windows))
 }
 
 fn is_of_windows(watermark: &Watermark) -> bool {
     match watermark {
-        Watermark::Start(..) | Watermark::End(..) => true,
+        Watermark::Start(..) | Watermark::End(..) | Watermark::SessionEnd(..) => true,
         Watermark::Least(all) => all.iter().all(is_of_windows),
         Watermark::Delayed(inner, _) => is_of_windows(inner),
         Watermark::Relation(_) => false,
@@ -245,6 +275,19 @@ pub(super) fn of_windows(input: &Properties, width: usize, time_column: usize, w
         }
     }
     times
+}
+
+/// The time column of sessions: their end, which is `column`. Where rows are taken back from a session, what is left of it may
+/// have ended long ago.
+pub(super) fn of_sessions(
+    input: &Properties,
+    time_column: usize,
+    closing: Option<&TimeColumn>,
+    column: usize,
+) -> Vec<TimeColumn> {
+    let (Some(time), Some(closing)) = (input.time(time_column), closing) else { return vec![] };
+    let watermark = Watermark::SessionEnd(Box::new(time.watermark.clone()));
+    vec![TimeColumn { column, watermark, is_kept: input.append_only, ..closing.clone() }]
 }
 
 /// Columns of equal name and place in all inputs: the least of what they promise.
@@ -369,12 +412,13 @@ pub(super) fn held(plan: StreamPlan) -> Result<StreamPlan> {
     let time = closing(&plan.properties, &all).filter(|time| time.is_kept).ok_or_else(|| {
         Error::unsupported(
             "EMIT ON WINDOW CLOSE for a query whose result tells of no window",
-            "group by window_start and window_end of a window over a column with a watermark, and select one of them",
+            "group by window_start and window_end of a window over a column with a watermark, and select window_end",
         )
     })?;
     let (schema, properties) = (plan.schema.clone(), plan.properties.clone());
     // It only grows if no change of a closed window is let through, and every row is of one.
-    let append_only = time.lateness_us == 0 && matches!(time.watermark, Watermark::End(..));
+    let is_end = matches!(time.watermark, Watermark::End(..) | Watermark::SessionEnd(..));
+    let append_only = time.lateness_us == 0 && is_end;
     let node = StreamNode::Hold { input: Box::new(plan), time };
     Ok(StreamPlan { node, schema, properties: Properties { append_only, ..properties } })
 }
@@ -385,7 +429,7 @@ pub(super) fn late_rows(found: Vec<StreamPlan>) -> Result<StreamPlan> {
     let (Some(late), None) = (found.next(), found.next()) else {
         return Err(Error::unsupported(
             "late_rows = 'keep' for a query that takes out late rows nowhere or in several places",
-            "it takes one aggregate over one window of a column with a watermark",
+            "it takes one aggregate over one window, or one session, of a column with a watermark",
         ));
     };
     // What clients see are timestamps.

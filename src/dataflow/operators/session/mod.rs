@@ -4,12 +4,18 @@
 //! A partition keeps its rows in the order of time, and its sessions by their start. What is shown for a row follows
 //! from the session that spans its time, so it is not kept with the row; a row within a session that stays as it is
 //! moves nobody else. Rows taken back before they came wait among the others, and stand for none.
+//!
+//! Where the time follows a watermark, a session is let go with its rows once the watermark has reached its end. A row that
+//! is in time may yet begin before that end, but never before the last row. It is not taken into that session: what is over
+//! stays as it is. This is told from the row alone, by the watermark when it arrived, which bounds how far it reaches back
+//! ([`sessions`]). So the rows that are kept make the same sessions in whatever order they come, all at once or one by one.
 
 mod sessions;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -22,7 +28,7 @@ use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::OrderedRows;
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
-use crate::plan::session;
+use crate::plan::{Arrival, TimeColumn, session};
 use crate::types::Delta;
 use sessions::{Changes, Session, Sessions};
 
@@ -35,11 +41,21 @@ pub struct SessionOperator {
     partitions: Vec<Partition>,
     converter: RowConverter,
     parser: RowParser,
-    /// The input's columns, then `window_start` and `window_end`.
+    closing: Option<Closing>,
+    /// The input's columns, without the arrival, then `window_start` and `window_end`.
     schema: SchemaRef,
 }
 
-/// A row's key is its time, in bytes of the same order, and then the whole row.
+/// Which sessions are over.
+struct Closing {
+    /// What is older than it is closed to is the last row of such a session.
+    time: TimeColumn,
+    arrival: Option<Arrival>,
+    /// The last time of each session that is there, and its partition.
+    by_last: BTreeSet<(i64, u32)>,
+}
+
+/// A row's key is its time and how far it reaches back, in bytes of the same order, and then the whole row.
 #[derive(Default)]
 struct Partition {
     rows: OrderedRows<()>,
@@ -47,6 +63,8 @@ struct Partition {
 }
 
 const TIME_LENGTH: usize = size_of::<i64>();
+/// Before the row.
+const PREFIX_LENGTH: usize = 2 * TIME_LENGTH;
 
 fn time_key(time_us: i64) -> [u8; TIME_LENGTH] {
     (time_us ^ i64::MIN).to_be_bytes()
@@ -55,6 +73,10 @@ fn time_key(time_us: i64) -> [u8; TIME_LENGTH] {
 fn time_of(key: &[u8]) -> i64 {
     let bytes = key.first_chunk().expect("a key begins with its time");
     i64::from_be_bytes(*bytes) ^ i64::MIN
+}
+
+fn reach_of(key: &[u8]) -> i64 {
+    time_of(&key[TIME_LENGTH..])
 }
 
 /// What the deltas of a step come to for one row.
@@ -97,13 +119,21 @@ impl SessionOperator {
     ) -> Result<SessionOperator> {
         assert!(gap_us > 0, "sessions have a positive gap");
         let index = KeyIndex::new(partition.iter().map(|&column| input.field(column).data_type().clone()).collect())?;
-        let fields: Vec<SortField> = input.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
+        let shown = input.fields().iter().take(schema.fields().len() - 2);
+        let fields: Vec<SortField> = shown.map(|f| SortField::new(f.data_type().clone())).collect();
         if !RowConverter::supports_fields(&fields) {
             return Err(Error::unsupported("sessions over rows of this type", "cast the column to text"));
         }
         let converter = RowConverter::new(fields)?;
         let parser = converter.parser();
-        Ok(SessionOperator { partition, time_column, gap_us, index, partitions: vec![], converter, parser, schema })
+        let (partitions, closing) = (vec![], None);
+        Ok(SessionOperator { partition, time_column, gap_us, index, partitions, converter, parser, closing, schema })
+    }
+
+    /// The state of sessions that are over goes, those whose last row is older than `time` is closed to; what was shown of
+    /// them stays. Late rows must have been taken out before. `arrival`: behind the columns that come out.
+    pub fn with_closing(self, time: TimeColumn, arrival: Option<Arrival>) -> SessionOperator {
+        SessionOperator { closing: Some(Closing { time, arrival, by_last: BTreeSet::new() }), ..self }
     }
 
     /// The changes that the deltas come to: ascending by partition and key, each once. Those that come to zero are among
@@ -119,9 +149,14 @@ impl SessionOperator {
             let numbers = self.index.intern(&key, delta.row_count())?;
             let times = cast(delta.column(self.time_column), &DataType::Int64)?;
             let times = times.as_primitive::<Int64Type>();
-            let rows = self.converter.convert_columns(delta.batch().columns())?;
+            let rows = self.converter.convert_columns(&delta.batch().columns()[..self.schema.fields().len() - 2])?;
+            let reached =
+                self.closing.as_ref().map_or_else(|| vec![None; times.len()], |closing| closing.closed_to(delta));
             for (row, &partition) in numbers.iter().enumerate() {
-                let key = [&time_key(times.value(row)), rows.row(row).data()].concat();
+                let time_us = times.value(row);
+                let reach_us = reached[row].map_or(i64::MIN, |bound| bound.min(time_us));
+                let reach_us = reach_us.max(time_us.saturating_sub(self.gap_us - 1));
+                let key = [&time_key(time_us), &time_key(reach_us), rows.row(row).data()].concat();
                 changes.push(Change { partition, key, weight: delta.weight(row) });
             }
         }
@@ -153,7 +188,7 @@ impl SessionOperator {
 }
 
 impl Operator for SessionOperator {
-    fn step(&mut self, inputs: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<Vec<Delta>> {
+    fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let changes = self.changes(&only(inputs))?;
         self.partitions.resize_with(self.index.capacity(), Partition::default);
         let mut output = Output::default();
@@ -161,18 +196,28 @@ impl Operator for SessionOperator {
         for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
             let number = changes[0].partition;
             let partition = &mut self.partitions[number as usize];
-            partition.step(changes, self.gap_us, &mut output);
+            let moved = partition.step(changes, self.gap_us, &mut output);
+            if let Some(closing) = &mut self.closing {
+                closing.file(number, &moved);
+            }
             if partition.rows.is_empty() {
                 *partition = Partition::default();
                 emptied.push(number);
             }
         }
         self.index.remove(&emptied);
-        self.finish(output)
+        let output = self.finish(output)?;
+        self.close(context);
+        Ok(output)
+    }
+
+    fn follows_time(&self) -> bool {
+        self.closing.is_some()
     }
 
     fn state_size(&self) -> StateSize {
-        let (mut row_count, mut bytes) = (0, self.index.memory_bytes());
+        let session_count = self.closing.as_ref().map_or(0, |closing| closing.by_last.len());
+        let (mut row_count, mut bytes) = (0, self.index.memory_bytes() + session_count * size_of::<(i64, u32)>());
         for partition in &self.partitions {
             row_count += partition.rows.entry_count() as u64;
             bytes += size_of::<Partition>() + partition.rows.memory_bytes() + partition.sessions.memory_bytes();
@@ -181,8 +226,48 @@ impl Operator for SessionOperator {
     }
 }
 
+impl SessionOperator {
+    /// Lets go of the sessions that are over, with their rows.
+    fn close(&mut self, context: &EpochContext) {
+        let Some(closing) = &mut self.closing else { return };
+        let Some(bound) = closing.time.closed_below(&|relation| context.watermarks.get(&relation).copied()) else {
+            return;
+        };
+        let open = closing.by_last.split_off(&(bound, 0));
+        let mut emptied = vec![];
+        for (last_us, number) in std::mem::replace(&mut closing.by_last, open) {
+            let partition = &mut self.partitions[number as usize];
+            partition.sessions.forget(last_us);
+            // Whatever lies before it in its partition was over before.
+            partition.rows.truncate_start(partition.rows.peers_end(&time_key(last_us)));
+            if partition.rows.is_empty() {
+                *partition = Partition::default();
+                emptied.push(number);
+            }
+        }
+        self.index.remove(&emptied);
+    }
+}
+
+impl Closing {
+    /// For each row, what its time was closed to when it arrived: it reaches nothing before.
+    fn closed_to(&self, delta: &Delta) -> Vec<Option<i64>> {
+        let Some(arrival) = self.arrival else { return vec![None; delta.row_count()] };
+        let arrivals = delta.column(arrival.column).as_primitive::<Int64Type>();
+        arrivals.iter().map(|arrived| self.time.closed_below(&|_| arrived)).collect()
+    }
+
+    fn file(&mut self, partition: u32, moved: &Changes) {
+        for session in moved.gone() {
+            self.by_last.remove(&(session.last_us, partition));
+        }
+        self.by_last.extend(moved.made().map(|session| (session.last_us, partition)));
+    }
+}
+
 impl Partition {
-    fn step(&mut self, changes: &[Change], gap_us: i64, output: &mut Output) {
+    /// Which sessions have changed; the rows come out.
+    fn step(&mut self, changes: &[Change], gap_us: i64, output: &mut Output) -> Changes {
         let mut changed = Vec::with_capacity(changes.len());
         for change in changes.iter().filter(|change| change.weight != 0) {
             let added = self.rows.add(&change.key, TIME_LENGTH, change.weight);
@@ -193,7 +278,7 @@ impl Partition {
             }
         }
         let mut moved = Changes::default();
-        self.move_sessions(&changed, gap_us, &mut moved);
+        self.move_sessions(&changed, &mut moved);
         moved.finish();
 
         for row in &changed {
@@ -222,40 +307,70 @@ impl Partition {
                 output.push(&entry.key, Some(session), gap_us, count);
             }
         }
+        moved
     }
 
-    /// Takes new times into the sessions, then those out at which no row is left.
-    fn move_sessions(&mut self, changed: &[Changed], gap_us: i64, moved: &mut Changes) {
-        let mut left = vec![];
+    /// Takes new times into the sessions, then those out at which no row is left. A time whose rows reach further than before,
+    /// or less far, is both.
+    fn move_sessions(&mut self, changed: &[Changed], moved: &mut Changes) {
+        let mut less = vec![];
         for rows in changed.chunk_by(|a, b| a.key[..TIME_LENGTH] == b.key[..TIME_LENGTH]) {
             let time_us = rows[0].time_us();
-            match (self.was_at(time_us, rows), self.is_at(time_us)) {
-                (false, true) => self.sessions.add(time_us, gap_us, moved),
-                (true, false) => left.push(time_us),
+            let (before, after) = (self.reached_from(time_us, rows), self.reach_from(time_us));
+            match (before, after) {
+                (before, Some(after)) if before.is_none_or(|before| after < before) => {
+                    self.sessions.add(time_us, after, moved);
+                }
+                (Some(before), after) if after != Some(before) => less.push((time_us, before)),
                 _ => {}
             }
         }
-        for time_us in left {
-            let (start, end) = (self.rows.start(), self.rows.end());
-            let place = self.rows.peers_start(&time_key(time_us));
-            let before = self.rows.range(start, place).rev().find(|entry| entry.row_count() > 0);
-            let after = self.rows.range(place, end).find(|entry| entry.row_count() > 0);
-            let [before, after] = [before, after].map(|entry| entry.map(|entry| time_of(&entry.key)));
-            self.sessions.remove(time_us, before, after, gap_us, moved);
+        for (time_us, reach_us) in less {
+            self.shrink(time_us, reach_us, moved);
         }
     }
 
-    fn is_at(&self, time_us: i64) -> bool {
-        let key = time_key(time_us);
-        self.rows.range(self.rows.peers_start(&key), self.rows.peers_end(&key)).any(|entry| entry.row_count() > 0)
+    /// The time reached so far, and does so no more.
+    fn shrink(&mut self, time_us: i64, reach_us: i64, moved: &mut Changes) {
+        // It fell out with its neighbour.
+        let Some(session) = self.sessions.at(time_us) else { return };
+        let (start, end) = (self.rows.start(), self.rows.end());
+        let place = self.rows.peers_start(&time_key(time_us));
+        let before = self.rows.range(start, place).rev().find(|entry| entry.row_count() > 0);
+        let after = self.rows.range(place, end).find(|entry| entry.row_count() > 0);
+        let [before, after] = [before, after].map(|entry| entry.map(|entry| time_of(&entry.key)));
+        // Its neighbours hold the session together, as far as it did.
+        if let Some(before) = before.filter(|&time| time >= session.start_us)
+            && let Some(after) = after.filter(|&time| time <= session.last_us)
+            && self.reach_from(after).is_some_and(|reach| reach <= before)
+            && self.reach_from(before).is_some_and(|reach| reach <= reach_us)
+        {
+            return;
+        }
+        let start = self.rows.peers_start(&time_key(session.start_us));
+        let end = self.rows.peers_end(&time_key(session.last_us));
+        let left = self.rows.range(start, end).filter(|entry| entry.row_count() > 0);
+        let mut times: Vec<(i64, i64)> = left.map(|entry| (time_of(&entry.key), reach_of(&entry.key))).collect();
+        // Of each time, the first reaches furthest.
+        times.dedup_by_key(|(time_us, _)| *time_us);
+        self.sessions.remake(session, &times, moved);
     }
 
-    /// Whether a row was at this time before the step that has changed these rows of it, all of them.
-    fn was_at(&self, time_us: i64, changed: &[Changed]) -> bool {
+    /// How far the rows of this time reach; `None` if there are none.
+    fn reach_from(&self, time_us: i64) -> Option<i64> {
+        let key = time_key(time_us);
+        let mut peers = self.rows.range(self.rows.peers_start(&key), self.rows.peers_end(&key));
+        peers.find(|entry| entry.row_count() > 0).map(|entry| reach_of(&entry.key))
+    }
+
+    /// How far they reached before the step that has changed these of them.
+    fn reached_from(&self, time_us: i64, changed: &[Changed]) -> Option<i64> {
         let key = time_key(time_us);
         let mut peers = self.rows.range(self.rows.peers_start(&key), self.rows.peers_end(&key));
         let is_old = |key: &[u8]| changed.binary_search_by(|row| row.key.cmp(key)).is_err();
-        changed.iter().any(|row| row.before > 0) || peers.any(|entry| entry.row_count() > 0 && is_old(&entry.key))
+        let stayed = peers.find(|entry| entry.row_count() > 0 && is_old(&entry.key)).map(|entry| reach_of(&entry.key));
+        let moved = changed.iter().find(|row| row.before > 0).map(|row| reach_of(row.key));
+        stayed.into_iter().chain(moved).min()
     }
 }
 
@@ -266,7 +381,7 @@ impl Output {
             return;
         }
         let session = session.expect("a row that is there is in a session");
-        self.rows.push(key[TIME_LENGTH..].into());
+        self.rows.push(key[PREFIX_LENGTH..].into());
         self.starts_us.push(session.start_us);
         self.ends_us.push(session::end(session.last_us, gap_us));
         self.weights.push(weight);

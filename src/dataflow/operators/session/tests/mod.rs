@@ -1,5 +1,7 @@
 //! Sessions in signed rows, and random changes against sessions worked out from scratch.
 
+mod closing;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{Int32Array, TimestampMicrosecondArray};
@@ -43,8 +45,16 @@ fn delta(rows: &[(Row, i64)]) -> Delta {
 
 /// One step; what comes out is added to `shown`.
 fn step(operator: &mut SessionOperator, deltas: Vec<Delta>, shown: &mut BTreeMap<Shown, i64>) -> Result<()> {
-    let mut context = EpochContext::new(Epoch(1), false, 0);
-    for delta in operator.step(vec![deltas], &mut context)? {
+    step_in(operator, deltas, &mut EpochContext::new(Epoch(1), false, 0), shown)
+}
+
+fn step_in(
+    operator: &mut SessionOperator,
+    deltas: Vec<Delta>,
+    context: &mut EpochContext,
+    shown: &mut BTreeMap<Shown, i64>,
+) -> Result<()> {
+    for delta in operator.step(vec![deltas], context)? {
         let numbers = |column: usize| delta.column(column).as_primitive::<Int32Type>().clone();
         let times = |column: usize| cast(delta.column(column), &DataType::Int64).expect("a timestamp is a number");
         let (keys, ids) = (numbers(0), numbers(2));
