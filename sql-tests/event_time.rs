@@ -13,6 +13,7 @@ const DELAY: i64 = 20;
 const SIZE: i64 = 60;
 const SLIDE: i64 = 30;
 const LATENESS: i64 = 45;
+const GAP: i64 = 20;
 
 /// Time in seconds, key, value; in the order of their arrival.
 type Row = (Option<i64>, i64, i64);
@@ -47,13 +48,53 @@ fn model(arrived: &[Row], slide: i64, lateness: i64) -> BTreeMap<(i64, i64), (i6
     windows
 }
 
+/// Sessions as (start, end, key): count and sum. A row is taken into what it touches, if that is not over when it comes.
+fn sessions(arrived: &[Row], lateness: i64) -> BTreeMap<(i64, i64, i64), (i64, i64)> {
+    let (before, _) = watermarks(arrived);
+    let mut sessions: BTreeMap<(i64, i64, i64), (i64, i64)> = BTreeMap::new();
+    for ((time, key, value), watermark) in arrived.iter().zip(before) {
+        let Some(time) = *time else { continue };
+        let is_open = |end: i64| watermark.is_none_or(|watermark| watermark < end + lateness);
+        if !is_open(time + GAP) {
+            continue;
+        }
+        let is_touched =
+            |&(start, end, of): &(i64, i64, i64)| of == *key && is_open(end) && time < end && start < time + GAP;
+        let touched: Vec<(i64, i64, i64)> = sessions.keys().copied().filter(is_touched).collect();
+        let (mut start, mut end, mut count, mut sum) = (time, time + GAP, 1, *value);
+        for session in touched {
+            let (n, total) = sessions.remove(&session).expect("it was just found");
+            (start, end) = (start.min(session.0), end.max(session.1));
+            (count, sum) = (count + n, sum + total);
+        }
+        sessions.insert((start, end, *key), (count, sum));
+    }
+    sessions
+}
+
+fn shown_sessions(
+    sessions: &BTreeMap<(i64, i64, i64), (i64, i64)>,
+    is_shown: impl Fn(i64) -> bool,
+) -> BTreeSet<String> {
+    let shown = sessions.iter().filter(|((_, end, _), _)| is_shown(*end));
+    shown.map(|((start, end, key), (count, sum))| format!("{start}+{}|{key}|{count}|{sum}", end - start)).collect()
+}
+
 fn shown(windows: &BTreeMap<(i64, i64), (i64, i64)>, is_shown: impl Fn(i64) -> bool) -> BTreeSet<String> {
     let shown = windows.iter().filter(|((start, _), _)| is_shown(*start));
     shown.map(|((start, key), (count, sum))| format!("{start}|{key}|{count}|{sum}")).collect()
 }
 
 async fn view(client: &Client, name: &str) -> TestResult<BTreeSet<String>> {
-    let sql = format!("SELECT extract(epoch FROM s)::bigint, k, n, total FROM {name}");
+    view_by(client, name, "extract(epoch FROM s)::bigint").await
+}
+
+async fn session_view(client: &Client, name: &str) -> TestResult<BTreeSet<String>> {
+    view_by(client, name, "extract(epoch FROM s)::bigint || '+' || extract(epoch FROM e - s)::bigint").await
+}
+
+async fn view_by(client: &Client, name: &str, window: &str) -> TestResult<BTreeSet<String>> {
+    let sql = format!("SELECT {window}, k, n, total FROM {name}");
     let cell = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".into());
     Ok(rows(client, &sql)
         .await?
@@ -75,6 +116,17 @@ const VIEWS: &[&str] = &[
     "CREATE MATERIALIZED VIEW passed AS SELECT ts, k, v FROM t WHERE v >= 0",
     "CREATE MATERIALIZED VIEW over_passed AS SELECT date_trunc('minute', ts) AS s, k, count(*) AS n, sum(v) AS total
      FROM passed WHERE ts IS NOT NULL GROUP BY 1, k",
+    "CREATE MATERIALIZED VIEW visits AS SELECT window_start AS s, window_end AS e, k, count(*) AS n, sum(v) AS total
+     FROM SESSION(passed PARTITION BY k, ts, INTERVAL '20 seconds') GROUP BY window_start, window_end, k",
+    "CREATE MATERIALIZED VIEW visit_rows AS SELECT ts, k, v, window_start, window_end
+     FROM SESSION(t PARTITION BY k, ts, INTERVAL '20 seconds')",
+    "CREATE MATERIALIZED VIEW visits_above AS SELECT window_start AS s, window_end AS e, k, count(*) AS n, sum(v) AS total
+     FROM visit_rows GROUP BY window_start, window_end, k",
+    "CREATE MATERIALIZED VIEW final_visits AS SELECT window_start AS s, window_end AS e, k, count(*) AS n, sum(v) AS total
+     FROM SESSION(t PARTITION BY k, ts, INTERVAL '20 seconds') GROUP BY window_start, window_end, k EMIT ON WINDOW CLOSE",
+    "CREATE MATERIALIZED VIEW allowed_visits WITH (allowed_lateness = '45 seconds', late_rows = 'keep') AS
+     SELECT window_start AS s, window_end AS e, k, count(*) AS n, sum(v) AS total
+     FROM SESSION(t PARTITION BY k, ts, INTERVAL '20 seconds') GROUP BY window_start, window_end, k EMIT ON WINDOW CLOSE",
 ];
 
 async fn compare(client: &Client, arrived: &[Row]) -> TestResult {
@@ -97,6 +149,45 @@ async fn compare(client: &Client, arrived: &[Row]) -> TestResult {
         let at: i64 = row[0].as_deref().unwrap_or_default().parse()?;
         assert!(known.contains(&at), "a late row names the watermark {at}, which there never was");
     }
+    Ok(())
+}
+
+async fn compare_sessions(client: &Client, arrived: &[Row]) -> TestResult {
+    let (_, watermark) = watermarks(arrived);
+    let is_over = |end: i64| watermark.is_some_and(|watermark| watermark >= end);
+    let (strict, lenient) = (sessions(arrived, 0), sessions(arrived, LATENESS));
+    for name in ["visits", "visits_above"] {
+        assert_eq!(session_view(client, name).await?, shown_sessions(&strict, |_| true), "{name}");
+    }
+    assert_eq!(session_view(client, "final_visits").await?, shown_sessions(&strict, is_over), "final_visits");
+    assert_eq!(session_view(client, "allowed_visits").await?, shown_sessions(&lenient, is_over), "allowed_visits");
+    let timed = arrived.iter().filter(|(time, ..)| time.is_some()).count() as i64;
+    let counted: i64 = lenient.values().map(|(count, _)| count).sum();
+    let late = rows(client, "SELECT ts FROM allowed_visits_late").await?;
+    assert_eq!(late.len() as i64, timed - counted, "late rows of sessions");
+    // Of what is over nothing is kept: rows of open sessions, and groups.
+    let open = |sessions: &BTreeMap<(i64, i64, i64), (i64, i64)>, lateness: i64| -> (i64, i64) {
+        let is_open = |end: i64| watermark.is_none_or(|watermark| watermark < end + lateness);
+        let open = sessions.iter().filter(|((_, end, _), _)| is_open(*end));
+        open.fold((0, 0), |(rows, groups), (_, (count, _))| (rows + count, groups + 1))
+    };
+    let kept = rows(
+        client,
+        "SELECT view, sum(state_row_count)::bigint FROM hw_catalog.view_operators
+         WHERE operator LIKE '%window_end is over%' AND view LIKE '%visit%' GROUP BY view ORDER BY view",
+    )
+    .await?;
+    let kept: Vec<String> =
+        kept.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|")).collect();
+    let ((few_rows, few), (all_rows, all)) = (open(&strict, 0), open(&lenient, LATENESS));
+    let expected = [
+        format!("allowed_visits|{}", all_rows + all),
+        format!("final_visits|{}", few_rows + few),
+        format!("visit_rows|{few_rows}"),
+        format!("visits|{}", few_rows + few),
+        format!("visits_above|{few}"),
+    ];
+    assert_eq!(kept, expected, "state");
     Ok(())
 }
 
@@ -155,6 +246,7 @@ async fn lateness_depends_on_nothing_but_the_order_of_rows() -> TestResult {
             println!("{workers} workers, round {round}: {} rows", arrived.len());
             if round >= 4 {
                 compare(&client, &arrived).await?;
+                compare_sessions(&client, &arrived).await?;
             }
         }
     }
