@@ -341,9 +341,10 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
         StreamNode::Buckets { column, window, .. } => {
             Box::new(WindowOperator::new(*column, *window, Keyless::Keep, schema))
         }
-        StreamNode::Join { left, right, join_type, keys, residual } => {
+        StreamNode::Join { left, right, join_type, keys, residual, closing } => {
             let inputs = [left.delta_schema(), right.delta_schema()];
-            Box::new(JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?)
+            let operator = JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?;
+            Box::new(operator.with_closing(closing.as_ref(), keys))
         }
         StreamNode::Expand { keys, sets, columns, .. } => {
             Box::new(ExpandOperator::new(keys.clone(), sets.clone(), columns.clone(), schema))
@@ -358,17 +359,16 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
                 None => operator,
             })
         }
-        StreamNode::TopN { input, partition, order, top } => {
+        StreamNode::TopN { input, partition, order, top, closing } => {
             let append_only = input.properties.append_only;
-            Box::new(TopNOperator::new(schema, partition.clone(), order.clone(), *top, append_only)?)
+            let operator = TopNOperator::new(schema, partition.clone(), order.clone(), *top, append_only)?;
+            Box::new(operator.with_closing(closing.clone()))
         }
-        StreamNode::OverWindow { input, partition, order, calls } => Box::new(OverWindowOperator::new(
-            input.delta_schema(),
-            partition.clone(),
-            order.clone(),
-            calls.clone(),
-            schema,
-        )?),
+        StreamNode::OverWindow { input, partition, order, calls, closing } => {
+            let input = input.delta_schema();
+            let operator = OverWindowOperator::new(input, partition.clone(), order.clone(), calls.clone(), schema)?;
+            Box::new(operator.with_closing(closing.clone()))
+        }
         StreamNode::Session { input, partition, time_column, gap_us, closing, arrival } => {
             let input = input.delta_schema();
             let operator = SessionOperator::new(&input, partition.clone(), *time_column, *gap_us, schema)?;

@@ -13,6 +13,7 @@ pub mod meter;
 pub mod operators;
 pub mod partition;
 
+mod closing;
 mod event_time;
 mod expression;
 mod key_index;

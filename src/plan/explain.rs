@@ -1,8 +1,8 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
 use super::{
-    AggregateCall, EmptyLists, LateRows, Limit, Reach, SortColumn, StreamNode, StreamPlan, Ties, TimeLimit, TopN,
-    UnnestColumn, Window, WindowCall,
+    AggregateCall, EmptyLists, JoinClosing, LateRows, Limit, Reach, SortColumn, StreamNode, StreamPlan, Ties,
+    TimeColumn, TimeLimit, TopN, UnnestColumn, Window, WindowCall,
 };
 
 /// One line for each operator, in the order of [`StreamPlan::preorder`].
@@ -99,7 +99,7 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let copies = if window.size_us() > window.slide_us() { ", of a band" } else { "" };
             format!("stream_buckets [{}, width {}{copies}]", input_name(*column), window.slide_us())
         }
-        StreamNode::Join { left, right, join_type, keys, residual } => {
+        StreamNode::Join { left, right, join_type, keys, residual, closing } => {
             let algorithm = if keys.is_empty() { "nested_loop" } else { "hash" };
             let kind = if join_type.name().is_empty() { String::new() } else { format!("_{}", join_type.name()) };
             let pairs = (0..keys.left.len()).map(|at| {
@@ -110,7 +110,19 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let residual = residual.iter().map(|residual| residual.to_string());
             let conditions: Vec<String> =
                 [pairs.collect::<Vec<_>>().join(", ")].into_iter().filter(|c| !c.is_empty()).chain(residual).collect();
-            format!("stream_{algorithm}{kind}_join [{}]", conditions.join("; "))
+            let names: Vec<&str> = match closing {
+                None => vec![],
+                Some(JoinClosing::Keys(time)) => vec![left.schema.field(time.column).name()],
+                Some(JoinClosing::Rows([l, r])) => {
+                    vec![left.schema.field(l.column).name(), right.schema.field(r.column).name()]
+                }
+            };
+            let over = match names[..] {
+                [] => String::new(),
+                [one] => format!("; until {one} is over"),
+                _ => format!("; until {} are over", names.join(", ")),
+            };
+            format!("stream_{algorithm}{kind}_join [{}{over}]", conditions.join("; "))
         }
         StreamNode::Expand { keys, sets, .. } => {
             let names = |kept: &[bool]| {
@@ -123,23 +135,25 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
         StreamNode::Aggregate { keys, calls, closing, .. } => {
             let keys: Vec<String> = keys.iter().map(|&key| input_name(key)).collect();
             let calls: Vec<&str> = calls.iter().map(|AggregateCall { name, .. }| name.as_str()).collect();
-            let over = closing.as_ref().map(|time| format!("; until {} is over", input_name(time.column)));
-            let over = over.unwrap_or_default();
+            let over = closing_text(closing, &input_name);
             if calls.is_empty() {
                 format!("stream_distinct [{}{}]", keys.join(", "), over)
             } else {
                 format!("stream_hash_aggregate [by {}{over}] [{}]", keys.join(", "), calls.join(", "))
             }
         }
-        StreamNode::TopN { partition, order, top, .. } => {
+        StreamNode::TopN { partition, order, top, closing, .. } => {
             let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
-            format!("stream_top_n [{}{}; {}]", partition_text(&by), order_text(order, &input_name), top_text(top))
+            let over = closing_text(closing, &input_name);
+            let (by, order) = (partition_text(&by), order_text(order, &input_name));
+            format!("stream_top_n [{by}{order}; {}{over}]", top_text(top))
         }
-        StreamNode::OverWindow { partition, order, calls, .. } => {
+        StreamNode::OverWindow { partition, order, calls, closing, .. } => {
             let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
             let calls: Vec<String> = calls.iter().map(call_text).collect();
             let (by, order) = (partition_text(&by), order_text(order, &input_name));
-            format!("stream_over_window [{by}{order}] [{}]", calls.join(", "))
+            let over = closing_text(closing, &input_name);
+            format!("stream_over_window [{by}{order}{over}] [{}]", calls.join(", "))
         }
         StreamNode::Session { partition, time_column, gap_us, closing, .. } => {
             let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
@@ -156,6 +170,11 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             format!("stream_unnest [{}{kept}]", taken.join(", "))
         }
     }
+}
+
+/// When state goes.
+fn closing_text(closing: &Option<TimeColumn>, name: &dyn Fn(usize) -> String) -> String {
+    closing.as_ref().map(|time| format!("; until {} is over", name(time.column))).unwrap_or_default()
 }
 
 fn partition_text(columns: &[String]) -> String {

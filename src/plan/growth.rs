@@ -1,9 +1,9 @@
 //! Which operators of a view keep state that nothing bounds.
 //!
 //! A table is bounded by its own contents: what is deleted from it leaves the state too. A source that never ends is not:
-//! a join over it keeps its rows, an aggregate a group for each key, unless it lets go of groups whose window is over, as
-//! sessions do of their rows.
-//! What comes out of such an aggregate grows all the same: closed windows stay in the view.
+//! a join over it keeps its rows, an aggregate a group for each key, a top-n its partitions, unless they let go of what is
+//! over in event time, as sessions do of their rows. What comes out of them grows all the same: closed windows stay in the
+//! view.
 //!
 //! ```text
 //! grows(σ, π, window)(A) = grows(A)      grows(A ∪ B) = grows(A) ∨ grows(B)
@@ -52,15 +52,18 @@ fn is_counted(top: &TopN) -> bool {
 
 /// One row for all of its input, and calls that need no more than a number each.
 fn is_bounded(plan: &StreamPlan) -> bool {
-    if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
-        return partition.is_empty() && is_counted(top) && input.properties.append_only;
-    }
     if let StreamNode::Hold { .. }
     | StreamNode::Temporal { .. }
     | StreamNode::Aggregate { closing: Some(_), .. }
-    | StreamNode::Session { closing: Some(_), .. } = &plan.node
+    | StreamNode::Join { closing: Some(_), .. }
+    | StreamNode::Session { closing: Some(_), .. }
+    | StreamNode::TopN { closing: Some(_), .. }
+    | StreamNode::OverWindow { closing: Some(_), .. } = &plan.node
     {
         return true;
+    }
+    if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
+        return partition.is_empty() && is_counted(top) && input.properties.append_only;
     }
     let StreamNode::Aggregate { input, keys, calls, .. } = &plan.node else { return false };
     keys.is_empty()
@@ -135,6 +138,7 @@ mod tests {
             join_type: JoinType::Inner,
             keys,
             residual: None,
+            closing: None,
         };
         StreamPlan { node, schema, properties: Properties::default() }
     }

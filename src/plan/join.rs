@@ -1,4 +1,6 @@
-//! What kinds of join there are, and what each shows.
+//! What kinds of join there are, what each shows, and when rows are let go.
+
+use super::TimeColumn;
 
 /// Which rows a join puts out beside matching pairs, or in place of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,5 +64,24 @@ impl JoinKeys {
     /// Every pair of rows is a candidate.
     pub fn is_empty(&self) -> bool {
         self.left.is_empty()
+    }
+}
+
+/// By which times a join lets go of its rows. Both inputs are without late rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinClosing {
+    /// A pair of keys tells of windows: rows go with their window. A column of the left input.
+    Keys(TimeColumn),
+    /// Matching rows are near each other in time: a row goes when none to come can reach it. A column of the left input
+    /// and one of the right.
+    Rows([TimeColumn; 2]),
+}
+
+impl JoinClosing {
+    pub fn times(&self) -> &[TimeColumn] {
+        match self {
+            JoinClosing::Keys(time) => std::slice::from_ref(time),
+            JoinClosing::Rows(times) => times,
+        }
     }
 }

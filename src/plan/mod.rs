@@ -22,7 +22,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-pub use join::{JoinKeys, JoinType};
+pub use join::{JoinClosing, JoinKeys, JoinType};
 pub use over::{Reach, Running, WindowCall};
 pub use properties::{Arrival, Properties};
 pub use time::{TimeColumn, Watermark, Watermarks, least};
@@ -63,13 +63,15 @@ pub enum StreamNode {
     /// time. Rows whose value is NULL are in no bucket; but they come out once, with NULL for the bucket.
     Buckets { input: Box<StreamPlan>, column: usize, window: Window },
     /// Output columns are the left input's, then the right's; of semi and anti joins the left's alone, of mark joins
-    /// the left's and a Boolean. `residual` sees the left input's columns, then the right's.
+    /// the left's and a Boolean. `residual` sees the left input's columns, then the right's. Rows whose time is over are let
+    /// go.
     Join {
         left: Box<StreamPlan>,
         right: Box<StreamPlan>,
         join_type: JoinType,
         keys: JoinKeys,
         residual: Option<Arc<dyn PhysicalExpr>>,
+        closing: Option<JoinClosing>,
     },
     /// Each row once for each grouping set; output columns are the keys (NULL where the set leaves one out), the set's
     /// number, then the columns.
@@ -86,10 +88,24 @@ pub enum StreamNode {
         closing: Option<TimeColumn>,
     },
     /// The first rows of each partition in the order of `order`; without partition columns, of all rows.
-    /// Peers are ordered by the whole row.
-    TopN { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, top: TopN },
-    /// Appends one column for each call. Peers are ordered by the whole row.
-    OverWindow { input: Box<StreamPlan>, partition: Vec<usize>, order: Vec<SortColumn>, calls: Vec<WindowCall> },
+    /// Peers are ordered by the whole row. Partitions whose time is over are let go.
+    TopN {
+        input: Box<StreamPlan>,
+        partition: Vec<usize>,
+        order: Vec<SortColumn>,
+        top: TopN,
+        /// A column of the partition.
+        closing: Option<TimeColumn>,
+    },
+    /// Appends one column for each call. Peers are ordered by the whole row. Partitions whose time is over are let go.
+    OverWindow {
+        input: Box<StreamPlan>,
+        partition: Vec<usize>,
+        order: Vec<SortColumn>,
+        calls: Vec<WindowCall>,
+        /// A column of the partition.
+        closing: Option<TimeColumn>,
+    },
     /// Appends the start and the end of the session that the row belongs to, by the rows with the same values in
     /// `partition` ([`session`]). Rows whose time is NULL fall out. State of sessions that are over is let go.
     Session {
@@ -340,12 +356,16 @@ impl StreamPlan {
 
     /// The columns by whose time operators let state go or rows out.
     pub fn times_followed(&self) -> Vec<TimeColumn> {
-        let time = |plan: &&StreamPlan| match &plan.node {
-            StreamNode::Aggregate { closing, .. } | StreamNode::Session { closing, .. } => closing.clone(),
-            StreamNode::Hold { time, .. } => Some(TimeColumn { lateness_us: 0, ..time.clone() }),
-            _ => None,
+        let times = |plan: &StreamPlan| match &plan.node {
+            StreamNode::Aggregate { closing, .. }
+            | StreamNode::Session { closing, .. }
+            | StreamNode::TopN { closing, .. }
+            | StreamNode::OverWindow { closing, .. } => closing.iter().cloned().collect(),
+            StreamNode::Join { closing: Some(closing), .. } => closing.times().to_vec(),
+            StreamNode::Hold { time, .. } => vec![TimeColumn { lateness_us: 0, ..time.clone() }],
+            _ => vec![],
         };
-        self.preorder().iter().filter_map(time).collect()
+        self.preorder().into_iter().flat_map(times).collect()
     }
 
     /// Each relation that the plan reads, with the columns of it that any scan needs; ascending, each once.

@@ -62,6 +62,7 @@ fn joined() -> StreamPlan {
         join_type: JoinType::Inner,
         keys: JoinKeys { left: vec![0], right: vec![0], null_equals_null: vec![false] },
         residual: None,
+        closing: None,
     };
     StreamPlan { node, schema: schema(&["k", "v", "k2", "w"]), properties: Properties::default() }
 }

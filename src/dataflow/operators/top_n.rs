@@ -2,17 +2,19 @@
 //! only rows that cross an end, or are themselves changed, come out.
 //!
 //! Each partition keeps its rows in order ([`OrderedRows`]), and each row how often it is shown. If the input only
-//! grows, rows behind the window are not kept: nothing can bring them back.
+//! grows, rows behind the window are not kept: nothing can bring them back. A partition whose time is over is let go; what
+//! was shown of it stays.
 
 use arrow::datatypes::SchemaRef;
 
 use super::only;
+use crate::dataflow::closing::Closing;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
 use crate::dataflow::row_order::{Change, RowOrder};
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::Result;
-use crate::plan::{SortColumn, Ties, TopN};
+use crate::plan::{SortColumn, Ties, TimeColumn, TopN};
 use crate::types::Delta;
 
 pub struct TopNOperator {
@@ -23,6 +25,8 @@ pub struct TopNOperator {
     index: KeyIndex,
     /// By partition number.
     partitions: Vec<Partition>,
+    /// Partitions by the time at which they end, where they do.
+    closing: Option<Closing>,
 }
 
 #[derive(Default)]
@@ -54,12 +58,29 @@ impl TopNOperator {
         assert!(top.ties == Ties::Cut || top.offset == 0, "an offset with ties is a filter above");
         let index = KeyIndex::new(partition.iter().map(|&column| schema.field(column).data_type().clone()).collect())?;
         let order = RowOrder::new(schema, order)?;
-        Ok(TopNOperator { partition, top, append_only, order, index, partitions: vec![] })
+        Ok(TopNOperator { partition, top, append_only, order, index, partitions: vec![], closing: None })
+    }
+
+    /// Partitions whose time is over go. `time` is a partition column; late rows must have been taken out before.
+    pub fn with_closing(self, time: Option<TimeColumn>) -> TopNOperator {
+        let closing = time.map(|time| Closing::new(time, &self.partition));
+        TopNOperator { closing, ..self }
+    }
+
+    fn close(&mut self, context: &EpochContext) -> Result<()> {
+        let Some(closing) = &mut self.closing else { return Ok(()) };
+        let is_live = |number: u32| !self.partitions[number as usize].rows.is_empty();
+        let Some(over) = closing.take_over(context, &self.index, is_live)? else { return Ok(()) };
+        for &number in &over {
+            self.partitions[number as usize] = Partition::default();
+        }
+        self.index.remove(&over);
+        Ok(())
     }
 }
 
 impl Operator for TopNOperator {
-    fn step(&mut self, inputs: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<Vec<Delta>> {
+    fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let changes = self.order.changes(&only(inputs), &self.partition, &mut self.index)?;
         self.partitions.resize_with(self.index.capacity(), Partition::default);
         let mut output = vec![];
@@ -67,6 +88,11 @@ impl Operator for TopNOperator {
         for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
             let number = changes[0].partition;
             let partition = &mut self.partitions[number as usize];
+            if let Some(closing) = &mut self.closing
+                && partition.rows.is_empty()
+            {
+                closing.opened.push(number);
+            }
             partition.step(changes, &self.top, self.append_only, &mut output);
             if partition.rows.is_empty() {
                 *partition = Partition::default();
@@ -74,6 +100,7 @@ impl Operator for TopNOperator {
             }
         }
         self.index.remove(&emptied);
+        self.close(context)?;
         if output.is_empty() {
             return Ok(vec![]);
         }
@@ -84,12 +111,18 @@ impl Operator for TopNOperator {
         Ok(vec![Delta::new(batch, output.iter().map(|(_, weight)| *weight).collect::<Vec<_>>())])
     }
 
+    fn follows_time(&self) -> bool {
+        self.closing.is_some()
+    }
+
     fn state_size(&self) -> StateSize {
         let rows = self.partitions.iter().map(|partition| &partition.rows);
         let (row_count, bytes) = rows.fold((0, 0), |(count, bytes), rows| {
             (count + rows.entry_count() as u64, bytes + rows.memory_bytes() as u64)
         });
-        let bytes = bytes + (self.index.memory_bytes() + self.partitions.len() * size_of::<Partition>()) as u64;
+        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
+        let own = self.index.memory_bytes() + self.partitions.len() * size_of::<Partition>() + closing;
+        let bytes = bytes + own as u64;
         StateSize { row_count, bytes }
     }
 }

@@ -25,9 +25,15 @@ pub(super) struct Band {
     hi: i64,
 }
 
-/// The narrowest band that the conditions give for a pair of columns, if it is bounded on both sides.
-pub(super) fn find(conditions: &[Expr], left: &DFSchema, right: &DFSchema) -> Option<Band> {
-    let bounds: Vec<Bound> = conditions.iter().filter_map(|condition| bound(condition, left, right)).collect();
+/// The narrowest band that the conditions give for a wanted pair of columns, if it is bounded on both sides.
+pub(super) fn find(
+    conditions: &[Expr],
+    left: &DFSchema,
+    right: &DFSchema,
+    is_wanted: impl Fn(usize, usize) -> bool,
+) -> Option<Band> {
+    let bounds = conditions.iter().filter_map(|condition| bound(condition, left, right));
+    let bounds: Vec<Bound> = bounds.filter(|bound| is_wanted(bound.columns.0, bound.columns.1)).collect();
     let bands = bounds.iter().map(|first| {
         let same = bounds.iter().filter(|other| other.columns == first.columns);
         let lo = same.clone().filter_map(|bound| bound.lo).max()?;
@@ -39,6 +45,16 @@ pub(super) fn find(conditions: &[Expr], left: &DFSchema, right: &DFSchema) -> Op
 }
 
 impl Band {
+    /// The columns of left and right.
+    pub(super) fn columns(&self) -> (usize, usize) {
+        (self.left_column, self.right_column)
+    }
+
+    /// The least and the largest difference between them.
+    pub(super) fn reach(&self) -> (i64, i64) {
+        (self.lo, self.hi)
+    }
+
     /// Both inputs with their bucket as the last column, in place of `left` and `right`. `None` for a join that shows both
     /// sides by themselves.
     pub(super) fn buckets(&self, left: StreamPlan, right: StreamPlan, join_type: JoinType) -> Option<[StreamPlan; 2]> {

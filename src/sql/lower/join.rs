@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, JoinType as LogicalJoinType, NullEquality};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr, lit,
 };
 
-use super::time::of_join;
+use super::time::{of_join, tells_of_windows};
 use super::{Lowering, band, project, side_by_side};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use crate::error::{Error, Result};
-use crate::plan::{JoinKeys, JoinType, Properties, StreamNode, StreamPlan};
+use crate::plan::{JoinClosing, JoinKeys, JoinType, Properties, StreamNode, StreamPlan, TimeColumn, Watermark, least};
 
 impl Lowering<'_> {
     pub(super) fn join(&self, join: &Join) -> Result<StreamPlan> {
@@ -43,7 +43,15 @@ impl Lowering<'_> {
             true => (right, left, JoinKeys { left: keys.right, right: keys.left, ..keys }),
         };
         let (first, second) = if is_swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
-        let band = if keys.is_empty() { band::find(&condition.rest, first.schema(), second.schema()) } else { None };
+        let (left, right, closing) = match self.of_windows(left, right, &keys)? {
+            (left, right, None) => {
+                self.near_in_time(left, right, &condition.rest, [first.schema(), second.schema()])?
+            }
+            closed => closed,
+        };
+        let any = |_, _| true;
+        let band =
+            if keys.is_empty() { band::find(&condition.rest, first.schema(), second.schema(), any) } else { None };
         let residual = match conjunction(condition.rest) {
             None => None,
             Some(rest) => Some(self.physical(&rest, &first.schema().join(second.schema())?)?),
@@ -52,25 +60,92 @@ impl Lowering<'_> {
         if let (Some(band), Some(residual)) = (band, &residual)
             && let Some([left, right]) = band.buckets(left.clone(), right.clone(), join_type)
         {
-            return Ok(bucket_join(left, right, join_type, residual.clone(), schema));
+            return Ok(bucket_join([left, right], join_type, residual.clone(), closing, schema));
         }
-        let properties = join_properties(&left, &right, join_type, &keys);
+        let properties = join_properties(&left, &right, join_type, &keys, closing.as_ref());
         let (left, right) = (Box::new(left), Box::new(right));
-        Ok(StreamPlan { node: StreamNode::Join { left, right, join_type, keys, residual }, schema, properties })
+        let node = StreamNode::Join { left, right, join_type, keys, residual, closing };
+        Ok(StreamPlan { node, schema, properties })
     }
+
+    /// Inputs that meet by a window of both: without late rows, and the time by which both sides' rows go.
+    fn of_windows(&self, left: StreamPlan, right: StreamPlan, keys: &JoinKeys) -> Result<Closed> {
+        let Some((left_column, right_column)) = window_pair(&left.properties, &right.properties, keys) else {
+            return Ok((left, right, None));
+        };
+        let (left, left_time) = self.on_time(left, &[left_column])?;
+        let (right, right_time) = self.on_time(right, &[right_column])?;
+        let (Some(left_time), Some(right_time)) = (left_time, right_time) else { return Ok((left, right, None)) };
+        let time = both(&left_time, left_time.watermark.clone(), &right_time, right_time.watermark.clone());
+        Ok((left, right, Some(JoinClosing::Keys(time))))
+    }
+
+    /// Inputs whose rows match only near each other in time, `lo ≤ left − right ≤ hi`: without late rows. Right rows to
+    /// come are at W(right) or after it, so left rows before W(right) + lo go, and right rows before W(left) − hi.
+    fn near_in_time(
+        &self,
+        left: StreamPlan,
+        right: StreamPlan,
+        conditions: &[Expr],
+        schemas: [&DFSchema; 2],
+    ) -> Result<Closed> {
+        let instant = |plan: &StreamPlan, column: usize| {
+            let is_instant = matches!(plan.schema.field(column).data_type(), DataType::Timestamp(..));
+            plan.properties.time(column).filter(|_| is_instant).cloned()
+        };
+        let is_timed = |l: usize, r: usize| instant(&left, l).is_some() && instant(&right, r).is_some();
+        let Some(band) = band::find(conditions, schemas[0], schemas[1], is_timed) else {
+            return Ok((left, right, None));
+        };
+        let ((left_column, right_column), (lo, hi)) = (band.columns(), band.reach());
+        let (Some(left_time), Some(right_time)) = (instant(&left, left_column), instant(&right, right_column)) else {
+            return Ok((left, right, None));
+        };
+        let widths = [&left, &right].map(|plan| plan.schema.fields().len());
+        let (left, left_time) = self.without_late(left, left_time, widths[0])?;
+        let (right, right_time) = self.without_late(right, right_time, widths[1])?;
+        let delayed = |time: &TimeColumn, delay_us: i64| match delay_us {
+            0 => time.watermark.clone(),
+            _ => Watermark::Delayed(Box::new(time.watermark.clone()), delay_us),
+        };
+        // What a side has not let through yet may take rows back, too.
+        let of_left =
+            both(&left_time, left_time.watermark.clone(), &right_time, delayed(&right_time, lo.saturating_neg()));
+        let of_right = both(&right_time, right_time.watermark.clone(), &left_time, delayed(&left_time, hi));
+        Ok((left, right, Some(JoinClosing::Rows([of_left, of_right]))))
+    }
+}
+
+/// Both inputs of a join, and by what times it lets go of their rows.
+type Closed = (StreamPlan, StreamPlan, Option<JoinClosing>);
+
+/// A time of one side that waits for both watermarks.
+fn both(own: &TimeColumn, own_watermark: Watermark, other: &TimeColumn, other_watermark: Watermark) -> TimeColumn {
+    let lateness_us = own.lateness_us.max(other.lateness_us);
+    TimeColumn { watermark: least(&own_watermark, &other_watermark), lateness_us, is_kept: true, ..own.clone() }
+}
+
+/// The columns of a pair of keys that tell of windows, best of their ends.
+fn window_pair(left: &Properties, right: &Properties, keys: &JoinKeys) -> Option<(usize, usize)> {
+    let pairs = keys.left.iter().copied().zip(keys.right.iter().copied());
+    let is_end = |properties: &Properties, column: usize| {
+        properties.time(column).map(|time| matches!(time.watermark, Watermark::End(..)))
+    };
+    let of_windows = pairs.filter(|&(l, r)| tells_of_windows(left, l) && tells_of_windows(right, r));
+    of_windows.min_by_key(|&(l, r)| (is_end(left, l), is_end(right, r)) != (Some(true), Some(true)))
 }
 
 /// A join on the buckets, the last columns of both inputs, which are then taken off.
 fn bucket_join(
-    left: StreamPlan,
-    right: StreamPlan,
+    [left, right]: [StreamPlan; 2],
     join_type: JoinType,
     residual: Arc<dyn PhysicalExpr>,
+    closing: Option<JoinClosing>,
     schema: SchemaRef,
 ) -> StreamPlan {
     let (left_width, right_width) = (left.schema.fields().len() - 1, right.schema.fields().len() - 1);
     let keys = JoinKeys { left: vec![left_width], right: vec![right_width], null_equals_null: vec![false] };
-    let properties = join_properties(&left, &right, join_type, &keys);
+    let properties = join_properties(&left, &right, join_type, &keys, closing.as_ref());
     // Where the columns of `schema` stand in the joined rows.
     let mut places: Vec<usize> = (0..left_width).collect();
     let joined: Vec<Field> = match join_type {
@@ -89,7 +164,7 @@ fn bucket_join(
     let joined = Arc::new(Schema::new(joined));
     let residual = Some(band::shifted(residual, left_width, 1));
     let (left, right) = (Box::new(left), Box::new(right));
-    let node = StreamNode::Join { left, right, join_type, keys, residual };
+    let node = StreamNode::Join { left, right, join_type, keys, residual, closing };
     let plan = StreamPlan { node, schema: joined.clone(), properties };
     let copy =
         |&place: &usize| Arc::new(PhysicalColumn::new(joined.field(place).name(), place)) as Arc<dyn PhysicalExpr>;
@@ -174,7 +249,13 @@ fn stream_type(join_type: LogicalJoinType) -> (JoinType, bool) {
 
 /// A pair of rows is known by both rows' keys, or by one side's alone if the other has at most one match for it and no
 /// row comes out padded.
-fn join_properties(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, on: &JoinKeys) -> Properties {
+fn join_properties(
+    left: &StreamPlan,
+    right: &StreamPlan,
+    join_type: JoinType,
+    on: &JoinKeys,
+    closing: Option<&JoinClosing>,
+) -> Properties {
     let width = left.schema.fields().len();
     let unique =
         |key: &Option<Vec<usize>>, on: &[usize]| key.as_ref().is_some_and(|key| key.iter().all(|c| on.contains(c)));
@@ -193,7 +274,7 @@ fn join_properties(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, o
     };
     let inputs_only_grow = left.properties.append_only && right.properties.append_only;
     let append_only = inputs_only_grow && matches!(join_type, JoinType::Inner | JoinType::Semi);
-    Properties { append_only, key, times: of_join(left, right, join_type, on), arrival: None }
+    Properties { append_only, key, times: of_join(left, right, join_type, on, closing), arrival: None }
 }
 
 /// The join with its key expressions as columns of the inputs, and a projection that takes them off again.

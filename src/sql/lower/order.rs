@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, SkipType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
-use super::{Lowering, column_index, project};
+use super::{Lowering, column_index, project, time};
 use crate::error::{Error, Result};
 use crate::plan::{Properties, SortColumn, StreamNode, StreamPlan, Ties, TopN};
 
@@ -70,15 +70,18 @@ impl Lowering<'_> {
         top: TopN,
     ) -> Result<StreamPlan> {
         let shown = input.schema.clone();
+        let width = shown.fields().len();
         let exprs: Vec<&Expr> = partition.iter().chain(order.iter().map(|sort| &sort.expr)).collect();
         let (input, columns) = self.with_columns(input, &exprs, schema)?;
         let (partition, sorted) = columns.split_at(partition.len());
         let order = sort_columns(order, sorted);
         let is_one = top.limit == Some(1) && top.ties == Ties::Cut;
         let key = if is_one { Some(partition.to_vec()) } else { input.properties.key.clone() };
-        let properties = Properties { append_only: false, key, ..Properties::default() };
+        let (input, closing) = self.on_time_showing(input, partition, width)?;
+        let times = time::of_partitions(&input, partition, closing.as_ref());
+        let properties = Properties { append_only: false, key, times, arrival: None };
         let schema = input.schema.clone();
-        let node = StreamNode::TopN { input: Box::new(input), partition: partition.to_vec(), order, top };
+        let node = StreamNode::TopN { input: Box::new(input), partition: partition.to_vec(), order, top, closing };
         Ok(first_columns(StreamPlan { node, schema, properties }, shown))
     }
 

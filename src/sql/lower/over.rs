@@ -17,9 +17,9 @@ use datafusion::physical_planner::is_window_frame_bound_valid;
 
 use super::order::sort_columns;
 use super::temporal::has_now;
-use super::{Lowering, filtered, project};
+use super::{Lowering, filtered, project, time};
 use crate::error::{Error, Result, SqlState};
-use crate::plan::{Properties, Reach, Running, StreamNode, StreamPlan, Ties, TopN, WindowCall};
+use crate::plan::{Properties, Reach, Running, SortColumn, StreamNode, StreamPlan, Ties, TimeColumn, TopN, WindowCall};
 use crate::sql::framed::{Exclude, Framed};
 
 /// Aggregates whose state is small, whatever they have seen.
@@ -79,6 +79,7 @@ impl Lowering<'_> {
         fields: Vec<&Arc<Field>>,
     ) -> Result<StreamPlan> {
         let schema = window.input.schema();
+        let width = input.schema.fields().len();
         let (partition_by, order_by) = (&functions[0].params.partition_by, &functions[0].params.order_by);
         // ORDER BY a constant is no order, but its peers are.
         let mut exprs: Vec<&Expr> = partition_by.iter().chain(order_by.iter().map(|sort| &sort.expr)).collect();
@@ -87,6 +88,7 @@ impl Lowering<'_> {
             exprs.extend(function.params.filter.as_deref());
         }
         let (input, columns) = self.with_columns(input, &exprs, schema)?;
+        let (input, closing) = self.on_time_showing(input, &columns[..partition_by.len()], width)?;
         let column = |at: usize| -> Arc<dyn PhysicalExpr> {
             Arc::new(PhysicalColumn::new(input.schema.field(columns[at]).name(), columns[at]))
         };
@@ -142,8 +144,12 @@ impl Lowering<'_> {
             .zip(&calls)
             .map(|(field, call)| Arc::new(Field::new(&call.name, field.data_type().clone(), field.is_nullable())));
         let schema = Arc::new(Schema::new(own.chain(results).collect::<Vec<_>>()));
-        let properties = Properties { append_only: false, ..input.properties.clone() };
-        let node = StreamNode::OverWindow { input: Box::new(input), partition, order, calls };
+        let times = match &closing {
+            Some(closing) => time::of_partitions(&input, &partition, Some(closing)),
+            None => times_in_order(&input.properties, &order, &calls),
+        };
+        let properties = Properties { append_only: false, times, ..input.properties.clone() };
+        let node = StreamNode::OverWindow { input: Box::new(input), partition, order, calls, closing };
         Ok(StreamPlan { node, schema, properties })
     }
 
@@ -184,6 +190,20 @@ impl Lowering<'_> {
         }
         Ok(plan)
     }
+}
+
+/// What is known of time where partitions are kept for good: rows of any time change with their neighbours. But where
+/// rows stand in the order of a time and look at none behind them, no row changes that is older than what changed it.
+fn times_in_order(input: &Properties, order: &[SortColumn], calls: &[WindowCall]) -> Vec<TimeColumn> {
+    let looks_back = |call: &WindowCall| match &call.reach {
+        Reach::Rows { after, .. } | Reach::Groups { after, .. } => *after == 0,
+        Reach::Range { after, .. } => after.is_none(),
+        Reach::Running(_) => true,
+        Reach::Partition => false,
+    };
+    let first = order.first().filter(|sort| !sort.options.descending && calls.iter().all(looks_back));
+    let is_kept = |time: &TimeColumn| time.is_kept && first.is_some_and(|sort| sort.column == time.column);
+    input.times.iter().map(|time| TimeColumn { is_kept: is_kept(time), ..time.clone() }).collect()
 }
 
 /// A projection to columns, under their names.

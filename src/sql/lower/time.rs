@@ -18,8 +18,8 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use super::{Lowering, column_index, project};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Arrival, JoinKeys, JoinType, Late, LateRows, Properties, StreamNode, StreamPlan, TimeColumn, UnnestColumn,
-    Watermark, Window, least,
+    Arrival, JoinClosing, JoinKeys, JoinType, Late, LateRows, Properties, StreamNode, StreamPlan, TimeColumn,
+    UnnestColumn, Watermark, Window, least,
 };
 use crate::types::RelationId;
 
@@ -38,9 +38,25 @@ impl Lowering<'_> {
         keys: &[usize],
         shown: usize,
     ) -> Result<(StreamPlan, Option<TimeColumn>)> {
-        let Some(time) = closing(&input.properties, keys) else { return Ok((input, None)) };
+        match closing(&input.properties, keys) {
+            None => Ok((input, None)),
+            Some(time) => {
+                let (input, time) = self.without_late(input, time, shown)?;
+                Ok((input, Some(time)))
+            }
+        }
+    }
+
+    /// The input without rows that are late by `time`, a column of it; of late rows that are kept, the first `shown`
+    /// columns are.
+    pub(super) fn without_late(
+        &self,
+        input: StreamPlan,
+        time: TimeColumn,
+        shown: usize,
+    ) -> Result<(StreamPlan, TimeColumn)> {
         if time.is_kept {
-            return Ok((input, Some(time)));
+            return Ok((input, time));
         }
         let time = TimeColumn { lateness_us: self.options.allowed_lateness_us, is_kept: true, ..time };
         let width = input.schema.fields().len();
@@ -49,7 +65,7 @@ impl Lowering<'_> {
         self.keep_late(&input, &time, arrival, &schema.project(&(0..shown).collect::<Vec<_>>())?);
         let late = Late { time: time.clone(), arrival, rows: LateRows::Drop };
         let node = StreamNode::Late { input: Box::new(input), late, width };
-        Ok((StreamPlan { node, schema, properties }, Some(time)))
+        Ok((StreamPlan { node, schema, properties }, time))
     }
 
     /// As [`Lowering::on_time`], for sessions: a row is late if the session that it would be alone is over. Sessions go by
@@ -135,7 +151,7 @@ impl Lowering<'_> {
                     inputs.iter().map(|input| self.with_arrival(input, relation)).collect::<Result<_>>()?;
                 inputs.map(|inputs| widened(plan, StreamNode::Union { inputs }, relation))
             }
-            StreamNode::Join { left, right, join_type, keys, residual } => {
+            StreamNode::Join { left, right, join_type, keys, residual, closing } => {
                 let left_width = left.schema.fields().len();
                 let shows_right = !matches!(join_type, JoinType::Semi | JoinType::Anti | JoinType::Mark);
                 let node = |left, right, residual| StreamNode::Join {
@@ -144,6 +160,7 @@ impl Lowering<'_> {
                     join_type: *join_type,
                     keys: keys.clone(),
                     residual,
+                    closing: closing.clone(),
                 };
                 if let Some(wide) = self.with_arrival(left, relation)? {
                     let residual = residual.clone().map(|residual| shifted(residual, left_width)).transpose()?;
@@ -155,6 +172,20 @@ impl Lowering<'_> {
                 }
                 let wide = self.with_arrival(right, relation)?;
                 wide.map(|wide| widened(plan, node(left.as_ref().clone(), wide, residual.clone()), relation))
+            }
+            // What takes out late rows may know their arrival already.
+            StreamNode::Late { input, late, width } if late.rows == LateRows::Drop => {
+                let input = match late.arrival {
+                    Some(arrival) if arrival.column == *width && arrival.relation == relation => {
+                        Some(input.as_ref().clone())
+                    }
+                    Some(_) => None,
+                    None => self.with_arrival(input, relation)?,
+                };
+                input.map(|input| {
+                    let node = StreamNode::Late { input: Box::new(input), late: late.clone(), width: width + 2 };
+                    widened(plan, node, relation)
+                })
             }
             // One row of many, or of another time.
             _ => {
@@ -235,6 +266,10 @@ fn closing(properties: &Properties, keys: &[usize]) -> Option<TimeColumn> {
     of(|watermark| matches!(watermark, Watermark::End(..) | Watermark::SessionEnd(..))).or_else(|| of(is_of_windows))
 }
 
+pub(super) fn tells_of_windows(properties: &Properties, column: usize) -> bool {
+    properties.time(column).is_some_and(|time| is_of_windows(&time.watermark))
+}
+
 fn is_of_windows(watermark: &Watermark) -> bool {
     match watermark {
         Watermark::Start(..) | Watermark::End(..) | Watermark::SessionEnd(..) => true,
@@ -246,9 +281,11 @@ fn is_of_windows(watermark: &Watermark) -> bool {
 
 /// What is known where rows that are late by `time` have been taken out.
 fn kept(properties: &Properties, time: &TimeColumn) -> Properties {
-    let same = |other: &&TimeColumn| other.column == time.column || other.watermark.is_of_same_windows(&time.watermark);
-    let times = properties.times.iter().filter(same);
-    let times = times.map(|other| TimeColumn { lateness_us: time.lateness_us, is_kept: true, ..other.clone() });
+    let same = |other: &TimeColumn| other.column == time.column || other.watermark.is_of_same_windows(&time.watermark);
+    let times = properties.times.iter().map(|other| match same(other) {
+        true => TimeColumn { lateness_us: time.lateness_us, is_kept: true, ..other.clone() },
+        false => other.clone(),
+    });
     Properties { times: times.collect(), arrival: None, ..properties.clone() }
 }
 
@@ -262,6 +299,51 @@ pub(super) fn of_keys(input: &Properties, keys: &[usize], closing: Option<&TimeC
         Some(TimeColumn { column, ..time.clone() })
     };
     keys.iter().enumerate().filter_map(of).collect()
+}
+
+/// What is known of time where partitions whose time is over are let go: of their columns, and of those that these are
+/// the windows of. A partition's change may show any of its rows anew, but none of a partition that is over.
+pub(super) fn of_partitions(input: &StreamPlan, partition: &[usize], closing: Option<&TimeColumn>) -> Vec<TimeColumn> {
+    if closing.is_none() {
+        return vec![];
+    }
+    let mut times: Vec<TimeColumn> = vec![];
+    let kept = |column: &usize| input.properties.time(*column).filter(|time| time.is_kept);
+    for time in partition.iter().filter_map(kept) {
+        let counted = counted_by(input, time.column).into_iter().filter(|column| !partition.contains(column));
+        let all: Vec<usize> = counted.chain([time.column]).collect();
+        for column in all {
+            if times.iter().all(|other| other.column != column) {
+                times.push(TimeColumn { column, ..time.clone() });
+            }
+        }
+    }
+    times.sort_unstable_by_key(|time| time.column);
+    times
+}
+
+/// Columns whose windows' starts are in `column`, as `date_trunc('hour', ts)` beside `ts`: they are never before it.
+fn counted_by(plan: &StreamPlan, column: usize) -> Vec<usize> {
+    match &plan.node {
+        StreamNode::Late { input, .. } => counted_by(input, column),
+        StreamNode::Project { exprs, .. } => {
+            let Some(argument) = truncated(&exprs[column]) else { return vec![] };
+            let copies = |(_, expr): &(usize, &Arc<dyn PhysicalExpr>)| column_index(expr) == Some(argument);
+            exprs.iter().enumerate().filter(copies).map(|(column, _)| column).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// The column that `date_trunc` or `date_bin` is of.
+fn truncated(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    let any: &dyn Any = expr.as_ref();
+    if let Some(cast) = any.downcast_ref::<CastExpr>() {
+        return truncated(cast.expr());
+    }
+    let call = any.downcast_ref::<ScalarFunctionExpr>()?;
+    let time = call.args().get(1).filter(|_| matches!(call.name(), "date_trunc" | "date_bin"))?;
+    column_index(time)
 }
 
 /// The time columns of a window's output: its input's, and the bounds if the windows' times have a watermark.
@@ -309,7 +391,13 @@ pub(super) fn of_union(inputs: &[StreamPlan]) -> Vec<TimeColumn> {
 
 /// A row of a join changes when either of its rows does. Columns that are equal on both sides follow the least of both
 /// watermarks; others too, if the other side has one, but rows may come that break it: an old row meets a new one.
-pub(super) fn of_join(left: &StreamPlan, right: &StreamPlan, join_type: JoinType, keys: &JoinKeys) -> Vec<TimeColumn> {
+pub(super) fn of_join(
+    left: &StreamPlan,
+    right: &StreamPlan,
+    join_type: JoinType,
+    keys: &JoinKeys,
+    closing: Option<&JoinClosing>,
+) -> Vec<TimeColumn> {
     let width = left.schema.fields().len();
     let (shows_left, shows_right) = match join_type {
         JoinType::Inner => (true, true),
@@ -318,9 +406,21 @@ pub(super) fn of_join(left: &StreamPlan, right: &StreamPlan, join_type: JoinType
         JoinType::Full => (false, false),
         JoinType::Semi | JoinType::Anti | JoinType::Mark => (true, false),
     };
+    // A row changes while the other side may still bring a match for it, and is let go then.
+    let near = |side: usize| match closing {
+        Some(JoinClosing::Rows(times)) => Some(&times[side]),
+        _ => None,
+    };
     let mut times = vec![];
-    let mut side = |own: &StreamPlan, own_keys: &[usize], other: &StreamPlan, other_keys: &[usize], offset: usize| {
-        for time in &own.properties.times {
+    let mut side = |own: &StreamPlan,
+                    own_keys: &[usize],
+                    other: &StreamPlan,
+                    other_keys: &[usize],
+                    offset: usize,
+                    near: Option<&TimeColumn>| {
+        times.extend(near.map(|time| TimeColumn { column: time.column + offset, ..time.clone() }));
+        let is_near = |time: &TimeColumn| near.is_some_and(|near| near.column == time.column);
+        for time in own.properties.times.iter().filter(|time| !is_near(time)) {
             let pair = own_keys.iter().position(|&key| key == time.column);
             let pair = pair.and_then(|at| other.properties.time(other_keys[at]));
             times.push(match pair {
@@ -335,10 +435,10 @@ pub(super) fn of_join(left: &StreamPlan, right: &StreamPlan, join_type: JoinType
         }
     };
     if shows_left {
-        side(left, &keys.left, right, &keys.right, 0);
+        side(left, &keys.left, right, &keys.right, 0, near(0));
     }
     if shows_right {
-        side(right, &keys.right, left, &keys.left, width);
+        side(right, &keys.right, left, &keys.left, width, near(1));
     }
     times
 }
@@ -429,7 +529,7 @@ pub(super) fn late_rows(found: Vec<StreamPlan>) -> Result<StreamPlan> {
     let (Some(late), None) = (found.next(), found.next()) else {
         return Err(Error::unsupported(
             "late_rows = 'keep' for a query that takes out late rows nowhere or in several places",
-            "it takes one aggregate over one window, or one session, of a column with a watermark",
+            "it takes one aggregate or top-n over one window, or one session, of a column with a watermark",
         ));
     };
     // What clients see are timestamps.

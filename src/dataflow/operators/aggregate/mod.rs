@@ -5,7 +5,6 @@
 //! is one group, shown always, and so are the groups of empty grouping sets. Without calls this is DISTINCT.
 
 mod bits;
-mod closing;
 mod count;
 mod distinct;
 mod extreme;
@@ -20,8 +19,8 @@ use arrow::compute::{SortOptions, and, concat, filter, filter_record_batch, is_n
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatchOptions;
 
-use self::closing::Closing;
 use super::only;
+use crate::dataflow::closing::Closing;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::partition::worker_of;
@@ -269,7 +268,9 @@ impl AggregateOperator {
     /// Lets go of the groups whose time is over.
     fn close(&mut self, context: &EpochContext) -> Result<()> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
-        let Some(over) = closing.take_over(context, &self.index, &self.touched_at)? else { return Ok(()) };
+        let Some(over) = closing.take_over(context, &self.index, |group| self.touched_at[group as usize] != 0)? else {
+            return Ok(());
+        };
         for &group in &over {
             self.weights[group as usize] = 0;
         }

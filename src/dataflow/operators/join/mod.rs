@@ -14,7 +14,11 @@
 //! Without a residual condition all rows of a key have the same match count: the weight of the key's rows on the other
 //! side. With one, each row counts its own. Both sides share one index from key to number; a delta row walks the other
 //! side's chain, and the pairs of a whole delta are tested and gathered column by column.
+//!
+//! Rows that no row to come can meet are let go: all of a key's when its window is over, or each when its time is
+//! ([`JoinClosing`]). What came out stays.
 
+mod expiry;
 mod residual;
 mod side;
 
@@ -31,10 +35,11 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use self::residual::Residual;
 use self::side::{Keeps, Side};
+use crate::dataflow::closing::Closing;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::Result;
-use crate::plan::{JoinKeys, JoinType};
+use crate::plan::{JoinClosing, JoinKeys, JoinType};
 use crate::types::Delta;
 
 pub struct JoinOperator {
@@ -45,6 +50,8 @@ pub struct JoinOperator {
     /// Left, right.
     sides: [Side; 2],
     residual: Option<Residual>,
+    /// Keys by the time at which they end, where they do.
+    closing: Option<Closing>,
     /// Pairs: the left input's columns, then the right's. Semi, anti: the left's. Mark: the left's and a Boolean.
     schema: SchemaRef,
 }
@@ -77,8 +84,24 @@ impl JoinOperator {
             null_equals_null: keys.null_equals_null.clone(),
             sides: [Side::new(left, keys.left.clone(), keeps[0]), Side::new(right, keys.right.clone(), keeps[1])],
             residual,
+            closing: None,
             schema,
         })
+    }
+
+    /// Rows whose time is over go; late rows must have been taken out before.
+    pub fn with_closing(mut self, closing: Option<&JoinClosing>, keys: &JoinKeys) -> JoinOperator {
+        match closing {
+            None => {}
+            Some(JoinClosing::Keys(time)) => self.closing = Some(Closing::new(time.clone(), &keys.left)),
+            Some(JoinClosing::Rows(times)) => {
+                assert!(self.residual.is_some(), "how near rows are is told by the residual");
+                let [left, right] = &mut self.sides;
+                left.expire_by(times[0].clone());
+                right.expire_by(times[1].clone());
+            }
+        }
+        self
     }
 
     /// Joins `delta` with the other side as it is, then adds it to its own.
@@ -97,6 +120,10 @@ impl JoinOperator {
         let key: Vec<_> = self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect();
         let numbers = self.keys.intern(&key, delta.row_count())?;
         self.sides.iter_mut().for_each(|side| side.make_room(self.keys.capacity()));
+        if let Some(closing) = &mut self.closing {
+            let is_new = |number: &u32| self.sides.iter().all(|side| side.is_empty(*number));
+            closing.opened.extend(numbers.iter().copied().filter(is_new));
+        }
 
         let counts = match self.residual.is_some() {
             false => self.meet_by_key(&delta, &numbers, own, output)?,
@@ -290,6 +317,25 @@ impl JoinOperator {
         Ok(())
     }
 
+    /// Lets go of keys and rows whose time is over.
+    fn close(&mut self, context: &EpochContext) -> Result<()> {
+        if let Some(closing) = &mut self.closing {
+            let is_live = |number: u32| !self.sides.iter().all(|side| side.is_empty(number));
+            if let Some(over) = closing.take_over(context, &self.keys, is_live)? {
+                self.sides.iter_mut().for_each(|side| side.forget_keys(&over));
+                self.keys.remove(&over);
+            }
+        }
+        let mut emptied = vec![];
+        for side in &mut self.sides {
+            emptied.extend(side.expire(context)?);
+        }
+        if !emptied.is_empty() {
+            self.forget_keys(emptied);
+        }
+        Ok(())
+    }
+
     /// Keys without rows on either side give their numbers back.
     fn forget_keys(&mut self, mut numbers: Vec<u32>) {
         numbers.sort_unstable();
@@ -309,14 +355,20 @@ impl Operator for JoinOperator {
                 self.advance(&delta, side, &mut output, context)?;
             }
         }
+        self.close(context)?;
         self.sides.iter_mut().try_for_each(|side| side.compact())?;
         Ok(output)
+    }
+
+    fn follows_time(&self) -> bool {
+        self.closing.is_some() || self.sides.iter().any(|side| side.expires())
     }
 
     fn state_size(&self) -> StateSize {
         let rows = self.sides.iter().map(|side| side.row_count() as u64).sum();
         let bytes = self.sides.iter().map(|side| side.memory_bytes() as u64).sum::<u64>();
-        StateSize { row_count: rows, bytes: bytes + self.keys.memory_bytes() as u64 }
+        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
+        StateSize { row_count: rows, bytes: bytes + (self.keys.memory_bytes() + closing) as u64 }
     }
 }
 

@@ -8,8 +8,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 use hashbrown::HashTable;
 
+use super::expiry::Expiry;
+use crate::dataflow::EpochContext;
 use crate::dataflow::row_store::{RowMatcher, RowStore};
 use crate::error::Result;
+use crate::plan::TimeColumn;
 use crate::state::arrangement::hash_rows;
 use crate::types::Delta;
 
@@ -23,6 +26,8 @@ pub struct Side {
     /// By key number: the weight of all rows, if the other side asks for it.
     totals: Vec<i64>,
     keeps: Keeps,
+    /// When rows go, where they do by themselves.
+    expiry: Option<Expiry>,
 }
 
 /// What is known of each row but its columns.
@@ -61,7 +66,16 @@ struct Finder {
 
 impl Side {
     pub fn new(schema: SchemaRef, key_columns: Vec<usize>, keeps: Keeps) -> Side {
-        Side { key_columns, rows: RowStore::new(schema), links: Links::default(), totals: vec![], keeps }
+        Side { key_columns, rows: RowStore::new(schema), links: Links::default(), totals: vec![], keeps, expiry: None }
+    }
+
+    /// Rows whose time in a column is over go.
+    pub fn expire_by(&mut self, time: TimeColumn) {
+        self.expiry = Some(Expiry::new(time));
+    }
+
+    pub fn expires(&self) -> bool {
+        self.expiry.is_some()
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -140,6 +154,9 @@ impl Side {
         if !self.keeps.rows {
             return Ok(());
         }
+        if let Some(expiry) = &mut self.expiry {
+            expiry.see(delta)?;
+        }
         let links = &mut self.links;
         if !delta.has_retractions() && links.debt_row_count == 0 && links.finder.is_none() {
             let first = self.rows.append(delta.batch().clone())?;
@@ -176,13 +193,75 @@ impl Side {
         Ok(())
     }
 
+    /// Lets go of all rows under these keys.
+    pub fn forget_keys(&mut self, keys: &[u32]) {
+        let links = &mut self.links;
+        for &key in keys {
+            let mut row = std::mem::replace(&mut links.heads[key as usize], END);
+            while row != END {
+                let weight = std::mem::take(&mut links.weights[row as usize]);
+                links.debt_row_count -= usize::from(weight < 0);
+                links.dead_row_count += 1;
+                if let Some(finder) = &mut links.finder {
+                    finder.forget(row);
+                }
+                row = links.next[row as usize];
+            }
+            if let Some(total) = self.totals.get_mut(key as usize) {
+                *total = 0;
+            }
+        }
+    }
+
+    /// Lets go of rows whose time is over, if enough of them may be; returns keys that have none left.
+    pub fn expire(&mut self, context: &EpochContext) -> Result<Vec<u32>> {
+        let Some(expiry) = &mut self.expiry else { return Ok(vec![]) };
+        let row_count = self.links.weights.len() - self.links.dead_row_count;
+        let Some(bound) = expiry.due(row_count, context) else { return Ok(vec![]) };
+        let over = expiry.sweep(self.rows.chunks(), bound)?;
+        let links = &mut self.links;
+        let mut emptied = vec![];
+        for (key, head) in links.heads.iter_mut().enumerate().filter(|(_, head)| **head != END) {
+            let (mut row, mut last) = (std::mem::replace(head, END), END);
+            while row != END {
+                let next = links.next[row as usize];
+                if over[row as usize] {
+                    links.weights[row as usize] = 0;
+                } else {
+                    match last {
+                        END => *head = row,
+                        last => links.next[last as usize] = row,
+                    }
+                    last = row;
+                }
+                row = next;
+            }
+            match last {
+                END => emptied.push(key as u32),
+                last => links.next[last as usize] = END,
+            }
+        }
+        links.debt_row_count = links.weights.iter().filter(|weight| **weight < 0).count();
+        self.rebuild()?;
+        if let Some(expiry) = &mut self.expiry {
+            expiry.kept_row_count = self.links.weights.len();
+        }
+        Ok(emptied)
+    }
+
     /// Rebuilds the rows once most of them are dead. Chains keep their keys' numbers.
     pub fn compact(&mut self) -> Result<()> {
         const DEAD_ROW_COUNT_MIN: usize = 4096;
-        let links = &mut self.links;
+        let links = &self.links;
         if links.dead_row_count < DEAD_ROW_COUNT_MIN || links.dead_row_count * 2 < links.weights.len() {
             return Ok(());
         }
+        self.rebuild()
+    }
+
+    /// Takes the dead rows out for good; no chain has them any more.
+    fn rebuild(&mut self) -> Result<()> {
+        let links = &mut self.links;
         let live: Vec<u32> = (0..links.weights.len() as u32).filter(|&row| links.weights[row as usize] != 0).collect();
         let mut moved = vec![END; links.weights.len()];
         for (place, &row) in live.iter().enumerate() {
@@ -201,7 +280,9 @@ impl Side {
         let mut rows = RowStore::new(self.rows.schema().clone());
         rows.append(RecordBatch::try_new_with_options(self.rows.schema().clone(), columns, &options)?)?;
         self.rows = rows;
-        links.finder = Some(Finder::build(&self.rows, links)?);
+        if links.finder.is_some() {
+            links.finder = Some(Finder::build(&self.rows, links)?);
+        }
         Ok(())
     }
 }
@@ -268,8 +349,7 @@ impl Links {
         if next != END {
             finder.previous[next as usize] = previous;
         }
-        let slot = finder.table.find_entry(finder.hashes[row as usize], |&other| other == row);
-        slot.expect("a live row is in the index").remove();
+        finder.forget(row);
         self.dead_row_count += 1;
     }
 }
@@ -290,5 +370,10 @@ impl Finder {
             }
         }
         Ok(Finder { hashes, table, previous })
+    }
+
+    fn forget(&mut self, row: u32) {
+        let slot = self.table.find_entry(self.hashes[row as usize], |&other| other == row);
+        slot.expect("a live row is in the index").remove();
     }
 }

@@ -6,7 +6,8 @@
 //! partition ([`evaluate`]); those that run from the partition's start keep what they have seen at the start of each
 //! chunk ([`running`]), go on from there, and stop where the next chunk's start is what it was.
 //!
-//! Peers are ordered by the whole row: results are a function of the rows.
+//! Peers are ordered by the whole row: results are a function of the rows. A partition whose time is over is let go; what
+//! was shown of it stays.
 
 mod evaluate;
 mod reach;
@@ -22,13 +23,14 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, RowParser, SortField};
 
 use super::only;
+use crate::dataflow::closing::Closing;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
 use crate::dataflow::row_order::{Change, RowOrder};
 use crate::dataflow::{EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
-use crate::plan::{SortColumn, WindowCall};
+use crate::plan::{SortColumn, TimeColumn, WindowCall};
 use crate::types::{Delta, RowError};
 use running::Seen;
 
@@ -40,6 +42,8 @@ pub struct OverWindowOperator {
     /// By partition number. With each row, what is shown for each time it is there; with each chunk, what the running
     /// calls have seen before it.
     partitions: Vec<Rows>,
+    /// Partitions by the time at which they end, where they do.
+    closing: Option<Closing>,
     results: Results,
     schema: SchemaRef,
 }
@@ -90,7 +94,24 @@ impl OverWindowOperator {
         let converter = RowConverter::new(fields)?;
         let results = Results { parser: converter.parser(), converter };
         let order = RowOrder::new(input, order)?;
-        Ok(OverWindowOperator { partition, order, calls, index, partitions: vec![], results, schema })
+        Ok(OverWindowOperator { partition, order, calls, index, partitions: vec![], closing: None, results, schema })
+    }
+
+    /// Partitions whose time is over go. `time` is a partition column; late rows must have been taken out before.
+    pub fn with_closing(self, time: Option<TimeColumn>) -> OverWindowOperator {
+        let closing = time.map(|time| Closing::new(time, &self.partition));
+        OverWindowOperator { closing, ..self }
+    }
+
+    fn close(&mut self, context: &EpochContext) -> Result<()> {
+        let Some(closing) = &mut self.closing else { return Ok(()) };
+        let is_live = |number: u32| !self.partitions[number as usize].is_empty();
+        let Some(over) = closing.take_over(context, &self.index, is_live)? else { return Ok(()) };
+        for &number in &over {
+            self.partitions[number as usize] = Rows::default();
+        }
+        self.index.remove(&over);
+        Ok(())
     }
 
     /// Takes in one partition's changes and brings what is shown up to date.
@@ -188,13 +209,25 @@ impl Operator for OverWindowOperator {
         self.partitions.resize_with(self.index.capacity(), OrderedRows::default);
         let mut output = Output::default();
         for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
-            self.advance(changes[0].partition, changes, &mut output)?;
+            let number = changes[0].partition;
+            if let Some(closing) = &mut self.closing
+                && self.partitions[number as usize].is_empty()
+            {
+                closing.opened.push(number);
+            }
+            self.advance(number, changes, &mut output)?;
         }
+        self.close(context)?;
         self.finish(output, context)
     }
 
+    fn follows_time(&self) -> bool {
+        self.closing.is_some()
+    }
+
     fn state_size(&self) -> StateSize {
-        let (mut row_count, mut bytes) = (0, self.index.memory_bytes());
+        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
+        let (mut row_count, mut bytes) = (0, self.index.memory_bytes() + closing);
         for rows in &self.partitions {
             row_count += rows.entry_count() as u64;
             bytes += rows.memory_bytes();

@@ -1,12 +1,13 @@
-//! Which groups are over: those whose time, one of the keys, is older than its watermark.
+//! Which groups are over: those whose time, one of the keys, is older than its watermark. A group is whatever a
+//! [`KeyIndex`] numbers: of an aggregate, a partition of a top-n, a key of a join.
 
 use std::collections::BTreeMap;
 
 use arrow::array::Array;
 
-use crate::dataflow::EpochContext;
-use crate::dataflow::event_time::times_us;
-use crate::dataflow::key_index::KeyIndex;
+use super::EpochContext;
+use super::event_time::times_us;
+use super::key_index::KeyIndex;
 use crate::error::Result;
 use crate::plan::TimeColumn;
 
@@ -32,14 +33,14 @@ impl Closing {
         self.group_count * size_of::<u32>() + self.by_time.len() * 40
     }
 
-    /// The groups that are over, each once; `None` if there are none. `touched_at` is 0 for numbers that are free.
+    /// The groups that are over, each once; `None` if there are none. `is_live` tells numbers in use from free ones.
     pub fn take_over(
         &mut self,
         context: &EpochContext,
         index: &KeyIndex,
-        touched_at: &[u64],
+        is_live: impl Fn(u32) -> bool,
     ) -> Result<Option<Vec<u32>>> {
-        self.file(index, touched_at)?;
+        self.file(index, &is_live)?;
         let Some(bound) = self.time.closed_below(&|relation| context.watermarks.get(&relation).copied()) else {
             return Ok(None);
         };
@@ -50,7 +51,7 @@ impl Closing {
         let mut over = vec![];
         for (time, groups) in std::mem::replace(&mut self.by_time, open) {
             self.group_count -= groups.len();
-            let groups: Vec<u32> = groups.into_iter().filter(|&group| touched_at[group as usize] != 0).collect();
+            let groups: Vec<u32> = groups.into_iter().filter(|&group| is_live(group)).collect();
             let times = self.times(index, &groups)?;
             over.extend(groups.into_iter().zip(times).filter(|(_, own)| *own == Some(time)).map(|(group, _)| group));
         }
@@ -61,8 +62,8 @@ impl Closing {
     }
 
     /// Puts new groups to their time.
-    fn file(&mut self, index: &KeyIndex, touched_at: &[u64]) -> Result<()> {
-        let opened: Vec<u32> = self.opened.drain(..).filter(|&group| touched_at[group as usize] != 0).collect();
+    fn file(&mut self, index: &KeyIndex, is_live: &impl Fn(u32) -> bool) -> Result<()> {
+        let opened: Vec<u32> = self.opened.drain(..).filter(|&group| is_live(group)).collect();
         if opened.is_empty() {
             return Ok(());
         }
