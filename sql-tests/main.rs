@@ -8,6 +8,7 @@
 //! | [`consistency`] | one tagged query over tables and views under concurrent writers |
 //! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
 //! | [`event_time`] | windows, lateness and emission against a model that recomputes |
+//! | [`event_time_joins`] | joins and top-n that let go of what is over, against a model |
 //! | [`docs`] | every example of the reference pages |
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
 //! | [`garbage`] | bytes that are no Postgres |
@@ -25,6 +26,7 @@ mod demo;
 mod docs;
 mod durability;
 mod event_time;
+mod event_time_joins;
 mod fuzz;
 mod garbage;
 mod harness;
