@@ -101,6 +101,51 @@ impl Decorrelator<'_> {
     }
 }
 
+impl Decorrelator<'_> {
+    /// `EXISTS (SELECT … FROM S WHERE p)`, where p alone names columns of L and not all by equalities: L ⋉_p S needs no D.
+    /// `None` for other subqueries.
+    pub(super) fn depend_by_filter(
+        &self,
+        left: &LogicalPlan,
+        inner: &LogicalPlan,
+        join_type: JoinType,
+    ) -> PlanResult<Option<LogicalPlan>> {
+        // What is selected does not matter, but must not be a subquery's row by itself.
+        let mut plan = inner;
+        while let LogicalPlan::Projection(projection) = plan {
+            plan = &projection.input;
+        }
+        let LogicalPlan::Filter(filter) = plan else { return Ok(None) };
+        let correlation = Correlation::new(self, left, outer_columns(inner, left.schema())?);
+        let has_subquery = super::has_subquery(&filter.predicate)?;
+        if has_subquery || correlation.columns.is_empty() || correlation.depends(&filter.input)? {
+            return Ok(None);
+        }
+        if correlation.equated(filter)?.is_some() {
+            return Ok(None);
+        }
+        let relation = TableReference::bare(self.fresh());
+        let named = |index: usize| Column::new(Some(relation.clone()), format!("c{index}"));
+        let schema = filter.input.schema();
+        let columns =
+            schema.columns().into_iter().enumerate().map(|(index, column)| {
+                Expr::Column(column).alias_qualified(Some(relation.clone()), format!("c{index}"))
+            });
+        let right = Projection::try_new(columns.collect(), filter.input.clone())?;
+        let condition = filter.predicate.clone().transform_up(|expr| {
+            if let Some(index) = correlation.is_outer(&expr) {
+                return Ok(Transformed::yes(correlation.outer_value(&correlation.columns[index])));
+            }
+            match &expr {
+                Expr::Column(column) => Ok(Transformed::yes(Expr::Column(named(schema.index_of_column(column)?)))),
+                _ => Ok(Transformed::no(expr)),
+            }
+        })?;
+        let conditions = Some(condition.data);
+        Ok(Some(plain_join(left.clone(), LogicalPlan::Projection(right), join_type, conditions)?))
+    }
+}
+
 /// The column that is true for rows of the subquery and NULL where there was none.
 const PRESENT: &str = "present";
 

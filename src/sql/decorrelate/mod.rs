@@ -153,7 +153,11 @@ impl Decorrelator<'_> {
             },
             Expr::Exists(Exists { subquery, negated }) => {
                 let join_type = if negated { JoinType::LeftAnti } else { JoinType::LeftSemi };
-                Ok(self.depend(plan, self.inner(&subquery)?, join_type, |_| Ok(None))?.plan)
+                let inner = self.inner(&subquery)?;
+                match self.depend_by_filter(&plan, &inner, join_type)? {
+                    Some(joined) => Ok(joined),
+                    None => Ok(self.depend(plan, inner, join_type, |_| Ok(None))?.plan),
+                }
             }
             Expr::InSubquery(InSubquery { expr, subquery, negated }) if !has_subquery(&expr)? => {
                 let inner = self.inner(&subquery)?;
