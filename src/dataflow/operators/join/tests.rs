@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::logical_expr::Operator as Comparison;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 
 use super::*;
-use crate::types::Epoch;
+use crate::plan::{TimeColumn, Watermark, Watermarks, least};
+use crate::types::{Epoch, RelationId};
 
 /// Key and value of a row.
 type Row = (Option<i64>, i64);
@@ -26,6 +27,8 @@ struct Case {
     null_equals_null: bool,
     /// left value < right value
     has_residual: bool,
+    /// right value <= left value + 3
+    is_near: bool,
 }
 
 impl Case {
@@ -34,7 +37,7 @@ impl Case {
         for join_type in TYPES {
             for (has_key, null_equals_null) in [(true, false), (true, true), (false, false)] {
                 for has_residual in [false, true] {
-                    cases.push(Case { join_type, has_key, null_equals_null, has_residual });
+                    cases.push(Case { join_type, has_key, null_equals_null, has_residual, is_near: false });
                 }
             }
         }
@@ -61,7 +64,13 @@ impl Case {
         };
         let residual: Option<Arc<dyn PhysicalExpr>> = self.has_residual.then(|| {
             let (l, r) = (Arc::new(Column::new("lv", 1)), Arc::new(Column::new("rv", 3)));
-            Arc::new(BinaryExpr::new(l, Comparison::Lt, r)) as _
+            let less: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(l.clone(), Comparison::Lt, r.clone()));
+            if !self.is_near {
+                return less;
+            }
+            let limit = Arc::new(BinaryExpr::new(l, Comparison::Plus, lit(3_i64)));
+            let near = Arc::new(BinaryExpr::new(r, Comparison::LtEq, limit));
+            Arc::new(BinaryExpr::new(less, Comparison::And, near)) as _
         });
         let inputs = [Arc::new(Schema::new(left)), Arc::new(Schema::new(right))];
         JoinOperator::new(self.join_type, inputs, &keys, residual.as_ref(), Arc::new(Schema::new(output)))
@@ -73,7 +82,7 @@ impl Case {
             (true, None, None) => self.null_equals_null,
             (true, l, r) => l == r,
         };
-        keys && (!self.has_residual || left.1 < right.1)
+        keys && (!self.has_residual || left.1 < right.1) && (!self.is_near || right.1 <= left.1 + 3)
     }
 
     fn naive(&self, inputs: &[BTreeMap<Row, i64>; 2]) -> Rows {
@@ -219,7 +228,8 @@ fn any_order_of_changes_ends_the_same() -> Result<()> {
 /// What is taken back leaves nothing behind, and rows are found again after the dead ones were cleared away.
 #[test]
 fn retracted_rows_free_their_state() -> Result<()> {
-    let case = Case { join_type: JoinType::Full, has_key: true, null_equals_null: false, has_residual: true };
+    let case =
+        Case { join_type: JoinType::Full, has_key: true, null_equals_null: false, has_residual: true, is_near: false };
     let mut operator = case.operator()?;
     let schema = operator.sides[0].schema().clone();
     let mut output = Rows::new();
@@ -232,5 +242,76 @@ fn retracted_rows_free_their_state() -> Result<()> {
     }
     assert_eq!(operator.state_size().row_count, 60);
     assert_eq!(output.len(), 60);
+    Ok(())
+}
+
+/// Changes never touch what is older than the watermark of their side: then what is let go is not missed, whichever of the
+/// two watermarks is ahead. The time is the key, or the value.
+#[test]
+fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
+    let relations = [RelationId(1), RelationId(2)];
+    let of = |side: usize, delay_us: i64| Watermark::Delayed(Box::new(Watermark::Relation(relations[side])), delay_us);
+    let time = |column: usize, a: Watermark, b: Watermark| TimeColumn {
+        column,
+        watermark: least(&a, &b),
+        lateness_us: 0,
+        is_kept: true,
+    };
+    let by_key = JoinClosing::Keys(time(0, of(0, 0), of(1, 0)));
+    let by_value = JoinClosing::Rows([time(1, of(0, 0), of(1, 3)), time(1, of(1, 0), of(0, -1))]);
+    let cases = Case::all().into_iter().flat_map(|case| {
+        let keyed = case.has_key.then(|| (case, by_key.clone()));
+        let near = case.has_residual.then(|| (Case { is_near: true, ..case }, by_value.clone()));
+        keyed.into_iter().chain(near)
+    });
+    for (number, (case, closing)) in cases.enumerate() {
+        let mut random = Random(number as u64 + 1);
+        let columns = if case.has_key { vec![0] } else { vec![] };
+        let keys = JoinKeys { left: columns.clone(), right: columns, null_equals_null: vec![] };
+        let mut operator = case.operator()?.with_closing(Some(&closing), &keys);
+        assert!(operator.follows_time());
+        let is_by_key = matches!(closing, JoinClosing::Keys(_));
+        let mut inputs: [BTreeMap<Row, i64>; 2] = Default::default();
+        let mut output = Rows::new();
+        let mut watermarks = [0_i64; 2];
+        for step in 0..200 {
+            let mut deltas: Vec<Vec<Delta>> = vec![vec![], vec![]];
+            for side in 0..2 {
+                let is_open = |row: &Row| if is_by_key { row.0 } else { Some(row.1) } >= Some(watermarks[side]);
+                let mut rows = vec![];
+                for _ in 0..random.below(5) {
+                    let open: Vec<Row> = inputs[side].keys().copied().filter(is_open).collect();
+                    let later = watermarks[side] + random.below(6) as i64;
+                    let (row, weight) = match !open.is_empty() && random.below(100) < 35 {
+                        true => (open[random.below(open.len() as u64) as usize], -1),
+                        false if is_by_key => ((Some(later), random.below(4) as i64), 1),
+                        false => ((random.row().0, later), 1),
+                    };
+                    *inputs[side].entry(row).or_default() += weight;
+                    inputs[side].retain(|_, weight| *weight != 0);
+                    rows.push((row, weight));
+                }
+                if !rows.is_empty() {
+                    deltas[side].push(delta(operator.sides[side].schema(), &rows));
+                }
+            }
+            // Now and then one side falls behind.
+            for (side, watermark) in watermarks.iter_mut().enumerate() {
+                let is_slow = step / 20 % 3 == side as u64;
+                *watermark += random.below(if is_slow { 1 } else { 3 }) as i64;
+            }
+            let mut context = EpochContext::new(Epoch(step), step == 0, 0);
+            let now: Watermarks = relations.into_iter().zip(watermarks).collect();
+            context.watermarks = Arc::new(now);
+            add(&mut output, &operator.step(deltas, &mut context)?);
+            assert_eq!(output, case.naive(&inputs), "{case:?} {closing:?} at step {step}");
+        }
+        let after = Watermarks::from(relations.map(|relation| (relation, 10_000)));
+        let mut context = EpochContext::new(Epoch(200), false, 0);
+        context.watermarks = Arc::new(after);
+        assert!(operator.step(vec![vec![], vec![]], &mut context)?.is_empty());
+        assert_eq!(operator.state_size().row_count, 0, "{case:?} {closing:?}");
+        assert_eq!(operator.keys.len(), usize::from(!case.has_key), "{case:?} {closing:?}");
+    }
     Ok(())
 }
