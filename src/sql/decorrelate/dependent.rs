@@ -26,8 +26,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, binary_expr, lit,
-    when,
+    Between, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    binary_expr, lit, when,
 };
 use datafusion::physical_expr::create_physical_expr;
 
@@ -103,7 +103,8 @@ impl Decorrelator<'_> {
 
 impl Decorrelator<'_> {
     /// `EXISTS (SELECT … FROM S WHERE p)`, where p alone names columns of L and not all by equalities: L ⋉_p S needs no D.
-    /// `None` for other subqueries.
+    /// `None` for other subqueries; and where p tells of no place to look for partners (an equality, or bounds from both
+    /// sides), for then the values of D, each once, are fewer to compare with all of S than the rows of L.
     pub(super) fn depend_by_filter(
         &self,
         left: &LogicalPlan,
@@ -121,7 +122,13 @@ impl Decorrelator<'_> {
         if has_subquery || correlation.columns.is_empty() || correlation.depends(&filter.input)? {
             return Ok(None);
         }
-        if correlation.equated(filter)?.is_some() {
+        let mut bound_count = 0;
+        for condition in split_conjunction_owned(filter.predicate.clone()) {
+            if correlation.names_outer(&condition)? {
+                bound_count += bounds(&condition);
+            }
+        }
+        if bound_count < 2 || correlation.equated(filter)?.is_some() {
             return Ok(None);
         }
         let relation = TableReference::bare(self.fresh());
@@ -143,6 +150,18 @@ impl Decorrelator<'_> {
         })?;
         let conditions = Some(condition.data);
         Ok(Some(plain_join(left.clone(), LogicalPlan::Projection(right), join_type, conditions)?))
+    }
+}
+
+/// How many bounds a condition is: an equality is one from below and one from above.
+fn bounds(condition: &Expr) -> usize {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Eq, .. }) | Expr::Between(Between { negated: false, .. }) => 2,
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => match op {
+            Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq => 1,
+            _ => 0,
+        },
+        _ => 0,
     }
 }
 
