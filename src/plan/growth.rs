@@ -101,7 +101,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
-    use crate::plan::{AggregateCall, JoinKeys, JoinType, Properties, TimeColumn, Watermark};
+    use crate::plan::{AggregateCall, JoinClosing, JoinKeys, JoinType, Properties, TimeColumn, Watermark};
 
     const TABLE: RelationId = RelationId(1);
     const SOURCE: RelationId = RelationId(2);
@@ -173,6 +173,22 @@ mod tests {
         // What stands above one row is bounded too.
         let above = join(aggregate(scan(SOURCE), vec![], AggregateKind::Sum, false), scan(TABLE));
         assert!(told(&above).is_empty());
+    }
+
+    #[test]
+    fn joins_are_bounded_where_they_let_go() {
+        let watermark = Watermark::Relation(SOURCE);
+        let time = TimeColumn { column: 0, watermark, lateness_us: 0, is_kept: true };
+        let closings = [JoinClosing::Keys(time.clone()), JoinClosing::Rows([time.clone(), time])];
+        for lets_go in closings {
+            let mut joined = join(scan(SOURCE), scan(SOURCE));
+            if let StreamNode::Join { closing, .. } = &mut joined.node {
+                *closing = Some(lets_go);
+            }
+            assert!(told(&joined).is_empty());
+            // What comes out is there for good.
+            assert!(grows(&joined, &|relation| relation == SOURCE));
+        }
     }
 
     #[test]

@@ -108,9 +108,9 @@ fn plans() {
         (
             "SELECT b FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)",
             r#"stream_project [b] {}
-  → stream_hash_semi_join [a = __s2_d0] {key: (a)}
+  → stream_hash_semi_join [a = __s3_d0] {key: (a)}
     → stream_scan t [a, b] {key: (a)}
-    → stream_project [a@0 as __s2_d0] {}
+    → stream_project [a@0 as __s3_d0] {}
       → stream_filter [a@0 IS NOT NULL] {}
         → stream_scan u [a] {}"#,
         ),
