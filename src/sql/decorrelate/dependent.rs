@@ -157,10 +157,7 @@ impl Decorrelator<'_> {
 fn bounds(condition: &Expr) -> usize {
     match condition {
         Expr::BinaryExpr(BinaryExpr { op: Operator::Eq, .. }) | Expr::Between(Between { negated: false, .. }) => 2,
-        Expr::BinaryExpr(BinaryExpr { op, .. }) => match op {
-            Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq => 1,
-            _ => 0,
-        },
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq, .. }) => 1,
         _ => 0,
     }
 }
