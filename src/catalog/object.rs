@@ -82,6 +82,27 @@ pub struct ViewOptions {
     pub keeps_late_rows: bool,
 }
 
+impl ViewOptions {
+    /// `WITH (…) `, or nothing.
+    pub fn with_clause(&self) -> String {
+        let mut options = vec![];
+        match self.allowed_lateness_us {
+            0 => {}
+            us if us % 1_000_000 == 0 => options.push(format!("allowed_lateness = '{} seconds'", us / 1_000_000)),
+            us => options.push(format!("allowed_lateness = '{us} microseconds'")),
+        }
+        if self.keeps_late_rows {
+            options.push("late_rows = 'keep'".to_string());
+        }
+        if options.is_empty() { String::new() } else { format!("WITH ({}) ", options.join(", ")) }
+    }
+
+    /// ` EMIT ON WINDOW CLOSE`, or nothing.
+    pub fn emit_clause(&self) -> &'static str {
+        if self.emit_on_window_close { " EMIT ON WINDOW CLOSE" } else { "" }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SourceDefinition {
     /// WITH (…): lower-case keys, `connector` among them.

@@ -69,9 +69,15 @@ impl Session {
     }
 
     fn show_create(&self, name: &Name) -> Result<Vec<Vec<Option<String>>>> {
-        let resolver = self.resolver(self.shared.catalog());
+        let catalog = self.shared.catalog();
+        let resolver = self.resolver(catalog.clone());
         let object = resolver.require(name)?;
-        Ok(vec![vec![Some(object.name.to_string())], vec![Some(create_text(object))]])
+        // Late rows come with their view.
+        let owner = match &object.kind {
+            ObjectKind::MaterializedView { late_rows_of: Some(owner), .. } => catalog.get(*owner),
+            _ => None,
+        };
+        Ok(vec![vec![Some(object.name.to_string())], vec![Some(create_text(owner.unwrap_or(object)))]])
     }
 }
 
@@ -85,7 +91,11 @@ fn create_text(object: &Object) -> String {
         ObjectKind::View | ObjectKind::MaterializedView { .. } => {
             let columns: Vec<String> = object.columns.iter().map(|c| quote_identifier(&c.name)).collect();
             let kind = object.kind_name().to_uppercase();
-            format!("CREATE {kind} {name} ({}) AS {}", columns.join(", "), object.definition)
+            let (with, emit) = match &object.kind {
+                ObjectKind::MaterializedView { options, .. } => (options.with_clause(), options.emit_clause()),
+                _ => (String::new(), ""),
+            };
+            format!("CREATE {kind} {name} ({}) {with}AS {}{emit}", columns.join(", "), object.definition)
         }
         ObjectKind::Sink => {
             format!("CREATE SINK {name} AS {} WITH (connector = 'blackhole')", object.definition)
