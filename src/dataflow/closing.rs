@@ -41,7 +41,7 @@ impl Closing {
         is_live: impl Fn(u32) -> bool,
     ) -> Result<Option<Vec<u32>>> {
         self.file(index, &is_live)?;
-        let Some(bound) = self.time.closed_below(&|relation| context.watermarks.get(&relation).copied()) else {
+        let Some(bound) = self.time.closed_at(&context.watermarks) else {
             return Ok(None);
         };
         if self.by_time.first_key_value().is_none_or(|(time, _)| *time >= bound) {

@@ -9,8 +9,9 @@ use crate::error::Result;
 /// Microseconds since 1970 of a column of timestamps of any unit.
 pub fn times_us(column: &ArrayRef) -> Result<Int64Array> {
     let instants = match column.data_type() {
-        DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Int64 => column.clone(),
-        DataType::Timestamp(_, zone) => cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?,
+        DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
+            cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?
+        }
         _ => column.clone(),
     };
     Ok(cast(&instants, &DataType::Int64)?.as_primitive::<Int64Type>().clone())

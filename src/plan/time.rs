@@ -28,6 +28,11 @@ pub struct TimeColumn {
 }
 
 impl TimeColumn {
+    /// What is over at these watermarks: [`TimeColumn::closed_below`].
+    pub fn closed_at(&self, watermarks: &Watermarks) -> Option<i64> {
+        self.closed_below(&|relation| watermarks.get(&relation).copied())
+    }
+
     /// What is older than this is over: no change of it is to come. `None`: nothing is.
     pub fn closed_below(&self, of: &dyn Fn(RelationId) -> Option<i64>) -> Option<i64> {
         self.watermark.evaluate(&|relation| Some(of(relation)?.saturating_sub(self.lateness_us)))
@@ -62,10 +67,6 @@ impl Watermark {
             Watermark::End(inner, window) => Some(window.first(inner.evaluate(of)?).1),
             Watermark::SessionEnd(inner) => Some(inner.evaluate(of)?.saturating_add(1)),
         }
-    }
-
-    pub fn at(&self, watermarks: &Watermarks) -> Option<i64> {
-        self.evaluate(&|relation| watermarks.get(&relation).copied())
     }
 
     /// Relations whose watermarks it follows.
@@ -124,13 +125,17 @@ mod tests {
     const A: RelationId = RelationId(1);
     const B: RelationId = RelationId(2);
 
+    fn at(watermark: &Watermark, watermarks: &Watermarks) -> Option<i64> {
+        watermark.evaluate(&|relation| watermarks.get(&relation).copied())
+    }
+
     #[test]
     fn a_watermark_is_a_function_of_its_relations() {
         let minutes = Window::Tumble { size_us: 60, offset_us: 0 };
         let a = Watermark::Relation(A);
         let start = Watermark::Start(Box::new(a.clone()), minutes);
         let end = Watermark::End(Box::new(a.clone()), minutes);
-        let at = |watermark: &Watermark, us| watermark.at(&Watermarks::from([(A, us)]));
+        let at = |watermark: &Watermark, us| at(watermark, &Watermarks::from([(A, us)]));
         assert_eq!((at(&start, 59), at(&end, 59)), (Some(0), Some(60)));
         assert_eq!((at(&start, 60), at(&end, 60)), (Some(60), Some(120)));
         // Lateness counts before the windows.
@@ -143,10 +148,10 @@ mod tests {
     #[test]
     fn the_least_waits_for_all() {
         let both = least(&Watermark::Relation(A), &Watermark::Relation(B));
-        assert_eq!(both.at(&Watermarks::from([(A, 5)])), None);
-        assert_eq!(both.at(&Watermarks::from([(A, 5), (B, 3)])), Some(3));
+        assert_eq!(at(&both, &Watermarks::from([(A, 5)])), None);
+        assert_eq!(at(&both, &Watermarks::from([(A, 5), (B, 3)])), Some(3));
         let delayed = Watermark::Delayed(Box::new(both.clone()), 2);
-        assert_eq!(delayed.at(&Watermarks::from([(A, 5), (B, 3)])), Some(1));
+        assert_eq!(at(&delayed, &Watermarks::from([(A, 5), (B, 3)])), Some(1));
         assert_eq!(both.relations(), [A, B]);
         assert_eq!(least(&both, &Watermark::Relation(B)), both);
     }

@@ -48,10 +48,8 @@ impl HoldOperator {
 
 impl Operator for HoldOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
-        let of = |watermarks: &crate::plan::Watermarks| {
-            self.time.closed_below(&|relation| watermarks.get(&relation).copied()).unwrap_or(i64::MIN)
-        };
-        let (before, over) = (of(&context.watermarks_before), of(&context.watermarks));
+        let [before, over] = [&context.watermarks_before, &context.watermarks]
+            .map(|watermarks| self.time.closed_at(watermarks).unwrap_or(i64::MIN));
         let mut output = vec![];
         for delta in only(inputs) {
             output.extend(self.hold(&delta, before)?);

@@ -69,7 +69,7 @@ impl LateOperator {
             }
             None => {
                 let time = TimeColumn { lateness_us: 0, ..self.late.time.clone() };
-                let bound = time.closed_below(&|relation| context.watermarks_before.get(&relation).copied());
+                let bound = time.closed_at(&context.watermarks_before);
                 let unknown = Int64Array::new_null(delta.row_count());
                 let bounds = Int64Array::from_iter((0..delta.row_count()).map(|_| bound));
                 columns.extend([Arc::new(bounds) as ArrayRef, Arc::new(unknown)]);

@@ -82,7 +82,7 @@ impl View {
             return true;
         }
         let mut times = self.times.iter().zip(&self.closed_below);
-        !self.has_backfills() && times.any(|(time, then)| closed_below(time, watermarks) > *then)
+        !self.has_backfills() && times.any(|(time, then)| time.closed_at(watermarks) > *then)
     }
 
     pub fn has_work(&self) -> bool {
@@ -352,7 +352,7 @@ impl Sequencer {
             view.step_count += 1;
             view.epoch = epoch;
             if !catching_up.contains(id) {
-                let now = view.times.iter().map(|time| closed_below(time, &self.watermarks));
+                let now = view.times.iter().map(|time| time.closed_at(&self.watermarks));
                 view.closed_below = now.collect();
             }
             if let Some(size) = sizes.get(id) {
@@ -394,10 +394,6 @@ impl Sequencer {
         }
         became_ready
     }
-}
-
-fn closed_below(time: &TimeColumn, watermarks: &Watermarks) -> Option<i64> {
-    time.closed_below(&|relation| watermarks.get(&relation).copied())
 }
 
 /// A snapshot in pieces that fit an epoch, weights and all.

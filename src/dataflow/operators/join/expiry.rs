@@ -40,7 +40,7 @@ impl Expiry {
 
     /// What is older than this is to be swept out now; `None`: not yet.
     pub fn due(&self, row_count: usize, context: &EpochContext) -> Option<i64> {
-        let bound = self.time.closed_below(&|relation| context.watermarks.get(&relation).copied())?;
+        let bound = self.time.closed_at(&context.watermarks)?;
         let has_grown = row_count > ROW_COUNT_MIN + GROWTH_MAX * self.kept_row_count;
         // Half of the span of time is over: so is half of the rows, if they come evenly.
         let (oldest_us, newest_us) = (i128::from(self.oldest_us), i128::from(self.newest_us));

@@ -230,7 +230,7 @@ impl SessionOperator {
     /// Lets go of the sessions that are over, with their rows.
     fn close(&mut self, context: &EpochContext) {
         let Some(closing) = &mut self.closing else { return };
-        let Some(bound) = closing.time.closed_below(&|relation| context.watermarks.get(&relation).copied()) else {
+        let Some(bound) = closing.time.closed_at(&context.watermarks) else {
             return;
         };
         let open = closing.by_last.split_off(&(bound, 0));
