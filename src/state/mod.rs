@@ -3,9 +3,11 @@
 //! - [`arrangement`]: a Z-set indexed by key, made of immutable runs, so that a [`Snapshot`] costs a few clones.
 //! - [`world`]: every relation's snapshot at one epoch; what a query reads.
 //! - [`codec`]: deltas as bytes.
+//! - [`checkpoint`]: the state of operators and views as it lies on disk.
 //! - [`store`]: the durable side behind a trait; only `store/rocks.rs` names RocksDB.
 
 pub mod arrangement;
+pub mod checkpoint;
 pub mod codec;
 pub mod store;
 pub mod world;

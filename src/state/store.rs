@@ -1,9 +1,10 @@
-//! The durable side: ordered keys to bytes, written in atomic batches.
+//! The durable side: ordered keys to bytes, written in atomic batches, and segments, files that are written once.
 //!
 //! Everything above sees this trait. [`rocks`] is the one that runs; [`MemoryStore`] serves tests and `demo`.
 
 mod memory;
 mod rocks;
+mod segments;
 
 pub use memory::MemoryStore;
 pub use rocks::RocksStore;
@@ -33,9 +34,27 @@ impl StoreBatch {
 /// Called with each key and value of a scan; an error ends the scan.
 pub type EachPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
 
+/// Where a block lies: its segment's number, its first byte in it, its length in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Block {
+    pub segment: u64,
+    pub offset: u64,
+    pub length: u64,
+}
+
+/// A segment that is being written.
+pub trait SegmentWriter {
+    /// Adds a block, which can be read once the segment is finished.
+    fn append(&mut self, block: &[u8]) -> Result<Block>;
+
+    /// Durable when it returns.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
 /// # Contract
 /// - [`Store::commit`] is atomic and durable (synced) when it returns; on an error nothing of it is visible.
 /// - [`Store::scan`] yields keys in byte order, each once, with the last committed value.
+/// - A segment that was not finished may be there in part or not at all.
 pub trait Store: Send + Sync {
     /// 53100 when the disk is full, 58030 for other trouble.
     fn commit(&self, batch: StoreBatch) -> Result<()>;
@@ -44,4 +63,16 @@ pub trait Store: Send + Sync {
 
     /// All pairs whose key starts with `prefix`.
     fn scan(&self, prefix: &[u8], each: &mut EachPair<'_>) -> Result<()>;
+
+    /// Starts the segment of this number anew. 53100 when the disk is full, 58030 for other trouble.
+    fn create_segment(&self, number: u64) -> Result<Box<dyn SegmentWriter + '_>>;
+
+    /// XX001 if it is not what was written.
+    fn read_block(&self, block: Block) -> Result<Vec<u8>>;
+
+    /// The numbers of all segments, finished or not, and their bytes.
+    fn segments(&self) -> Result<Vec<(u64, u64)>>;
+
+    /// Nothing, if it is not there.
+    fn remove_segment(&self, number: u64) -> Result<()>;
 }

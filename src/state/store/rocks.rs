@@ -4,16 +4,20 @@ use std::path::Path;
 
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
-use super::{EachPair, Store, StoreBatch};
+use super::segments::SegmentFiles;
+use super::{Block, EachPair, SegmentWriter, Store, StoreBatch};
 use crate::error::{Error, Result, SqlState};
 
-/// Written into every new directory; another number is refused, never converted in silence.
-const FORMAT_VERSION: u32 = 1;
+/// Written into every new directory; a newer number is refused. Format 1 had no checkpoints: a program that knows only
+/// it would change tables behind them, so a directory is of format 2 from the moment it is opened here.
+const FORMAT_VERSION: u32 = 2;
+const FORMAT_WITHOUT_CHECKPOINTS: u32 = 1;
 const FORMAT_FILE: &str = "HIGHWATER_FORMAT";
 
 /// One data directory, open in one process.
 pub struct RocksStore {
     db: DB,
+    segments: SegmentFiles,
 }
 
 impl RocksStore {
@@ -39,7 +43,10 @@ impl RocksStore {
             .with_detail(e.to_string()),
             _ => io_error(dir, e.as_ref()),
         })?;
-        Ok(RocksStore { db })
+        let segments = SegmentFiles::open(dir.join("segments"))?;
+        // Only now: a directory that cannot be opened stays what it was.
+        write_format(dir)?;
+        Ok(RocksStore { db, segments })
     }
 }
 
@@ -47,7 +54,7 @@ fn check_format(dir: &Path) -> Result<()> {
     let marker = dir.join(FORMAT_FILE);
     match std::fs::read_to_string(&marker) {
         Ok(text) => match text.trim().parse::<u32>() {
-            Ok(FORMAT_VERSION) => Ok(()),
+            Ok(FORMAT_VERSION | FORMAT_WITHOUT_CHECKPOINTS) => Ok(()),
             Ok(newer) if newer > FORMAT_VERSION => Err(Error::new(
                 SqlState::DATA_CORRUPTED,
                 format!("data directory {} has format {newer}, this program reads {FORMAT_VERSION}", dir.display()),
@@ -64,10 +71,21 @@ fn check_format(dir: &Path) -> Result<()> {
                 )
                 .with_hint("name an empty or new directory with --data-dir"));
             }
-            std::fs::write(&marker, format!("{FORMAT_VERSION}\n")).map_err(|e| io_error(dir, &e.to_string()))
+            write_format(dir)
         }
         Err(e) => Err(io_error(dir, &e.to_string())),
     }
+}
+
+/// Through a second file, so that the marker is never there in part.
+fn write_format(dir: &Path) -> Result<()> {
+    let (marker, text) = (dir.join(FORMAT_FILE), format!("{FORMAT_VERSION}\n"));
+    if std::fs::read_to_string(&marker).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let next = dir.join(format!("{FORMAT_FILE}.next"));
+    let written = std::fs::write(&next, text).and_then(|()| std::fs::rename(&next, &marker));
+    written.map_err(|e| io_error(dir, &e.to_string()))
 }
 
 fn io_error(dir: &Path, reason: &str) -> Error {
@@ -115,5 +133,21 @@ impl Store for RocksStore {
             each(&key, &value)?;
         }
         Ok(())
+    }
+
+    fn create_segment(&self, number: u64) -> Result<Box<dyn SegmentWriter + '_>> {
+        self.segments.create(number)
+    }
+
+    fn read_block(&self, block: Block) -> Result<Vec<u8>> {
+        self.segments.read(block)
+    }
+
+    fn segments(&self) -> Result<Vec<(u64, u64)>> {
+        self.segments.list()
+    }
+
+    fn remove_segment(&self, number: u64) -> Result<()> {
+        self.segments.remove(number)
     }
 }

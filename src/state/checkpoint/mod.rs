@@ -1,0 +1,135 @@
+//! Checkpoints: the state of an epoch, as it lies on disk.
+//!
+//! All state is Z-sets. Those of an operator are its [`Part`]s; a view's contents are one more. On disk a part is a
+//! [`Collection`]: a list of runs, of which each holds what changed between two checkpoints, so that a checkpoint costs as
+//! much as has changed. Runs are added up in the background ([`Collection::due`]), so that there are never many. A run
+//! is some blocks of segments; what a checkpoint wrote counts from the moment at which its records are committed,
+//! which is one batch of the store.
+//!
+//! | key | value |
+//! |---|---|
+//! | `k/engine` | [`record::EngineRecord`]: the epoch, how far each source was read, watermarks |
+//! | `k/view/<id>` | [`record::ViewRecord`]: what the view's state was made by, and its collections |
+//! | `k/view-errors/<id>` | the rows for which the view fails |
+//! | `k/source-error/<id>/<number>` | one record that could not be decoded |
+
+mod collection;
+pub mod record;
+
+pub use collection::{Collection, Place};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::compute::{SortOptions, cast, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
+use arrow::row::{RowConverter, SortField};
+
+use crate::error::Result;
+use crate::types::Delta;
+
+/// A Z-set that belongs to the state of an operator, as it is kept on disk.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub schema: SchemaRef,
+    pub kind: PartKind,
+    /// The column of the time by which rows go, where they do by themselves.
+    pub time_column: Option<usize>,
+    pub spread: Spread,
+}
+
+/// On which worker a part's rows belong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Where the hash of these columns says; without any, on the first.
+    By(Vec<usize>),
+    /// Nothing depends on it.
+    Anywhere,
+    /// Where they were: they cannot be spread among another number of workers.
+    Fixed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum PartKind {
+    /// Changes add up.
+    Sum,
+    /// The first so many columns name a row; the last change of it counts. A negative weight takes it away.
+    Latest { key_width: usize },
+}
+
+/// What has become of a part since it was last saved.
+#[derive(Clone, Debug, Default)]
+pub struct PartChange {
+    /// In their order.
+    pub deltas: Vec<Delta>,
+    /// Rows that are older, in microseconds since 1970, are gone, those that were saved before among them.
+    pub below: Option<i64>,
+}
+
+impl PartKind {
+    /// Several changes as one.
+    pub fn merge(self, schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
+        let all = Delta::concat(schema, deltas)?;
+        match self {
+            // Nothing to cancel: equal rows may stand beside each other.
+            PartKind::Sum if !all.has_retractions() => Ok(all),
+            PartKind::Sum => Ok(all.consolidate()?),
+            PartKind::Latest { key_width } => latest(&all, key_width),
+        }
+    }
+
+    /// What is left where nothing lies below.
+    pub fn settle(self, delta: Delta) -> Result<Delta> {
+        match self {
+            PartKind::Sum => Ok(delta),
+            PartKind::Latest { .. } => {
+                let is_there: BooleanArray = (0..delta.row_count()).map(|row| Some(delta.weight(row) > 0)).collect();
+                Ok(if delta.has_retractions() { delta.filter(&is_there)? } else { delta })
+            }
+        }
+    }
+}
+
+/// The last change of each key.
+fn latest(delta: &Delta, key_width: usize) -> Result<Delta> {
+    if key_width == 0 {
+        return Ok(delta.slice(delta.row_count().saturating_sub(1), delta.row_count().min(1)));
+    }
+    let keys = &delta.batch().columns()[..key_width];
+    let fields = keys.iter().map(|c| SortField::new_with_options(c.data_type().clone(), SortOptions::default()));
+    let rows = RowConverter::new(fields.collect())?.convert_columns(keys)?;
+    let mut last: hashbrown::HashMap<&[u8], u32, foldhash::fast::FixedState> =
+        hashbrown::HashMap::with_capacity_and_hasher(delta.row_count(), Default::default());
+    for row in 0..delta.row_count() {
+        last.insert(rows.row(row).data(), row as u32);
+    }
+    if last.len() == delta.row_count() {
+        return Ok(delta.clone());
+    }
+    let mut kept: Vec<u32> = last.into_values().collect();
+    kept.sort_unstable();
+    let weights: Vec<i64> = kept.iter().map(|&row| delta.weight(row as usize)).collect();
+    let batch = take_record_batch(delta.batch(), &UInt32Array::from(kept))?;
+    Ok(if weights.iter().all(|&weight| weight == 1) { Delta::insert(batch) } else { Delta::new(batch, weights) })
+}
+
+/// The rows that are not older than `below`; those without a time stay.
+fn not_below(delta: Delta, time_column: usize, below: i64) -> Result<Delta> {
+    let column = delta.column(time_column);
+    let times = microseconds(column)?;
+    let times = times.as_primitive::<Int64Type>();
+    let stays = |row: usize| times.is_null(row) || times.value(row) >= below;
+    if (0..times.len()).all(stays) {
+        return Ok(delta);
+    }
+    let mask: BooleanArray = (0..times.len()).map(|row| Some(stays(row))).collect();
+    Ok(delta.filter(&mask)?)
+}
+
+fn microseconds(column: &ArrayRef) -> Result<ArrayRef> {
+    let instants = match column.data_type() {
+        DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
+            cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?
+        }
+        _ => column.clone(),
+    };
+    Ok(cast(&instants, &DataType::Int64)?)
+}

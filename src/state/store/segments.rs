@@ -1,0 +1,157 @@
+//! Segments as files: `segments/<number>.segment`, blocks one after the other, each behind its length and checksum.
+//!
+//! A file is written once, from its beginning to its end, and synced with its directory before anything refers to it.
+//! What a crash leaves of an unfinished one is referred to by nobody.
+
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Block, SegmentWriter};
+use crate::error::{Error, Result, SqlState};
+
+pub struct SegmentFiles {
+    dir: PathBuf,
+}
+
+const EXTENSION: &str = "segment";
+/// CRC-32 of the block and its length, both little-endian.
+const HEADER_LENGTH: usize = 4 + 8;
+
+impl SegmentFiles {
+    /// Makes the directory if it is not there.
+    pub fn open(dir: PathBuf) -> Result<SegmentFiles> {
+        std::fs::create_dir_all(&dir).map_err(|e| trouble(&dir, &e))?;
+        Ok(SegmentFiles { dir })
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{number:016x}.{EXTENSION}"))
+    }
+
+    pub fn create(&self, number: u64) -> Result<Box<dyn SegmentWriter + '_>> {
+        let path = self.path(number);
+        let file = File::create(&path).map_err(|e| trouble(&path, &e))?;
+        Ok(Box::new(Writer { dir: &self.dir, path, number, offset: 0, file: BufWriter::with_capacity(1 << 20, file) }))
+    }
+
+    pub fn read(&self, block: Block) -> Result<Vec<u8>> {
+        let path = self.path(block.segment);
+        let damaged = |why: &str| {
+            let place = format!("block at {} of {}", block.offset, path.display());
+            Error::new(SqlState::DATA_CORRUPTED, format!("{place} {why}"))
+        };
+        let file = File::open(&path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => damaged("is missing: there is no such file"),
+            _ => trouble(&path, &e),
+        })?;
+        let read = |bytes: &mut [u8], offset: u64| match file.read_exact_at(bytes, offset) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(damaged("is cut off")),
+            other => other.map_err(|e| trouble(&path, &e)),
+        };
+        let mut header = [0; HEADER_LENGTH];
+        read(&mut header, block.offset)?;
+        if header[4..] != block.length.to_le_bytes() {
+            return Err(damaged("is not the one that was written there"));
+        }
+        let length = usize::try_from(block.length).map_err(|_| damaged("is too long"))?;
+        let mut bytes = vec![0; length];
+        read(&mut bytes, block.offset + HEADER_LENGTH as u64)?;
+        if header[..4] != crc32fast::hash(&bytes).to_le_bytes() {
+            return Err(damaged("is damaged: its checksum does not match"));
+        }
+        Ok(bytes)
+    }
+
+    pub fn list(&self) -> Result<Vec<(u64, u64)>> {
+        let mut segments = vec![];
+        for entry in std::fs::read_dir(&self.dir).map_err(|e| trouble(&self.dir, &e))? {
+            let path = entry.map_err(|e| trouble(&self.dir, &e))?.path();
+            let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_segment);
+            let number = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok());
+            // One that is removed meanwhile has no length, and is not there any more.
+            segments.extend(number.and_then(|number| Some((number, path.metadata().ok()?.len()))));
+        }
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    pub fn remove(&self, number: u64) -> Result<()> {
+        let path = self.path(number);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(trouble(&path, &e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Writer<'a> {
+    dir: &'a Path,
+    path: PathBuf,
+    number: u64,
+    offset: u64,
+    file: BufWriter<File>,
+}
+
+impl SegmentWriter for Writer<'_> {
+    fn append(&mut self, block: &[u8]) -> Result<Block> {
+        let length = block.len() as u64;
+        let mut header = [0; HEADER_LENGTH];
+        header[..4].copy_from_slice(&crc32fast::hash(block).to_le_bytes());
+        header[4..].copy_from_slice(&length.to_le_bytes());
+        let written = self.file.write_all(&header).and_then(|()| self.file.write_all(block));
+        written.map_err(|e| trouble(&self.path, &e))?;
+        let address = Block { segment: self.number, offset: self.offset, length };
+        self.offset += HEADER_LENGTH as u64 + length;
+        Ok(address)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(|e| trouble(&self.path, &e))?;
+        // Its name has to last, too.
+        File::open(self.dir).and_then(|dir| dir.sync_all()).map_err(|e| trouble(self.dir, &e))
+    }
+}
+
+fn trouble(path: &Path, error: &std::io::Error) -> Error {
+    if error.kind() == ErrorKind::StorageFull {
+        return Error::new(SqlState::DISK_FULL, format!("could not write {}: no space left on device", path.display()));
+    }
+    Error::new(SqlState::IO_ERROR, format!("could not use {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_read_as_they_were_written_or_refused() -> Result<()> {
+        let dir = tempfile::tempdir().map_err(|e| Error::internal(e.to_string()))?;
+        let files = SegmentFiles::open(dir.path().join("segments"))?;
+        let mut writer = files.create(7)?;
+        let (first, second) = (writer.append(b"first")?, writer.append(&[9; 70_000])?);
+        writer.finish()?;
+        assert_eq!(files.list()?, [(7, 5 + 70_000 + 2 * HEADER_LENGTH as u64)]);
+        assert_eq!((files.read(first)?.as_slice(), files.read(second)?.len()), (&b"first"[..], 70_000));
+
+        let path = files.path(7);
+        let bytes = std::fs::read(&path).map_err(|e| trouble(&path, &e))?;
+        let write = |bytes: &[u8]| std::fs::write(&path, bytes).map_err(|e| trouble(&path, &e));
+        // A bit that fell over, an end that is missing, a place where no block begins, a file that is gone.
+        let mut flipped = bytes.clone();
+        flipped[HEADER_LENGTH + 2] ^= 1;
+        write(&flipped)?;
+        assert_eq!(files.read(first).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        write(&bytes[..bytes.len() - 1])?;
+        assert_eq!(files.read(second).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        let elsewhere = Block { offset: first.offset + 1, ..first };
+        assert_eq!(files.read(elsewhere).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        files.remove(7)?;
+        files.remove(7)?;
+        assert_eq!(files.read(first).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        Ok(())
+    }
+}
