@@ -20,13 +20,25 @@ pub struct Closing {
     /// Groups by their time in microseconds. A number may stand where it once was, if it was given back meanwhile.
     by_time: BTreeMap<i64, Vec<u32>>,
     group_count: usize,
+    /// Groups of older times are gone.
+    below: Option<i64>,
 }
 
 impl Closing {
     /// Panics if the time is of no key.
     pub fn new(time: TimeColumn, keys: &[usize]) -> Closing {
         let key = keys.iter().position(|&key| key == time.column).expect("groups close by one of their keys");
-        Closing { time, key, opened: vec![], by_time: BTreeMap::new(), group_count: 0 }
+        Closing { time, key, opened: vec![], by_time: BTreeMap::new(), group_count: 0, below: None }
+    }
+
+    /// Which of the keys is the time.
+    pub fn key(&self) -> usize {
+        self.key
+    }
+
+    /// Groups of older times have been let go.
+    pub fn below(&self) -> Option<i64> {
+        self.below
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -44,6 +56,7 @@ impl Closing {
         let Some(bound) = self.time.closed_at(&context.watermarks) else {
             return Ok(None);
         };
+        self.below = self.below.max(Some(bound));
         if self.by_time.first_key_value().is_none_or(|(time, _)| *time >= bound) {
             return Ok(None);
         }

@@ -21,9 +21,10 @@ use super::operators::{
     UnnestOperator, ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
-use super::{EpochContext, Operator, StateSize};
+use super::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{JoinKeys, JoinType, StreamNode, StreamPlan};
+use crate::state::checkpoint::{Part, PartChange};
 use crate::types::{Delta, RelationId};
 
 /// A plan cut into fragments, in an order in which inputs come before their readers; the last one's output is the
@@ -308,6 +309,40 @@ impl Fragment {
         let mut size = StateSize::default();
         self.nodes.iter().flat_map(|node| &node.operator).for_each(|operator| size += operator.state_size());
         size
+    }
+
+    /// From now on its operators record what changes of their state.
+    pub fn record(&mut self) {
+        self.states().for_each(|(_, state)| state.record());
+    }
+
+    fn states(&mut self) -> impl Iterator<Item = (usize, &mut dyn Durable)> {
+        self.nodes.iter_mut().filter_map(|node| Some((node.number?, node.operator.as_mut()?.durable()?)))
+    }
+
+    /// What has changed of the operators' state since the last call, by their number in the plan's preorder and part.
+    pub fn take_changes(&mut self) -> Result<Vec<(usize, usize, Part, PartChange)>> {
+        let mut changes = vec![];
+        for (number, state) in self.states() {
+            let parts = state.parts().into_iter().zip(state.take_changes()?).enumerate();
+            changes.extend(parts.map(|(part, (spec, change))| (number, part, spec, change)));
+        }
+        Ok(changes)
+    }
+
+    /// Takes over saved state instead of a first step. `read` gives what adds up to a part of an operator.
+    pub fn restore(
+        &mut self,
+        context: &mut EpochContext,
+        read: &mut dyn FnMut(usize, usize, &Part) -> Result<Vec<Delta>>,
+    ) -> Result<()> {
+        self.is_first = false;
+        for (number, state) in self.states() {
+            let parts = state.parts().into_iter().enumerate();
+            let parts = parts.map(|(part, spec)| read(number, part, &spec)).collect::<Result<Vec<_>>>()?;
+            state.restore(parts, context)?;
+        }
+        Ok(())
     }
 
     /// What each operator has done on this worker, under its number in the plan's preorder.

@@ -14,6 +14,7 @@ pub mod operators;
 pub mod partition;
 
 mod closing;
+mod durable;
 mod event_time;
 mod expression;
 mod key_index;
@@ -22,6 +23,7 @@ mod pending;
 mod row_order;
 mod row_store;
 
+pub use durable::Durable;
 pub use expression::row_text;
 
 use std::collections::BTreeMap;
@@ -56,6 +58,9 @@ pub trait Operator: Send {
     fn state_size(&self) -> StateSize {
         StateSize::default()
     }
+
+    /// Its state, for checkpoints; `None` if it keeps nothing between epochs.
+    fn durable(&mut self) -> Option<&mut dyn Durable>;
 }
 
 /// What an operator may know of the world: which epoch it is, who it is, how far event time has come, and where to

@@ -1,16 +1,25 @@
 //! Changes to come, by the time at which they do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::SortOptions;
+use arrow::compute::sort_to_indices;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use super::StateSize;
 use crate::error::Result;
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 pub struct Pending {
     schema: SchemaRef,
     by_time: BTreeMap<i64, Changes>,
+    /// What was added since it was last saved, where that is recorded.
+    added: Option<Vec<(i64, Delta)>>,
+    /// Times below are taken.
+    taken_below: Option<i64>,
 }
 
 #[derive(Default)]
@@ -36,10 +45,13 @@ impl Changes {
 
 impl Pending {
     pub fn new(schema: SchemaRef) -> Pending {
-        Pending { schema, by_time: BTreeMap::new() }
+        Pending { schema, by_time: BTreeMap::new(), added: None, taken_below: None }
     }
 
     pub fn add(&mut self, time: i64, delta: Delta) -> Result<()> {
+        if let Some(added) = &mut self.added {
+            added.push((time, delta.clone()));
+        }
         let changes = self.by_time.entry(time).or_default();
         changes.row_count += delta.row_count();
         changes.deltas.push(delta);
@@ -52,6 +64,7 @@ impl Pending {
     /// The changes of all times below `bound`, earliest first; those of one time added up.
     pub fn take_below(&mut self, bound: i64) -> Result<Vec<Delta>> {
         let mut taken = vec![];
+        self.taken_below = self.taken_below.max(Some(bound));
         while let Some(entry) = self.by_time.first_entry()
             && *entry.key() < bound
         {
@@ -62,6 +75,56 @@ impl Pending {
 
     pub fn first_time(&self) -> Option<i64> {
         self.by_time.first_key_value().map(|(time, _)| *time)
+    }
+
+    /// On disk: the time, then the row. What is taken needs no retraction.
+    pub fn part(&self) -> Part {
+        let time = Arc::new(Field::new("$time", DataType::Int64, false));
+        let fields: Vec<_> = std::iter::once(time).chain(self.schema.fields().iter().cloned()).collect();
+        Part {
+            schema: Arc::new(Schema::new(fields)),
+            kind: PartKind::Sum,
+            time_column: Some(0),
+            spread: Spread::Anywhere,
+        }
+    }
+
+    pub fn record(&mut self) {
+        self.added = Some(vec![]);
+    }
+
+    pub fn take_change(&mut self) -> Result<PartChange> {
+        let added = self.added.as_mut().map(std::mem::take).unwrap_or_default();
+        let times = added.iter().flat_map(|(time, delta)| std::iter::repeat_n(*time, delta.row_count()));
+        let times: ArrayRef = Arc::new(Int64Array::from_iter_values(times));
+        let deltas: Vec<Delta> = added.into_iter().map(|(_, delta)| delta).collect();
+        if deltas.is_empty() {
+            return Ok(PartChange { deltas, below: self.taken_below });
+        }
+        let delta = Delta::concat(&self.schema, &deltas)?;
+        let columns = std::iter::once(times).chain(delta.batch().columns().iter().cloned()).collect();
+        let timed = delta.with_batch(RecordBatch::try_new(self.part().schema, columns)?);
+        Ok(PartChange { deltas: vec![timed], below: self.taken_below })
+    }
+
+    /// Puts saved changes back.
+    pub fn restore(&mut self, saved: Vec<Delta>) -> Result<()> {
+        let recorded = self.added.take();
+        let columns: Vec<usize> = (1..=self.schema.fields().len()).collect();
+        for delta in saved {
+            let order = sort_to_indices(delta.column(0), Some(SortOptions::default()), None)?;
+            let delta = delta.take(&order)?;
+            let times = delta.column(0).as_primitive::<Int64Type>().clone();
+            let rows = delta.project(&columns)?;
+            let mut start = 0;
+            for group in times.values().chunk_by(|a, b| a == b) {
+                let indices = UInt32Array::from_iter_values(start as u32..(start + group.len()) as u32);
+                self.add(group[0], rows.take(&indices)?)?;
+                start += group.len();
+            }
+        }
+        self.added = recorded;
+        Ok(())
     }
 
     pub fn state_size(&self) -> StateSize {

@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 
 use super::only;
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::plan::GroupingSet;
 use crate::types::Delta;
@@ -45,5 +45,9 @@ impl Operator for ExpandOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<Vec<Delta>> {
         let deltas = only(inputs);
         deltas.iter().flat_map(|delta| self.sets.iter().map(|set| self.expand(delta, set))).collect()
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

@@ -7,7 +7,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::only;
 use crate::dataflow::expression::evaluate;
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::types::Delta;
 
@@ -36,5 +36,9 @@ impl Operator for FilterOperator {
         }
         output.retain(|delta| !delta.is_empty());
         Ok(output)
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

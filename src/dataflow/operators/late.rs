@@ -12,7 +12,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 
 use super::only;
 use crate::dataflow::event_time::times_us;
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::plan::{Late, LateRows, TimeColumn};
 use crate::types::{Delta, RelationId};
@@ -107,5 +107,9 @@ impl Operator for LateOperator {
             }
         }
         Ok(output)
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

@@ -9,7 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::only;
 use crate::dataflow::expression::evaluate;
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::types::Delta;
 
@@ -36,5 +36,9 @@ impl Operator for ProjectOperator {
             output.push(delta.with_batch(batch));
         }
         Ok(output)
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

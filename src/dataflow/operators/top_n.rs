@@ -9,12 +9,14 @@ use arrow::datatypes::SchemaRef;
 
 use super::only;
 use crate::dataflow::closing::Closing;
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
 use crate::dataflow::row_order::{Change, RowOrder};
-use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{SortColumn, Ties, TimeColumn, TopN};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 pub struct TopNOperator {
@@ -27,6 +29,9 @@ pub struct TopNOperator {
     partitions: Vec<Partition>,
     /// Partitions by the time at which they end, where they do.
     closing: Option<Closing>,
+    log: ChangeLog,
+    /// Whole rows that were let go since the state was last saved, as often as they were there.
+    trimmed: Output,
 }
 
 #[derive(Default)]
@@ -58,7 +63,8 @@ impl TopNOperator {
         assert!(top.ties == Ties::Cut || top.offset == 0, "an offset with ties is a filter above");
         let index = KeyIndex::new(partition.iter().map(|&column| schema.field(column).data_type().clone()).collect())?;
         let order = RowOrder::new(schema, order)?;
-        Ok(TopNOperator { partition, top, append_only, order, index, partitions: vec![], closing: None })
+        let (partitions, closing, log, trimmed) = (vec![], None, ChangeLog::default(), vec![]);
+        Ok(TopNOperator { partition, top, append_only, order, index, partitions, closing, log, trimmed })
     }
 
     /// Partitions whose time is over go. `time` is a partition column; late rows must have been taken out before.
@@ -81,7 +87,9 @@ impl TopNOperator {
 
 impl Operator for TopNOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
-        let changes = self.order.changes(&only(inputs), &self.partition, &mut self.index)?;
+        let deltas = only(inputs);
+        deltas.iter().for_each(|delta| self.log.push(delta));
+        let changes = self.order.changes(&deltas, &self.partition, &mut self.index)?;
         self.partitions.resize_with(self.index.capacity(), Partition::default);
         let mut output = vec![];
         let mut emptied = vec![];
@@ -93,7 +101,8 @@ impl Operator for TopNOperator {
             {
                 closing.opened.push(number);
             }
-            partition.step(changes, &self.top, self.append_only, &mut output);
+            let trimmed = self.log.is_on().then_some(&mut self.trimmed);
+            partition.step(changes, &self.top, self.append_only, &mut output, trimmed);
             if partition.rows.is_empty() {
                 *partition = Partition::default();
                 emptied.push(number);
@@ -125,10 +134,52 @@ impl Operator for TopNOperator {
         let bytes = bytes + own as u64;
         StateSize { row_count, bytes }
     }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
+    }
+}
+
+/// The rows that are kept. What is shown of them follows.
+impl Durable for TopNOperator {
+    fn parts(&self) -> Vec<Part> {
+        let time_column = self.closing.as_ref().map(|closing| self.partition[closing.key()]);
+        let spread = Spread::By(self.partition.clone());
+        vec![Part { schema: self.order.schema().clone(), kind: PartKind::Sum, time_column, spread }]
+    }
+
+    fn record(&mut self) {
+        self.log.start();
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
+        let mut deltas = self.log.take();
+        let trimmed = std::mem::take(&mut self.trimmed);
+        if !trimmed.is_empty() {
+            let batch = self.order.batch(trimmed.iter().map(|(row, _)| row.as_ref()))?;
+            deltas.push(Delta::new(batch, trimmed.iter().map(|(_, count)| -count).collect::<Vec<_>>()));
+        }
+        Ok(vec![PartChange { deltas, below: self.closing.as_ref().and_then(|closing| closing.below()) }])
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
+        let log = std::mem::take(&mut self.log);
+        self.step(parts, context)?;
+        self.log = log;
+        Ok(())
+    }
 }
 
 impl Partition {
-    fn step(&mut self, changes: &[Change], top: &TopN, append_only: bool, output: &mut Output) {
+    /// `trimmed` takes the rows that are not kept, if somebody wants to know.
+    fn step(
+        &mut self,
+        changes: &[Change],
+        top: &TopN,
+        append_only: bool,
+        output: &mut Output,
+        mut trimmed: Option<&mut Output>,
+    ) {
         let trims = append_only && top.limit.is_some() && top.ties == Ties::Cut;
         let mut changed = Vec::with_capacity(changes.len());
         for change in changes.iter().filter(|change| change.weight != 0) {
@@ -138,6 +189,9 @@ impl Partition {
                 && let Some(bounds) = &self.bounds
                 && *change.key > *bounds.last
             {
+                if let Some(trimmed) = &mut trimmed {
+                    trimmed.push((change.key[change.sort_length..].into(), change.weight));
+                }
                 continue;
             }
             let added = self.rows.add(&change.key, change.sort_length, change.weight);
@@ -179,6 +233,10 @@ impl Partition {
                 place if place == self.rows.end() => place,
                 place => self.rows.after(place),
             };
+            if let Some(trimmed) = trimmed {
+                let gone = self.rows.range(behind, self.rows.end());
+                trimmed.extend(gone.map(|entry| (entry.row().into(), entry.weight)));
+            }
             self.rows.truncate(behind);
         }
     }

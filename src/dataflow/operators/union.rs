@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::types::Delta;
 
@@ -28,5 +28,9 @@ impl Operator for UnionOperator {
             Ok(delta.with_batch(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?))
         });
         output.collect()
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatchOptions;
 
 use super::only;
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::{Error, Result};
 use crate::plan::{EmptyLists, UnnestColumn};
 use crate::types::Delta;
@@ -136,6 +136,10 @@ impl Operator for UnnestOperator {
             self.expand(&delta, &mut output)?;
         }
         Ok(output)
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }
 

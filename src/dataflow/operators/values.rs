@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::types::Delta;
 
@@ -21,5 +21,9 @@ impl Operator for ValuesOperator {
         // Every worker has this operator; the rows come from one of them.
         let shows = context.is_first && context.worker_index == 0 && self.batch.num_rows() > 0;
         Ok(if shows { vec![Delta::insert(self.batch.clone())] } else { vec![] })
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

@@ -12,7 +12,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use super::only;
-use crate::dataflow::{EpochContext, Operator};
+use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::plan::Window;
 use crate::types::Delta;
@@ -81,5 +81,9 @@ impl WindowOperator {
 impl Operator for WindowOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<Vec<Delta>> {
         only(inputs).iter().map(|delta| self.assign(delta)).collect()
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        None
     }
 }

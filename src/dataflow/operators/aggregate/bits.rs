@@ -1,11 +1,13 @@
 //! bool_and, bool_or, bit_and, bit_or, bit_xor: for each bit, how many of the group's values have it set. A bit of the
 //! result says of the count whether it is all, some, or an odd number.
 
-use arrow::array::{ArrayRef, AsArray, Int64Array};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BinaryBuilder, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::{Accumulator, Evaluated};
+use super::{Accumulator, Evaluated, damaged};
 use crate::error::Result;
 use crate::plan::Fold;
 
@@ -87,5 +89,36 @@ impl Accumulator for Bits {
 
     fn memory_bytes(&self) -> usize {
         (self.counts.len() + self.ones.len()) * size_of::<i64>()
+    }
+
+    fn saved_type(&self) -> Option<DataType> {
+        Some(DataType::Binary)
+    }
+
+    /// The count of values, then of each bit how many have it set; words, little-endian.
+    fn save(&self, groups: &[u32]) -> Result<ArrayRef> {
+        let mut states = BinaryBuilder::with_capacity(groups.len(), groups.len() * (1 + self.width) * size_of::<i64>());
+        let mut bytes = vec![];
+        for &group in groups {
+            let group = group as usize;
+            let ones = &self.ones[group * self.width..(group + 1) * self.width];
+            bytes.clear();
+            bytes.extend(std::iter::once(&self.counts[group]).chain(ones).flat_map(|count| count.to_le_bytes()));
+            states.append_value(&bytes);
+        }
+        Ok(Arc::new(states.finish()))
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        let saved = saved.as_binary::<i32>();
+        for (row, &group) in groups.iter().enumerate() {
+            let (group, (words, _)) = (group as usize, saved.value(row).as_chunks::<{ size_of::<i64>() }>());
+            let mut words = words.iter().map(|word| i64::from_le_bytes(*word));
+            self.counts[group] = words.next().ok_or_else(damaged)?;
+            for ones in &mut self.ones[group * self.width..(group + 1) * self.width] {
+                *ones = words.next().ok_or_else(damaged)?;
+            }
+        }
+        Ok(())
     }
 }

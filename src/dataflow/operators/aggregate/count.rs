@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Int64Type};
 
 use super::{Accumulator, Evaluated};
 use crate::error::Result;
@@ -42,5 +43,20 @@ impl Accumulator for Count {
 
     fn memory_bytes(&self) -> usize {
         self.counts.len() * size_of::<i64>()
+    }
+
+    fn saved_type(&self) -> Option<DataType> {
+        Some(DataType::Int64)
+    }
+
+    fn save(&self, groups: &[u32]) -> Result<ArrayRef> {
+        Ok(Arc::new(groups.iter().map(|&group| Some(self.counts[group as usize])).collect::<Int64Array>()))
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        for (&group, count) in groups.iter().zip(saved.as_primitive::<Int64Type>().values()) {
+            self.counts[group as usize] = *count;
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
@@ -43,6 +43,7 @@ trait Codec: Send {
     fn encode(&self, column: &ArrayRef) -> Result<Vec<Self::Value>>;
     fn decode(&self, values: Vec<Option<Self::Value>>) -> Result<ArrayRef>;
     fn value_bytes(&self) -> usize;
+    fn data_type(&self) -> &DataType;
 }
 
 struct Words {
@@ -79,6 +80,10 @@ impl Codec for Words {
     fn value_bytes(&self) -> usize {
         size_of::<i64>()
     }
+
+    fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
 }
 
 struct Bytes {
@@ -106,6 +111,10 @@ impl Codec for Bytes {
 
     fn value_bytes(&self) -> usize {
         32
+    }
+
+    fn data_type(&self) -> &DataType {
+        &self.data_type
     }
 }
 
@@ -152,6 +161,22 @@ impl<C: Codec> Accumulator for Best<C> {
 
     fn memory_bytes(&self) -> usize {
         self.best.len() * (self.codec.value_bytes() + 8)
+    }
+
+    fn saved_type(&self) -> Option<DataType> {
+        Some(self.codec.data_type().clone())
+    }
+
+    fn save(&self, groups: &[u32]) -> Result<ArrayRef> {
+        self.codec.decode(groups.iter().map(|&group| self.best[group as usize].clone()).collect())
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        let values = self.codec.encode(saved)?;
+        for (row, (&group, value)) in groups.iter().zip(values).enumerate() {
+            self.best[group as usize] = saved.is_valid(row).then_some(value);
+        }
+        Ok(())
     }
 }
 

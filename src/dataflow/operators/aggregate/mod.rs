@@ -7,6 +7,7 @@
 mod bits;
 mod count;
 mod distinct;
+mod durable;
 mod extreme;
 mod general;
 mod running;
@@ -24,8 +25,8 @@ use crate::dataflow::closing::Closing;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::partition::worker_of;
-use crate::dataflow::{EpochContext, Operator, StateSize};
-use crate::error::{Error, Result};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
+use crate::error::{Error, Result, SqlState};
 use crate::plan::{AggregateCall, AggregateKind, TimeColumn};
 use crate::state::arrangement::hash_rows;
 use crate::types::summary::{Measure, Results as Evaluated};
@@ -66,6 +67,26 @@ trait Accumulator: Send {
     fn row_count(&self) -> usize {
         0
     }
+
+    /// The type of a group's state on disk; `None` if the state is the rows that were counted, and as many.
+    fn saved_type(&self) -> Option<DataType> {
+        None
+    }
+
+    /// The groups' states, of that type.
+    fn save(&self, _groups: &[u32]) -> Result<ArrayRef> {
+        Err(Error::internal("an aggregate whose state is its rows was asked for another"))
+    }
+
+    /// Gives new groups the states that were saved.
+    fn load(&mut self, _groups: &[u32], _saved: &ArrayRef) -> Result<()> {
+        Err(Error::internal("an aggregate whose state is its rows was given another"))
+    }
+}
+
+/// XX001: a state that is none.
+fn damaged() -> Error {
+    Error::new(SqlState::DATA_CORRUPTED, "unreadable state of an aggregate")
 }
 
 pub struct AggregateOperator {
@@ -84,6 +105,7 @@ pub struct AggregateOperator {
     pinned: Vec<u32>,
     /// Groups by the time at which they end, where they do.
     closing: Option<Closing>,
+    log: durable::GroupLog,
     schema: SchemaRef,
 }
 
@@ -97,7 +119,9 @@ impl AggregateOperator {
         append_only: bool,
     ) -> Result<AggregateOperator> {
         let index = KeyIndex::new(keys.iter().map(|&key| input.field(key).data_type().clone()).collect())?;
-        let accumulators = calls.iter().map(|call| accumulator(call, input, append_only)).collect::<Result<_>>()?;
+        let accumulators: Vec<Box<dyn Accumulator>> =
+            calls.iter().map(|call| accumulator(call, input, append_only)).collect::<Result<_>>()?;
+        let log = durable::GroupLog::new(input, &keys, &calls, &accumulators);
         Ok(AggregateOperator {
             keys,
             calls,
@@ -109,6 +133,7 @@ impl AggregateOperator {
             always: None,
             pinned: vec![],
             closing: None,
+            log,
             schema,
         })
     }
@@ -164,10 +189,12 @@ impl AggregateOperator {
         for (row, &group) in groups.iter().enumerate() {
             self.weights[group as usize] += weights.map_or(1, |w| w[row]);
         }
-        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
+        for (number, (call, accumulator)) in self.calls.iter().zip(&mut self.accumulators).enumerate() {
             let columns = call.arguments.iter().chain(call.order.iter().map(|order| &order.column));
             let arguments: Vec<ArrayRef> = columns.map(|&column| delta.column(column).clone()).collect();
-            match counted_rows(call, delta)? {
+            let mask = counted_rows(call, delta)?;
+            self.log.counted(number, delta, mask.as_ref())?;
+            match mask {
                 None => accumulator.update(groups, &arguments, weights)?,
                 Some(mask) => {
                     let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
@@ -247,7 +274,7 @@ impl AggregateOperator {
     }
 
     /// Groups without rows and without state give their numbers back.
-    fn forget(&mut self, touched: &[u32]) {
+    fn forget(&mut self, touched: &[u32]) -> Result<()> {
         let is_dead = |group: &&u32| {
             self.weights[**group as usize] == 0
                 && !self.pinned.contains(group)
@@ -257,7 +284,9 @@ impl AggregateOperator {
         for &group in &dead {
             self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));
         }
+        self.log.gone(&self.index, &dead)?;
         self.give_back(&dead);
+        Ok(())
     }
 
     fn give_back(&mut self, groups: &[u32]) {
@@ -305,6 +334,10 @@ impl Operator for AggregateOperator {
         let row_count = self.index.len() + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
         StateSize { row_count: row_count as u64, bytes: bytes as u64 }
     }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
+    }
 }
 
 impl AggregateOperator {
@@ -316,7 +349,10 @@ impl AggregateOperator {
         if context.is_first {
             self.pin(context.worker_index)?;
             touched.clone_from(&self.pinned);
-            touched.iter().for_each(|&group| self.touched_at[group as usize] = self.step);
+            for &group in &touched {
+                self.log.touch(group, self.touched_at[group as usize]);
+                self.touched_at[group as usize] = self.step;
+            }
         }
         let mut groups_of = Vec::with_capacity(deltas.len());
         for delta in &deltas {
@@ -328,6 +364,7 @@ impl AggregateOperator {
                     {
                         closing.opened.push(group);
                     }
+                    self.log.touch(group, self.touched_at[group as usize]);
                     self.touched_at[group as usize] = self.step;
                     touched.push(group);
                 }
@@ -352,7 +389,7 @@ impl AggregateOperator {
         place_groups(&touched, is_new, &mut places, |place, number| place.1 = Some(number));
         let new = self.show(&new_groups, 1, context)?;
         let output = self.difference(&old, &new, &places)?;
-        self.forget(&touched);
+        self.forget(&touched)?;
         Ok(output.into_iter().collect())
     }
 }

@@ -1,9 +1,11 @@
 //! sum, avg, variance and its kin: a running [`Summary`] for each group, exact under retraction.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BinaryBuilder};
 use arrow::datatypes::DataType;
 
-use super::{Accumulator, Evaluated};
+use super::{Accumulator, Evaluated, damaged};
 use crate::error::{Error, Result};
 use crate::types::moments::Statistic;
 use crate::types::summary::{Decimals, FloatStatistic, Floats, Integers, Intervals, Measure, Spread, Summary};
@@ -75,5 +77,28 @@ impl<S: Summary> Accumulator for Running<S> {
         // A sample tells what states have allocated.
         let heap = self.groups.first().map_or(0, S::heap_bytes);
         self.groups.len() * (size_of::<S::State>() + heap)
+    }
+
+    fn saved_type(&self) -> Option<DataType> {
+        Some(DataType::Binary)
+    }
+
+    fn save(&self, groups: &[u32]) -> Result<ArrayRef> {
+        let mut states = BinaryBuilder::with_capacity(groups.len(), groups.len() * size_of::<S::State>());
+        let mut bytes = vec![];
+        for &group in groups {
+            bytes.clear();
+            S::write(&self.groups[group as usize], &mut bytes);
+            states.append_value(&bytes);
+        }
+        Ok(Arc::new(states.finish()))
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        let saved = saved.as_binary::<i32>();
+        for (row, &group) in groups.iter().enumerate() {
+            self.groups[group as usize] = self.summary.read(saved.value(row)).ok_or_else(damaged)?;
+        }
+        Ok(())
     }
 }

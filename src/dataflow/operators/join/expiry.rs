@@ -19,6 +19,8 @@ pub struct Expiry {
     newest_us: i64,
     /// Rows that the last sweep left.
     pub kept_row_count: usize,
+    /// Rows of older times are gone.
+    below: Option<i64>,
 }
 
 /// Rows are swept when there are so many times as many as the last sweep left, and so many more.
@@ -27,7 +29,15 @@ const ROW_COUNT_MIN: usize = 256;
 
 impl Expiry {
     pub fn new(time: TimeColumn) -> Expiry {
-        Expiry { time, oldest_us: i64::MAX, newest_us: i64::MIN, kept_row_count: 0 }
+        Expiry { time, oldest_us: i64::MAX, newest_us: i64::MIN, kept_row_count: 0, below: None }
+    }
+
+    pub fn column(&self) -> usize {
+        self.time.column
+    }
+
+    pub fn below(&self) -> Option<i64> {
+        self.below
     }
 
     /// Takes note of the times of new rows.
@@ -51,6 +61,7 @@ impl Expiry {
     /// For each row, whether it is over; takes note of the times of the others.
     pub fn sweep(&mut self, chunks: &[RecordBatch], bound: i64) -> Result<Vec<bool>> {
         let mut over = vec![];
+        self.below = self.below.max(Some(bound));
         (self.oldest_us, self.newest_us) = (i64::MAX, i64::MIN);
         for chunk in chunks {
             let times = times_us(chunk.column(self.time.column))?;

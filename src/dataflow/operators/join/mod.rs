@@ -18,6 +18,7 @@
 //! Rows that no row to come can meet are let go: all of a key's when its window is over, or each when its time is
 //! ([`JoinClosing`]). What came out stays.
 
+mod durable;
 mod expiry;
 mod residual;
 mod side;
@@ -37,7 +38,7 @@ use self::residual::Residual;
 use self::side::{Keeps, Side};
 use crate::dataflow::closing::Closing;
 use crate::dataflow::key_index::KeyIndex;
-use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{JoinClosing, JoinKeys, JoinType};
 use crate::types::Delta;
@@ -118,13 +119,7 @@ impl JoinOperator {
             return Ok(());
         }
         let key: Vec<_> = self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect();
-        let numbers = self.keys.intern(&key, delta.row_count())?;
-        self.sides.iter_mut().for_each(|side| side.make_room(self.keys.capacity()));
-        if let Some(closing) = &mut self.closing {
-            let is_new = |number: &u32| self.sides.iter().all(|side| side.is_empty(*number));
-            closing.opened.extend(numbers.iter().copied().filter(is_new));
-        }
-
+        let numbers = self.number(&key, delta.row_count())?;
         let counts = match self.residual.is_some() {
             false => self.meet_by_key(&delta, &numbers, own, output)?,
             true => self.meet_by_row(&delta, &numbers, own, output, context)?,
@@ -141,6 +136,17 @@ impl JoinOperator {
             self.forget_keys(numbers);
         }
         Ok(())
+    }
+
+    /// The number of each row's key.
+    fn number(&mut self, key: &[ArrayRef], row_count: usize) -> Result<Vec<u32>> {
+        let numbers = self.keys.intern(key, row_count)?;
+        self.sides.iter_mut().for_each(|side| side.make_room(self.keys.capacity()));
+        if let Some(closing) = &mut self.closing {
+            let is_new = |number: &u32| self.sides.iter().all(|side| side.is_empty(*number));
+            closing.opened.extend(numbers.iter().copied().filter(is_new));
+        }
+        Ok(numbers)
     }
 
     /// All rows of one key match each other. Returns the match counts of the delta's rows, where they are watched.
@@ -369,6 +375,10 @@ impl Operator for JoinOperator {
         let bytes = self.sides.iter().map(|side| side.memory_bytes() as u64).sum::<u64>();
         let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
         StateSize { row_count: rows, bytes: bytes + (self.keys.memory_bytes() + closing) as u64 }
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
     }
 }
 

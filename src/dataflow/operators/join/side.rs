@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 
 use super::expiry::Expiry;
 use crate::dataflow::EpochContext;
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::row_store::{RowMatcher, RowStore};
 use crate::error::Result;
 use crate::plan::TimeColumn;
@@ -28,6 +29,8 @@ pub struct Side {
     keeps: Keeps,
     /// When rows go, where they do by themselves.
     expiry: Option<Expiry>,
+    /// What came and went: rows, or their keys where no rows are kept.
+    pub log: ChangeLog,
 }
 
 /// What is known of each row but its columns.
@@ -66,7 +69,16 @@ struct Finder {
 
 impl Side {
     pub fn new(schema: SchemaRef, key_columns: Vec<usize>, keeps: Keeps) -> Side {
-        Side { key_columns, rows: RowStore::new(schema), links: Links::default(), totals: vec![], keeps, expiry: None }
+        let (rows, links, log) = (RowStore::new(schema), Links::default(), ChangeLog::default());
+        Side { key_columns, rows, links, totals: vec![], keeps, expiry: None, log }
+    }
+
+    pub fn keeps(&self) -> Keeps {
+        self.keeps
+    }
+
+    pub fn expiry(&self) -> Option<&Expiry> {
+        self.expiry.as_ref()
     }
 
     /// Rows whose time in a column is over go.
@@ -152,8 +164,12 @@ impl Side {
     /// Takes a delta in. `keys` are the key numbers of its rows; `matches` the weights of their matches, where counted.
     pub fn add(&mut self, delta: &Delta, keys: &[u32], matches: Option<&[i64]>) -> Result<()> {
         if !self.keeps.rows {
+            if self.log.is_on() {
+                self.log.push(&delta.project(&self.key_columns)?);
+            }
             return Ok(());
         }
+        self.log.push(delta);
         if let Some(expiry) = &mut self.expiry {
             expiry.see(delta)?;
         }

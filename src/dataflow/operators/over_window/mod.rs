@@ -24,13 +24,15 @@ use arrow::row::{RowConverter, RowParser, SortField};
 
 use super::only;
 use crate::dataflow::closing::Closing;
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
 use crate::dataflow::row_order::{Change, RowOrder};
-use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{SortColumn, TimeColumn, WindowCall};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::{Delta, RowError};
 use running::Seen;
 
@@ -45,6 +47,7 @@ pub struct OverWindowOperator {
     /// Partitions by the time at which they end, where they do.
     closing: Option<Closing>,
     results: Results,
+    log: ChangeLog,
     schema: SchemaRef,
 }
 
@@ -94,7 +97,8 @@ impl OverWindowOperator {
         let converter = RowConverter::new(fields)?;
         let results = Results { parser: converter.parser(), converter };
         let order = RowOrder::new(input, order)?;
-        Ok(OverWindowOperator { partition, order, calls, index, partitions: vec![], closing: None, results, schema })
+        let (partitions, closing, log) = (vec![], None, ChangeLog::default());
+        Ok(OverWindowOperator { partition, order, calls, index, partitions, closing, results, log, schema })
     }
 
     /// Partitions whose time is over go. `time` is a partition column; late rows must have been taken out before.
@@ -205,7 +209,9 @@ impl Output {
 
 impl Operator for OverWindowOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
-        let changes = self.order.changes(&only(inputs), &self.partition, &mut self.index)?;
+        let deltas = only(inputs);
+        deltas.iter().for_each(|delta| self.log.push(delta));
+        let changes = self.order.changes(&deltas, &self.partition, &mut self.index)?;
         self.partitions.resize_with(self.index.capacity(), OrderedRows::default);
         let mut output = Output::default();
         for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
@@ -238,6 +244,35 @@ impl Operator for OverWindowOperator {
                 rows.chunks().iter().flat_map(|chunk| &chunk.memory).flatten().map(Seen::memory_bytes).sum::<usize>();
         }
         StateSize { row_count, bytes: bytes as u64 }
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
+    }
+}
+
+/// The rows. What is shown for them is a function of the rows, and so are the failures among it.
+impl Durable for OverWindowOperator {
+    fn parts(&self) -> Vec<Part> {
+        let time_column = self.closing.as_ref().map(|closing| self.partition[closing.key()]);
+        let spread = Spread::By(self.partition.clone());
+        vec![Part { schema: self.order.schema().clone(), kind: PartKind::Sum, time_column, spread }]
+    }
+
+    fn record(&mut self) {
+        self.log.start();
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
+        let below = self.closing.as_ref().and_then(|closing| closing.below());
+        Ok(vec![PartChange { deltas: self.log.take(), below }])
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
+        let log = std::mem::take(&mut self.log);
+        self.step(parts, context)?;
+        self.log = log;
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 //! stays as it is. This is told from the row alone, by the watermark when it arrived, which bounds how far it reaches back
 //! ([`sessions`]). So the rows that are kept make the same sessions in whatever order they come, all at once or one by one.
 
+mod durable;
 mod sessions;
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ use arrow::row::{RowConverter, RowParser, SortField};
 use super::only;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::OrderedRows;
-use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{Arrival, TimeColumn, session};
 use crate::types::Delta;
@@ -42,6 +43,7 @@ pub struct SessionOperator {
     converter: RowConverter,
     parser: RowParser,
     closing: Option<Closing>,
+    log: durable::RowLog,
     /// The input's columns, without the arrival, then `window_start` and `window_end`.
     schema: SchemaRef,
 }
@@ -126,8 +128,19 @@ impl SessionOperator {
         }
         let converter = RowConverter::new(fields)?;
         let parser = converter.parser();
-        let (partitions, closing) = (vec![], None);
-        Ok(SessionOperator { partition, time_column, gap_us, index, partitions, converter, parser, closing, schema })
+        let (partitions, closing, log) = (vec![], None, durable::RowLog::default());
+        Ok(SessionOperator {
+            partition,
+            time_column,
+            gap_us,
+            index,
+            partitions,
+            converter,
+            parser,
+            closing,
+            log,
+            schema,
+        })
     }
 
     /// The state of sessions that are over goes, those whose last row is older than `time` is closed to; what was shown of
@@ -145,30 +158,54 @@ impl SessionOperator {
                 0 => delta.clone(),
                 _ => delta.filter(&is_not_null(delta.column(self.time_column))?)?,
             };
-            let key: Vec<ArrayRef> = self.partition.iter().map(|&column| delta.column(column).clone()).collect();
-            let numbers = self.index.intern(&key, delta.row_count())?;
-            let times = cast(delta.column(self.time_column), &DataType::Int64)?;
-            let times = times.as_primitive::<Int64Type>();
-            let rows = self.converter.convert_columns(&delta.batch().columns()[..self.schema.fields().len() - 2])?;
-            let reached =
-                self.closing.as_ref().map_or_else(|| vec![None; times.len()], |closing| closing.closed_to(delta));
-            for (row, &partition) in numbers.iter().enumerate() {
-                let time_us = times.value(row);
+            let reached = match &self.closing {
+                Some(closing) => closing.closed_to(delta),
+                None => vec![None; delta.row_count()],
+            };
+            let gap_us = self.gap_us;
+            self.key_rows(delta, &mut changes, |row, time_us| {
                 let reach_us = reached[row].map_or(i64::MIN, |bound| bound.min(time_us));
-                let reach_us = reach_us.max(time_us.saturating_sub(self.gap_us - 1));
-                let key = [&time_key(time_us), &time_key(reach_us), rows.row(row).data()].concat();
-                changes.push(Change { partition, key, weight: delta.weight(row) });
+                reach_us.max(time_us.saturating_sub(gap_us - 1))
+            })?;
+        }
+        add_up(&mut changes);
+        Ok(changes)
+    }
+
+    /// The rows of a delta, each under its key. `reach` says of a row and its time how far back it reaches.
+    fn key_rows(&mut self, delta: &Delta, changes: &mut Vec<Change>, reach: impl Fn(usize, i64) -> i64) -> Result<()> {
+        let key: Vec<ArrayRef> = self.partition.iter().map(|&column| delta.column(column).clone()).collect();
+        let numbers = self.index.intern(&key, delta.row_count())?;
+        let times = cast(delta.column(self.time_column), &DataType::Int64)?;
+        let times = times.as_primitive::<Int64Type>();
+        let rows = self.converter.convert_columns(&delta.batch().columns()[..self.schema.fields().len() - 2])?;
+        for (row, &partition) in numbers.iter().enumerate() {
+            let time_us = times.value(row);
+            let key = [&time_key(time_us), &time_key(reach(row, time_us)), rows.row(row).data()].concat();
+            changes.push(Change { partition, key, weight: delta.weight(row) });
+        }
+        Ok(())
+    }
+
+    /// Takes in the changes of an epoch, each partition's together.
+    fn advance(&mut self, changes: &[Change]) -> Output {
+        self.partitions.resize_with(self.index.capacity(), Partition::default);
+        let mut output = Output::default();
+        let mut emptied = vec![];
+        for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
+            let number = changes[0].partition;
+            let partition = &mut self.partitions[number as usize];
+            let moved = partition.step(changes, self.gap_us, &mut output);
+            if let Some(closing) = &mut self.closing {
+                closing.file(number, &moved);
+            }
+            if partition.rows.is_empty() {
+                *partition = Partition::default();
+                emptied.push(number);
             }
         }
-        changes.sort_unstable_by(|a, b| (a.partition, &a.key).cmp(&(b.partition, &b.key)));
-        changes.dedup_by(|later, first| {
-            let same = later.partition == first.partition && later.key == first.key;
-            if same {
-                first.weight += later.weight;
-            }
-            same
-        });
-        Ok(changes)
+        self.index.remove(&emptied);
+        output
     }
 
     fn finish(&self, output: Output) -> Result<Vec<Delta>> {
@@ -187,25 +224,23 @@ impl SessionOperator {
     }
 }
 
+/// Each row once, ascending by partition and key.
+fn add_up(changes: &mut Vec<Change>) {
+    changes.sort_unstable_by(|a, b| (a.partition, &a.key).cmp(&(b.partition, &b.key)));
+    changes.dedup_by(|later, first| {
+        let same = later.partition == first.partition && later.key == first.key;
+        if same {
+            first.weight += later.weight;
+        }
+        same
+    });
+}
+
 impl Operator for SessionOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let changes = self.changes(&only(inputs))?;
-        self.partitions.resize_with(self.index.capacity(), Partition::default);
-        let mut output = Output::default();
-        let mut emptied = vec![];
-        for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
-            let number = changes[0].partition;
-            let partition = &mut self.partitions[number as usize];
-            let moved = partition.step(changes, self.gap_us, &mut output);
-            if let Some(closing) = &mut self.closing {
-                closing.file(number, &moved);
-            }
-            if partition.rows.is_empty() {
-                *partition = Partition::default();
-                emptied.push(number);
-            }
-        }
-        self.index.remove(&emptied);
+        changes.iter().for_each(|change| self.log.push(&change.key, change.weight));
+        let output = self.advance(&changes);
         let output = self.finish(output)?;
         self.close(context);
         Ok(output)
@@ -224,6 +259,10 @@ impl Operator for SessionOperator {
         }
         StateSize { row_count, bytes: bytes as u64 }
     }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
+    }
 }
 
 impl SessionOperator {
@@ -239,7 +278,12 @@ impl SessionOperator {
             let partition = &mut self.partitions[number as usize];
             partition.sessions.forget(last_us);
             // Whatever lies before it in its partition was over before.
-            partition.rows.truncate_start(partition.rows.peers_end(&time_key(last_us)));
+            let end = partition.rows.peers_end(&time_key(last_us));
+            if self.log.is_on() {
+                let over = partition.rows.range(partition.rows.start(), end);
+                over.for_each(|entry| self.log.push(&entry.key, -entry.weight));
+            }
+            partition.rows.truncate_start(end);
             if partition.rows.is_empty() {
                 *partition = Partition::default();
                 emptied.push(number);

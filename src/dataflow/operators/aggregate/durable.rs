@@ -1,0 +1,193 @@
+//! Groups on disk: the first part has one row for each group (its key, the weight of its rows, the state of each
+//! aggregate), of which the last counts. An aggregate that keeps its rows has a part of its own, the rows that it
+//! counted: so a change of a large group costs no more than one of a small one.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
+
+use super::{Accumulator, AggregateOperator};
+use crate::dataflow::durable::ChangeLog;
+use crate::dataflow::key_index::KeyIndex;
+use crate::dataflow::{Durable, EpochContext};
+use crate::error::Result;
+use crate::plan::AggregateCall;
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::types::Delta;
+
+/// What has changed since the state was last saved, where that is recorded.
+pub struct GroupLog {
+    /// Of the part of groups.
+    groups: SchemaRef,
+    key_width: usize,
+    /// Groups that were touched, some of them more than once; not all are there any more.
+    dirty: Option<Vec<u32>>,
+    /// The step at which the state was last saved.
+    saved_at: u64,
+    /// Keys of groups that went.
+    gone: Vec<Vec<ArrayRef>>,
+    /// For each call whose state is its rows.
+    calls: Vec<CallLog>,
+}
+
+struct CallLog {
+    call: usize,
+    /// Of the input: the keys, then what the aggregate looks at.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    log: ChangeLog,
+}
+
+impl GroupLog {
+    pub fn new(
+        input: &SchemaRef,
+        keys: &[usize],
+        calls: &[AggregateCall],
+        accumulators: &[Box<dyn Accumulator>],
+    ) -> GroupLog {
+        let nullable = |name: &str, data_type: &DataType| Arc::new(Field::new(name, data_type.clone(), true));
+        let mut groups: Vec<FieldRef> = keys.iter().map(|&key| input.fields()[key].clone()).collect();
+        groups.push(nullable("$weight", &DataType::Int64));
+        let mut kept = vec![];
+        for (number, (call, accumulator)) in calls.iter().zip(accumulators).enumerate() {
+            match accumulator.saved_type() {
+                Some(data_type) => groups.push(nullable(&format!("${number}"), &data_type)),
+                None => {
+                    let looked_at = call.arguments.iter().chain(call.order.iter().map(|order| &order.column));
+                    let columns: Vec<usize> = keys.iter().chain(looked_at).copied().collect();
+                    let fields: Vec<FieldRef> = columns.iter().map(|&column| input.fields()[column].clone()).collect();
+                    let schema = Arc::new(Schema::new(fields));
+                    kept.push(CallLog { call: number, columns, schema, log: ChangeLog::default() });
+                }
+            }
+        }
+        GroupLog {
+            groups: Arc::new(Schema::new(groups)),
+            key_width: keys.len(),
+            dirty: None,
+            saved_at: 0,
+            gone: vec![],
+            calls: kept,
+        }
+    }
+
+    /// A group is touched that was last touched at this step; 0: never, or before it went.
+    pub fn touch(&mut self, group: u32, touched_at: u64) {
+        if let Some(dirty) = &mut self.dirty
+            && touched_at <= self.saved_at
+        {
+            dirty.push(group);
+        }
+    }
+
+    /// Groups go that nothing is left of.
+    pub fn gone(&mut self, index: &KeyIndex, groups: &[u32]) -> Result<()> {
+        if self.dirty.is_some() && !groups.is_empty() {
+            self.gone.push(index.columns(groups)?);
+        }
+        Ok(())
+    }
+
+    /// The rows of a delta that a call counts; `None`: all.
+    pub fn counted(&mut self, call: usize, delta: &Delta, mask: Option<&BooleanArray>) -> Result<()> {
+        let Some(log) = self.calls.iter_mut().find(|log| log.call == call && log.log.is_on()) else { return Ok(()) };
+        let delta = delta.project(&log.columns)?;
+        match mask {
+            None => log.log.push(&delta),
+            Some(mask) => log.log.push(&delta.filter(mask)?),
+        }
+        Ok(())
+    }
+
+    /// Groups that went, as rows that take them away.
+    fn taken_away(&mut self) -> Result<Vec<Delta>> {
+        let deltas = std::mem::take(&mut self.gone).into_iter().filter(|_| self.key_width > 0).map(|mut columns| {
+            let row_count = columns[0].len();
+            let rest = &self.groups.fields()[self.key_width..];
+            columns.extend(rest.iter().map(|field| new_null_array(field.data_type(), row_count)));
+            Ok(Delta::new(RecordBatch::try_new(self.groups.clone(), columns)?, vec![-1; row_count]))
+        });
+        deltas.collect()
+    }
+}
+
+impl Durable for AggregateOperator {
+    fn parts(&self) -> Vec<Part> {
+        let time_column = self.closing.as_ref().map(|closing| closing.key());
+        let kind = PartKind::Latest { key_width: self.keys.len() };
+        let by_key = || Spread::By((0..self.keys.len()).collect());
+        let groups = Part { schema: self.log.groups.clone(), kind, time_column, spread: by_key() };
+        let rows = |call: &CallLog| {
+            let (schema, kind) = (call.schema.clone(), PartKind::Sum);
+            Part { schema, kind, time_column, spread: by_key() }
+        };
+        std::iter::once(groups).chain(self.log.calls.iter().map(rows)).collect()
+    }
+
+    fn record(&mut self) {
+        self.log.dirty = Some(vec![]);
+        self.log.calls.iter_mut().for_each(|call| call.log.start());
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
+        let below = self.closing.as_ref().and_then(|closing| closing.below());
+        let mut dirty = self.log.dirty.as_mut().map(std::mem::take).unwrap_or_default();
+        dirty.sort_unstable();
+        dirty.dedup();
+        dirty.retain(|&group| self.touched_at[group as usize] != 0);
+        self.log.saved_at = self.step;
+        // A key may have gone and come again.
+        let mut deltas = self.log.taken_away()?;
+        if !dirty.is_empty() {
+            let mut columns = self.index.columns(&dirty)?;
+            let weights = dirty.iter().map(|&group| Some(self.weights[group as usize]));
+            columns.push(Arc::new(weights.collect::<Int64Array>()));
+            for accumulator in self.accumulators.iter().filter(|accumulator| accumulator.saved_type().is_some()) {
+                columns.push(accumulator.save(&dirty)?);
+            }
+            deltas.push(Delta::insert(RecordBatch::try_new(self.log.groups.clone(), columns)?));
+        }
+        let groups = PartChange { deltas, below };
+        let rows = self.log.calls.iter_mut().map(|call| PartChange { deltas: call.log.take(), below });
+        Ok(std::iter::once(groups).chain(rows).collect())
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
+        self.pin(context.worker_index)?;
+        self.step = 1;
+        self.log.saved_at = self.step;
+        for &group in &self.pinned {
+            self.touched_at[group as usize] = self.step;
+        }
+        let width = self.keys.len();
+        let mut parts = parts.into_iter();
+        for delta in parts.next().into_iter().flatten() {
+            let columns = delta.batch().columns();
+            let groups = self.index.intern(&columns[..width], delta.row_count())?;
+            self.make_room();
+            for (&group, weight) in groups.iter().zip(columns[width].as_primitive::<Int64Type>().values()) {
+                self.weights[group as usize] = *weight;
+                self.touched_at[group as usize] = self.step;
+            }
+            let saved = self.accumulators.iter_mut().filter(|accumulator| accumulator.saved_type().is_some());
+            for (accumulator, saved) in saved.zip(&columns[width + 1..]) {
+                accumulator.load(&groups, saved)?;
+            }
+            if let Some(closing) = &mut self.closing {
+                closing.opened.extend(groups);
+            }
+        }
+        for (part, call) in parts.zip(0..self.log.calls.len()) {
+            let call = self.log.calls[call].call;
+            for delta in part {
+                let columns = delta.batch().columns();
+                let groups = self.index.intern(&columns[..width], delta.row_count())?;
+                self.make_room();
+                let weights = delta.weights().map(|weights| weights.as_ref());
+                self.accumulators[call].update(&groups, &columns[width..], weights)?;
+            }
+        }
+        Ok(())
+    }
+}

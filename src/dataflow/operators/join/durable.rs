@@ -1,0 +1,85 @@
+//! A join on disk: the rows of each side, or their keys where only the keys count. Match counts follow from both.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+
+use super::{JoinOperator, Side};
+use crate::dataflow::{Durable, EpochContext};
+use crate::error::Result;
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::types::Delta;
+
+impl Durable for JoinOperator {
+    fn parts(&self) -> Vec<Part> {
+        let part = |side: &Side| {
+            let fields = side.schema().fields();
+            let keys = Schema::new(side.key_columns.iter().map(|&key| fields[key].clone()).collect::<Vec<_>>());
+            let key = self.closing.as_ref().map(|closing| closing.key());
+            let (schema, time_column) = match side.keeps().rows {
+                true => (
+                    side.schema().clone(),
+                    key.map(|key| side.key_columns[key]).or(side.expiry().map(|expiry| expiry.column())),
+                ),
+                false => (Arc::new(keys), key),
+            };
+            let spread = match (side.key_columns.is_empty(), side.keeps().rows) {
+                // One side's rows are on every worker.
+                (true, _) => Spread::Fixed,
+                (false, true) => Spread::By(side.key_columns.clone()),
+                (false, false) => Spread::By((0..side.key_columns.len()).collect()),
+            };
+            Part { schema, kind: PartKind::Sum, time_column, spread }
+        };
+        self.sides.iter().map(part).collect()
+    }
+
+    fn record(&mut self) {
+        self.sides.iter_mut().for_each(|side| side.log.start());
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
+        let closed = self.closing.as_ref().and_then(|closing| closing.below());
+        let change = |side: &mut Side| {
+            let expired = side.expiry().and_then(|expiry| expiry.below());
+            PartChange { deltas: side.log.take(), below: closed.or(expired) }
+        };
+        Ok(self.sides.iter_mut().map(change).collect())
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
+        let logs = self.sides.each_mut().map(|side| std::mem::take(&mut side.log));
+        let counts_each_row = self.residual.is_some() && self.join_type.watched().contains(&true);
+        for (own, deltas) in parts.into_iter().enumerate() {
+            for delta in deltas {
+                if counts_each_row {
+                    self.advance(&delta, own, &mut vec![], context)?;
+                } else {
+                    self.adopt(&delta, own)?;
+                }
+            }
+        }
+        for (side, log) in self.sides.iter_mut().zip(logs) {
+            side.log = log;
+        }
+        Ok(())
+    }
+}
+
+impl JoinOperator {
+    /// Takes saved rows of one side in. They have been met.
+    fn adopt(&mut self, delta: &Delta, own: usize) -> Result<()> {
+        let keeps = self.sides[own].keeps();
+        let key: Vec<_> = match keeps.rows {
+            true => self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect(),
+            false => delta.batch().columns().to_vec(),
+        };
+        let numbers = self.number(&key, delta.row_count())?;
+        if keeps.key_totals {
+            for (row, &number) in numbers.iter().enumerate() {
+                self.sides[own].add_to_total(number, delta.weight(row));
+            }
+        }
+        if keeps.rows { self.sides[own].add(delta, &numbers, None) } else { Ok(()) }
+    }
+}
