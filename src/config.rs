@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result, SqlState};
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub connection_count_max: usize,
     /// Memory that ad-hoc queries may use together, in bytes.
     pub query_memory_bytes_max: usize,
+    /// How often the state of views is saved; `None`: never, a start computes them again.
+    pub checkpoint_interval: Option<Duration>,
 }
 
 /// The file's shape: every key optional, unknown keys refused.
@@ -29,6 +32,8 @@ pub struct ConfigFile {
     pub workers: Option<usize>,
     pub max_connections: Option<usize>,
     pub query_memory_bytes: Option<usize>,
+    /// 0: never.
+    pub checkpoint_interval_ms: Option<u64>,
 }
 
 impl ConfigFile {
@@ -36,8 +41,9 @@ impl ConfigFile {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::new(SqlState::CONFIG_FILE_ERROR, format!("could not read {}: {e}", path.display())))?;
         toml::from_str(&text).map_err(|e| {
-            Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {}", path.display(), e.message()))
-                .with_hint("known keys: listen, data_dir, workers, max_connections, query_memory_bytes")
+            Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {}", path.display(), e.message())).with_hint(
+                "known keys: listen, data_dir, workers, max_connections, query_memory_bytes, checkpoint_interval_ms",
+            )
         })
     }
 }
@@ -68,11 +74,17 @@ impl Config {
             worker_count,
             connection_count_max: overrides.max_connections.or(file.max_connections).unwrap_or(1000),
             query_memory_bytes_max: overrides.query_memory_bytes.or(file.query_memory_bytes).unwrap_or(2 << 30),
+            checkpoint_interval: match overrides.checkpoint_interval_ms.or(file.checkpoint_interval_ms) {
+                Some(0) => None,
+                Some(interval_ms) => Some(Duration::from_millis(interval_ms)),
+                None => Some(CHECKPOINT_INTERVAL),
+            },
         })
     }
 }
 
 const WORKER_COUNT_MAX: usize = 256;
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())

@@ -42,7 +42,10 @@ struct Flags {
     /// Connections at a time [default: 1000]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
-    /// TOML file with the same settings (listen, data_dir, workers, max_connections, query_memory_bytes); flags win
+    /// Milliseconds between two checkpoints of views; 0: none, a start computes them again [default: 1000]
+    #[arg(long, value_name = "MS")]
+    checkpoint_interval_ms: Option<u64>,
+    /// TOML file with the same settings (listen, data_dir, …) and query_memory_bytes; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -53,8 +56,8 @@ impl Flags {
     }
 
     fn overrides(self) -> ConfigFile {
-        let Flags { listen, data_dir, workers, max_connections, config: _ } = self;
-        ConfigFile { listen, data_dir, workers, max_connections, query_memory_bytes: None }
+        let Flags { listen, data_dir, workers, max_connections, checkpoint_interval_ms, config: _ } = self;
+        ConfigFile { listen, data_dir, workers, max_connections, query_memory_bytes: None, checkpoint_interval_ms }
     }
 }
 

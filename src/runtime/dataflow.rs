@@ -27,6 +27,7 @@ use crate::dataflow::partition::Partitioning;
 use crate::dataflow::{EpochContext, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
+use crate::state::checkpoint::{Part, PartChange, Place};
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
@@ -70,11 +71,12 @@ struct Results {
 }
 
 impl ViewDataflow {
-    /// The fragments' first step is `epoch`. Building was tried before, so it cannot fail here.
+    /// The fragments' first step is `epoch`.
     pub fn build(
         worker: &mut Worker,
         name: &str,
         graph: &FragmentGraph,
+        built: Vec<Fragment>,
         layout: Option<Arc<Layout>>,
         epoch: Epoch,
     ) -> ViewDataflow {
@@ -89,8 +91,7 @@ impl ViewDataflow {
         let probe = ProbeHandle::new();
         worker.dataflow_named(name, |scope| {
             let mut streams: Vec<VecDeque<Stream<'_, u64, Parcels>>> = vec![];
-            for (spec, readers) in graph.fragments.iter().zip(readers) {
-                let fragment = Fragment::build(spec).expect("the sequencer has built these fragments before");
+            for ((spec, fragment), readers) in graph.fragments.iter().zip(built).zip(readers) {
                 let fragment = Rc::new(RefCell::new(fragment));
                 fragments.push(fragment.clone());
                 let (results, clock) = (results.clone(), clock.clone());
@@ -178,6 +179,21 @@ impl ViewDataflow {
         let columns = &self.columns;
         let deltas = deltas.into_iter().map(|delta| RelationDelta { columns: columns.clone(), delta });
         (output, deltas.collect())
+    }
+
+    /// From now on its operators record what changes of their state.
+    pub fn record(&mut self) {
+        self.fragments.iter().for_each(|fragment| fragment.borrow_mut().record());
+    }
+
+    /// What has changed of its operators' state since the last call.
+    pub fn take_changes(&mut self, worker: usize) -> Result<Vec<(Place, Part, PartChange)>> {
+        let mut changes = vec![];
+        for fragment in &self.fragments {
+            let own = fragment.borrow_mut().take_changes()?.into_iter();
+            changes.extend(own.map(|(operator, part, spec, change)| (Place { worker, operator, part }, spec, change)));
+        }
+        Ok(changes)
     }
 
     /// What each operator has done on this worker.

@@ -11,6 +11,7 @@
 //! Table writes are on disk before the epoch's results are published, and published before the writer hears of it.
 //! Only this room names timely.
 
+mod checkpoint;
 mod dataflow;
 mod parcel;
 mod sequencer;
@@ -20,6 +21,7 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, RwLock};
@@ -31,9 +33,10 @@ pub use status::{OperatorMeasurement, SourceError, SourceStatus, ViewError, View
 use crate::catalog::SourceDefinition;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, Watermarks};
-use crate::state::{Store, World};
+use crate::state::{Layout, Store, World};
 use crate::types::{Delta, Epoch, RelationId};
 
+use checkpoint::{Restored, Saved};
 use sequencer::Event;
 use status::Statuses;
 
@@ -43,6 +46,10 @@ pub struct Runtime {
     events: Sender<Event>,
     world: Arc<RwLock<Arc<World>>>,
     statuses: Arc<Mutex<Statuses>>,
+    store: Arc<dyn Store>,
+    worker_count: usize,
+    /// The checkpoint that this start goes on from.
+    saved: Arc<Saved>,
 }
 
 #[derive(Clone)]
@@ -82,6 +89,18 @@ pub struct ViewSpec {
     pub indexes: Vec<IndexSpec>,
 }
 
+impl ViewSpec {
+    /// How its rows are arranged; `None` for a sink.
+    fn layout(&self) -> Option<Layout> {
+        let properties = &self.plan.properties;
+        let layout = match &properties.key {
+            None if properties.append_only => Layout::log(self.plan.delta_schema()),
+            key => Layout::indexed(self.plan.delta_schema(), key.clone().unwrap_or_default()),
+        };
+        (!self.discard).then_some(layout)
+    }
+}
+
 /// A change to one table, as a session computed it from a snapshot.
 pub struct TableWrite {
     pub table: RelationId,
@@ -90,12 +109,30 @@ pub struct TableWrite {
 }
 
 impl Runtime {
-    /// Starts workers and sequencer. Table contents are read from `store`; XX001 if they cannot be.
-    pub fn start(worker_count: usize, store: Arc<dyn Store>, tables: Vec<TableSpec>) -> Result<Runtime> {
+    /// Starts workers and sequencer. Table contents are read from `store`; XX001 if they cannot be. `views` are those that
+    /// will be made again, or given up; what was saved of others goes. Without an interval no checkpoints are written.
+    pub fn start(
+        worker_count: usize,
+        store: Arc<dyn Store>,
+        tables: Vec<TableSpec>,
+        views: &[RelationId],
+        checkpoint_interval: Option<Duration>,
+    ) -> Result<Runtime> {
+        let saved = match checkpoint_interval {
+            Some(_) => Saved::load(store.as_ref(), views)?,
+            None => {
+                Saved::discard(store.as_ref())?;
+                Saved::default()
+            }
+        };
+        let saved = Arc::new(saved);
         let world = Arc::new(RwLock::new(Arc::new(World::default())));
         let statuses = Arc::new(Mutex::new(Statuses::default()));
-        let events = sequencer::start(worker_count, store, tables, world.clone(), statuses.clone())?;
-        Ok(Runtime { events, world, statuses })
+        let (its_store, its_saved) = (store.clone(), saved.clone());
+        let (its_world, its_statuses) = (world.clone(), statuses.clone());
+        let events =
+            sequencer::start(worker_count, its_store, tables, its_saved, checkpoint_interval, its_world, its_statuses)?;
+        Ok(Runtime { events, world, statuses, store, worker_count, saved })
     }
 
     /// The last committed epoch.
@@ -122,9 +159,35 @@ impl Runtime {
         self.ask(|reply| Event::CreateSource { spec, reply }).await
     }
 
-    /// Returns when the view has caught up with its inputs and can be read. Dropping the future abandons the view.
+    /// Returns when the view has caught up with its inputs and can be read. Dropping the future abandons the view. One that
+    /// was saved goes on from there; XX001 if that cannot be read.
     pub async fn create_view(&self, spec: ViewSpec) -> Result<()> {
-        self.ask(|reply| Event::CreateView { spec, reply }).await
+        let restored = match self.saved.views.contains_key(&spec.id) {
+            false => None,
+            true => match self.restore(&spec).await {
+                Ok(restored) => restored.map(Box::new),
+                Err(error) => {
+                    self.give_up_view(spec.id);
+                    return Err(error);
+                }
+            },
+        };
+        self.ask(|reply| Event::CreateView { spec, restored, reply }).await
+    }
+
+    async fn restore(&self, spec: &ViewSpec) -> Result<Option<Restored>> {
+        let (runtime, id, plan, layout) = (self.clone(), spec.id, spec.plan.clone(), spec.layout());
+        let reading = tokio::task::spawn_blocking(move || {
+            let (saved, store) = (&runtime.saved, runtime.store.as_ref());
+            checkpoint::prepare(saved, store, id, &plan, layout.as_ref(), runtime.worker_count)
+        });
+        reading.await.map_err(|e| Error::internal(format!("reading a view's state failed: {e}")))?
+    }
+
+    /// A view that was there at the last start will not be made again: what was saved of it goes.
+    pub fn give_up_view(&self, view: RelationId) {
+        // The sequencer is gone only when the server ends.
+        let _ = self.events.send(Event::GiveUp { view });
     }
 
     /// Drops relations together, dependents first; the tables' rows go too.

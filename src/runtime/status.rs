@@ -1,7 +1,7 @@
 //! What the engine tells about itself: counts, positions, errors. Written by the sequencer after an epoch, read by
 //! `hw_catalog`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -67,7 +67,7 @@ pub struct OperatorMeasurement {
     pub meter: Option<Meter>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SourceError {
     pub source: RelationId,
     pub epoch: Epoch,
@@ -83,6 +83,14 @@ pub struct ViewError {
     pub count: i64,
 }
 
+/// How many rows fail in one way.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ViewErrorCount {
+    pub reason: String,
+    pub row: String,
+    pub count: i64,
+}
+
 /// Reason and row to how many such rows fail.
 type RowErrors = BTreeMap<(String, String), i64>;
 
@@ -91,6 +99,8 @@ pub struct Statuses {
     pub watermarks: Arc<Watermarks>,
     sources: BTreeMap<RelationId, (SourceStatus, VecDeque<SourceError>)>,
     views: BTreeMap<RelationId, (ViewStatus, RowErrors)>,
+    /// Views whose errors have changed since they were last saved.
+    changed_errors: BTreeSet<RelationId>,
 }
 
 impl Statuses {
@@ -145,6 +155,7 @@ impl Statuses {
     /// Errors are a Z-set too: a retracted row takes its error back.
     pub fn add_view_errors(&mut self, view: RelationId, row_errors: Vec<RowError>) {
         let Some((_, errors)) = self.views.get_mut(&view) else { return };
+        self.changed_errors.insert(view);
         for error in row_errors {
             let key = (error.reason, error.row);
             if errors.len() >= ERROR_COUNT_MAX && !errors.contains_key(&key) {
@@ -158,7 +169,32 @@ impl Statuses {
         }
     }
 
+    /// All errors of a view, if they have changed since the last call.
+    pub fn take_changed_view_errors(&mut self, view: RelationId) -> Option<Vec<ViewErrorCount>> {
+        let errors = self.changed_errors.remove(&view).then(|| self.views.get(&view))?;
+        let errors = errors.into_iter().flat_map(|(_, errors)| errors);
+        let saved = errors.map(|((reason, row), count)| ViewErrorCount {
+            reason: reason.clone(),
+            row: row.clone(),
+            count: *count,
+        });
+        Some(saved.collect())
+    }
+
+    pub fn restore_view_errors(&mut self, view: RelationId, saved: Vec<ViewErrorCount>) {
+        if let Some((_, errors)) = self.views.get_mut(&view) {
+            *errors = saved.into_iter().map(|error| ((error.reason, error.row), error.count)).collect();
+        }
+    }
+
+    pub fn restore_source_errors(&mut self, source: RelationId, saved: Vec<SourceError>) {
+        if let Some((_, errors)) = self.sources.get_mut(&source) {
+            *errors = saved.into();
+        }
+    }
+
     pub fn forget(&mut self, id: RelationId) {
+        self.changed_errors.remove(&id);
         self.sources.remove(&id);
         self.views.remove(&id);
     }

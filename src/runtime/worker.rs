@@ -15,10 +15,11 @@ use timely::worker::Worker;
 
 use super::dataflow::ViewDataflow;
 use crate::dataflow::StateSize;
-use crate::dataflow::fragment::FragmentGraph;
+use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
+use crate::state::checkpoint::{Part, PartChange, Place};
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
@@ -28,6 +29,10 @@ pub enum Command {
         view: RelationId,
         name: String,
         graph: Arc<FragmentGraph>,
+        /// This worker's share of the fragments, where they go on from a checkpoint.
+        restored: Option<Vec<Fragment>>,
+        /// For checkpoints to come, changes of state are recorded.
+        is_recorded: bool,
         layout: Option<Arc<Layout>>,
         epoch: Epoch,
     },
@@ -35,12 +40,20 @@ pub enum Command {
         view: RelationId,
     },
     Step(Step),
+    /// Hands over what has changed of the state of these views' operators since the last time.
+    TakeChanges {
+        views: Arc<[RelationId]>,
+        reply: Sender<Vec<ViewChanges>>,
+    },
     /// Tells what the operators of each view have done.
     Measure {
         reply: Sender<Measured>,
     },
     Stop,
 }
+
+/// What has changed of one view's operator state on one worker.
+pub type ViewChanges = (RelationId, Result<Vec<(Place, Part, PartChange)>>);
 
 /// What the operators of each view have done on one worker, by their number in the view's plan.
 pub type Measured = Vec<(RelationId, Vec<(usize, Meter)>)>;
@@ -146,9 +159,22 @@ fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Resul
     let mut views: HashMap<RelationId, ViewDataflow> = HashMap::new();
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Create { view, name, graph, layout, epoch } => {
-                let dataflow = ViewDataflow::build(worker, &name, &graph, layout, epoch);
+            Command::Create { view, name, graph, restored, is_recorded, layout, epoch } => {
+                let fragments = restored.unwrap_or_else(|| {
+                    let built = graph.fragments.iter().map(Fragment::build).collect::<Result<_>>();
+                    built.expect("the sequencer has built these fragments before")
+                });
+                let mut dataflow = ViewDataflow::build(worker, &name, &graph, fragments, layout, epoch);
+                if is_recorded {
+                    dataflow.record();
+                }
                 views.insert(view, dataflow);
+            }
+            Command::TakeChanges { views: wanted, reply } => {
+                let index = worker.index();
+                let changes = wanted.iter().filter_map(|id| Some((*id, views.get_mut(id)?.take_changes(index))));
+                // The sequencer waits for it.
+                let _ = reply.send(changes.collect());
             }
             Command::Drop { view } => {
                 if let Some(dataflow) = views.remove(&view) {

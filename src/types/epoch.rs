@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// One committed step of the whole system. Every delta belongs to exactly one epoch.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Epoch(pub u64);
 
 impl Epoch {

@@ -34,7 +34,7 @@ impl Records {
 }
 
 /// A record that could not be decoded: counted, kept in the source's error relation, and passed over.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct BadRecord {
     pub partition: String,
     pub position: u64,

@@ -4,6 +4,7 @@
 //! writes durable; have the workers step the views that are touched; publish the new [`World`]; answer the writers.
 //! Commands (create, drop) are carried out between epochs, so they need no locks.
 
+mod checkpoints;
 mod sources;
 mod tables;
 mod views;
@@ -18,9 +19,11 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use self::checkpoints::Checkpoints;
 use self::sources::Source;
 use self::tables::{Table, TableFiles};
 use self::views::View;
+use super::checkpoint::{Finished, Restored, Saved};
 use super::status::{Statuses, ViewMeasurement};
 use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
 use super::{IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
@@ -50,7 +53,16 @@ pub enum Event {
     },
     CreateView {
         spec: ViewSpec,
+        /// Where it goes on from, instead of starting over.
+        restored: Option<Box<Restored>>,
         reply: oneshot::Sender<Result<()>>,
+    },
+    /// A view that was saved will not be made again.
+    GiveUp {
+        view: RelationId,
+    },
+    CheckpointFinished {
+        finished: Finished,
     },
     Drop {
         ids: Vec<RelationId>,
@@ -97,6 +109,7 @@ struct Sequencer {
     events: Receiver<Event>,
     wake: Wake,
     pending_writes: std::collections::VecDeque<WriteRequest>,
+    checkpoints: Checkpoints,
     /// Of sources and tables that have one.
     watermarks: Arc<Watermarks>,
     /// Wall-clock time of the epoch under way, microseconds since 1970; never goes back.
@@ -131,16 +144,20 @@ pub fn start(
     worker_count: usize,
     store: Arc<dyn Store>,
     specs: Vec<TableSpec>,
+    saved: Arc<Saved>,
+    checkpoint_interval: Option<Duration>,
     world: Arc<RwLock<Arc<World>>>,
     statuses: Arc<Mutex<Statuses>>,
 ) -> Result<Sender<Event>> {
     let (events, receiver) = std::sync::mpsc::channel();
     let wake = Wake { events: events.clone(), is_set: Arc::new(AtomicBool::new(false)) };
-    let mut files = TableFiles::new(store.clone());
+    let finished = checkpoints::tell(events.clone());
+    let checkpoints = Checkpoints::start(store.clone(), saved, checkpoint_interval, finished)?;
+    let mut files = TableFiles::new(store.clone(), checkpoints.is_on().then_some(checkpoints.epoch()));
     let (tables, last_epoch) = files.load(specs)?;
     let (workers, links) = worker::start(worker_count)?;
     let mut sequencer = Sequencer {
-        epoch: last_epoch.next(),
+        epoch: checkpoints.first_epoch(last_epoch),
         store,
         files,
         links,
@@ -153,7 +170,8 @@ pub fn start(
         wake,
         pending_writes: Default::default(),
         watermarks: Arc::default(),
-        now_us: 0,
+        now_us: checkpoints.now_us(),
+        checkpoints,
     };
     sequencer.publish_all();
     let thread = std::thread::Builder::new().name("sequencer".to_string());
@@ -191,6 +209,7 @@ impl Sequencer {
                 }
             }
             self.run_epoch();
+            self.checkpoint();
         }
     }
 
@@ -245,7 +264,9 @@ impl Sequencer {
             Event::CreateSource { spec, reply } => {
                 let _ = reply.send(self.create_source(spec));
             }
-            Event::CreateView { spec, reply } => self.create_view(spec, reply),
+            Event::CreateView { spec, restored, reply } => self.create_view(spec, restored, reply),
+            Event::GiveUp { view } => self.give_up(view),
+            Event::CheckpointFinished { finished } => self.checkpoint_finished(finished),
             Event::Drop { ids, reply } => {
                 let _ = reply.send(self.drop_relations(ids));
             }
@@ -274,6 +295,8 @@ impl Sequencer {
             return;
         }
         self.statuses.lock().watermarks = self.watermarks.clone();
+        let row_count = changes.values().flatten().map(|change| change.delta.row_count()).sum();
+        self.checkpoints.note_epoch(&touched, row_count);
         self.publish(epoch, &changes, &touched, &changed_sources, &became_ready);
         self.tell_sources(epoch, changed_sources);
         for request in accepted {
@@ -444,12 +467,23 @@ impl Sequencer {
         }
     }
 
+    /// Another one for each worker, in their order.
+    fn command_each(&self, mut command: impl FnMut() -> Command) {
+        for link in &self.links {
+            if link.commands.send(command()).is_err() {
+                die("worker", "its channel is closed");
+            }
+        }
+    }
+
     /// All but the sources' and views' own share of a drop is here: their state goes, then the durable rows.
     fn drop_relations(&mut self, ids: Vec<RelationId>) -> Result<()> {
         let mut batch = StoreBatch::default();
         for id in ids {
+            self.give_up(id);
             self.drop_view(id);
             self.drop_source(id);
+            self.checkpoints.note_forgotten(id);
             if self.tables.remove(&id).is_some() {
                 self.files.delete(id, &mut batch)?;
             }
@@ -465,5 +499,6 @@ impl Sequencer {
         self.views.values_mut().for_each(|view| view.stop());
         self.command_all(|| Command::Stop);
         drop(workers);
+        self.stop_checkpoints();
     }
 }

@@ -12,6 +12,7 @@ use crate::runtime::SourceSpec;
 use crate::runtime::source::{self, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark};
 use crate::runtime::status::SourceStatus;
 use crate::runtime::worker::RelationDelta;
+use crate::state::checkpoint::record::SourceRecord;
 use crate::types::{BadRecord, Delta, Epoch, Position, RelationId};
 
 /// Rows that a reader may be ahead of the epochs.
@@ -22,6 +23,8 @@ pub struct Source {
     reader: Option<Reader>,
     position: Position,
     watermark: Option<SourceWatermark>,
+    /// What position and watermark were at the checkpoint that this start goes on from.
+    checkpoint: Option<(Position, Option<SourceWatermark>)>,
     state: &'static str,
     error: Option<Error>,
     row_count: u64,
@@ -61,11 +64,41 @@ impl Source {
             reader: None,
             position,
             watermark: None,
+            checkpoint: None,
             state: "idle",
             error: None,
             row_count: 0,
             bad_record_count: 0,
         }
+    }
+
+    /// Goes on from where it was at the last checkpoint.
+    fn restored(self, saved: &SourceRecord) -> Result<Source> {
+        let damaged = |e| Error::new(SqlState::DATA_CORRUPTED, format!("unreadable watermark of a source: {e}"));
+        let watermark = saved.watermark.clone().map(serde_json::from_value).transpose().map_err(damaged)?;
+        Ok(Source {
+            position: saved.position.clone(),
+            checkpoint: Some((saved.position.clone(), Option::clone(&watermark))),
+            watermark,
+            row_count: saved.row_count,
+            bad_record_count: saved.bad_record_count,
+            ..self
+        })
+    }
+
+    /// What a checkpoint holds of it; `None` if it has not been read.
+    pub fn record(&self, next_error: u64) -> Result<Option<SourceRecord>> {
+        if self.position == self.spec.definition.start && !self.is_running() {
+            return Ok(None);
+        }
+        let unwritable = |e| Error::internal(format!("a watermark could not be written: {e}"));
+        Ok(Some(SourceRecord {
+            position: self.position.clone(),
+            row_count: self.row_count,
+            bad_record_count: self.bad_record_count,
+            watermark: self.watermark.as_ref().map(serde_json::to_value).transpose().map_err(unwritable)?,
+            next_error,
+        }))
     }
 
     fn open(
@@ -179,24 +212,33 @@ impl Sequencer {
         // Options are tried here, so that a definition that cannot be read is refused when it is made.
         let start = &spec.definition.start;
         SourceTask::new(spec.id, &spec.schema, &spec.definition, &[], start.clone(), None)?;
-        let source = Source::new(spec);
+        let (id, mut source) = (spec.id, Source::new(spec));
+        if let Some(saved) = self.checkpoints.source(id) {
+            source = source.restored(saved)?;
+        }
         self.statuses.lock().set_source(source.status());
-        self.sources.insert(source.spec.id, source);
+        self.sources.insert(id, source);
+        self.restore_source_errors(id);
         Ok(())
     }
 
     /// Makes sure that `columns` of the source are being read. If some of it has been read already, returns the way to
-    /// that part.
-    pub(super) fn attach_source(&mut self, id: RelationId, columns: &[usize]) -> Result<Option<Catchup>> {
+    /// that part. A view that is `restored` has what came before the checkpoint.
+    pub(super) fn attach_source(
+        &mut self,
+        id: RelationId,
+        columns: &[usize],
+        is_restored: bool,
+    ) -> Result<Option<Catchup>> {
         let wake = self.wake.clone();
         let Some(source) = self.sources.get_mut(&id) else {
             return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation {} is not there", id.0)));
         };
-        let is_fresh = source.position == source.spec.definition.start;
-        let catchup = if source.is_running() && !is_fresh {
+        let start = (source.spec.definition.start.clone(), None);
+        let (from, watermark) = if is_restored { source.checkpoint.clone().unwrap_or(start) } else { start };
+        let catchup = if source.position != from {
             // Registered before the shared reader moves on: nothing runs between here and the view's first epoch.
-            let (from, until) = (&source.spec.definition.start, &source.position);
-            let handle = source.open(columns, from, Some(until), None, &wake)?;
+            let handle = source.open(columns, &from, Some(&source.position), watermark, &wake)?;
             Some(Catchup { source: id, columns: columns.into(), handle: Some(handle) })
         } else {
             None
@@ -216,9 +258,14 @@ impl Sequencer {
 
     /// A source that no view reads any more starts over with the next one.
     pub(super) fn stop_unread_sources(&mut self) {
+        if self.checkpoints.is_recovering() {
+            // Views that have yet to be made may read it.
+            return;
+        }
         let read: BTreeSet<RelationId> = self.views.values().flat_map(|view| view.relations()).collect();
         for (id, source) in &mut self.sources {
-            if source.is_running() && !read.contains(id) {
+            let is_begun = source.is_running() || source.position != source.spec.definition.start;
+            if is_begun && !read.contains(id) {
                 source.reset();
                 self.statuses.lock().set_source(source.status());
             }
@@ -229,6 +276,10 @@ impl Sequencer {
     /// changed, with the records that could not be used.
     pub(super) fn take_source_rows(&mut self, changes: &mut Changes) -> Vec<(RelationId, Vec<BadRecord>)> {
         self.wake.is_set.store(false, std::sync::atomic::Ordering::Release);
+        if self.checkpoints.holds_sources_back() {
+            // The end of the checkpoint under way wakes the sequencer.
+            return vec![];
+        }
         let mut changed = vec![];
         let mut more = false;
         for (id, source) in &mut self.sources {
@@ -277,12 +328,13 @@ impl Sequencer {
 
     /// Tells what became of the sources in an epoch, once the epoch is visible: a source that says that it has finished
     /// has all its rows in the views.
-    pub(super) fn tell_sources(&self, epoch: Epoch, changed: Vec<(RelationId, Vec<BadRecord>)>) {
+    pub(super) fn tell_sources(&mut self, epoch: Epoch, changed: Vec<(RelationId, Vec<BadRecord>)>) {
         let mut statuses = self.statuses.lock();
         for (id, bad_records) in changed {
             let Some(source) = self.sources.get(&id) else { continue };
             statuses.set_source(source.status());
             if !bad_records.is_empty() {
+                self.checkpoints.note_source_errors(id, epoch, &bad_records);
                 statuses.add_source_errors(id, epoch, bad_records);
             }
         }

@@ -5,6 +5,7 @@
 //! O(log n) times.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
@@ -28,8 +29,10 @@ pub struct Table {
     /// Of its rows, those of their arrival among them.
     schema: SchemaRef,
     /// All column indices, as changes carry them.
-    columns: Arc<[usize]>,
+    pub columns: Arc<[usize]>,
     watermark: Option<SourceWatermark>,
+    /// While views are made from a checkpoint: what came after it.
+    pub since_checkpoint: Vec<Delta>,
 }
 
 /// A table has one partition.
@@ -42,7 +45,7 @@ impl Table {
         let layout = Layout { indexes: index_columns(&spec.indexes), ..layout };
         let columns = (0..schema.fields().len()).collect();
         let watermark = spec.watermark.map(|(_, delay_us)| SourceWatermark::new(delay_us, None));
-        Table { spec, arrangement: Arrangement::new(layout), schema, columns, watermark }
+        Table { spec, arrangement: Arrangement::new(layout), schema, columns, watermark, since_checkpoint: vec![] }
     }
 
     pub fn watermark_us(&self) -> Option<i64> {
@@ -262,6 +265,11 @@ impl Sequencer {
         match self.save(&total) {
             Ok(deltas) => {
                 for (id, delta) in deltas {
+                    if self.checkpoints.is_recovering()
+                        && let Some(table) = self.tables.get_mut(&id)
+                    {
+                        table.since_checkpoint.push(delta.clone());
+                    }
                     let columns = self.tables[&id].columns.clone();
                     changes.entry(id).or_default().push(RelationDelta { columns, delta });
                 }
@@ -328,14 +336,22 @@ pub struct TableFiles {
     store: Arc<dyn Store>,
     /// By table: epoch and row count of each delta, oldest first.
     deltas: HashMap<RelationId, Vec<(Epoch, usize)>>,
+    /// Deltas up to this epoch may be merged: those behind it are what views that start from the checkpoint are fed.
+    /// `None`: all.
+    checkpoint: Option<Epoch>,
 }
 
 /// So many deltas of like size become one.
 const MERGE_COUNT: usize = 8;
 
 impl TableFiles {
-    pub fn new(store: Arc<dyn Store>) -> TableFiles {
-        TableFiles { store, deltas: HashMap::new() }
+    pub fn new(store: Arc<dyn Store>, checkpoint: Option<Epoch>) -> TableFiles {
+        TableFiles { store, deltas: HashMap::new(), checkpoint }
+    }
+
+    /// A later checkpoint is durable.
+    pub fn merge_up_to(&mut self, checkpoint: Epoch) {
+        self.checkpoint = Some(checkpoint);
     }
 
     fn prefix(id: RelationId) -> Vec<u8> {
@@ -353,6 +369,7 @@ impl TableFiles {
         let mut last = Epoch(0);
         let mut orphans = StoreBatch::default();
         let mut parts: BTreeMap<RelationId, Vec<Delta>> = BTreeMap::new();
+        let checkpoint = self.checkpoint;
         let deltas = &mut self.deltas;
         self.store.scan(b"t", &mut |key, value| {
             let damaged = || Error::new(SqlState::DATA_CORRUPTED, "unreadable key of table data");
@@ -366,6 +383,11 @@ impl TableFiles {
             }
             let delta = decode_delta(value)?;
             deltas.entry(id).or_default().push((epoch, delta.row_count()));
+            if checkpoint.is_some_and(|checkpoint| epoch > checkpoint)
+                && let Some(table) = tables.get_mut(&id)
+            {
+                table.since_checkpoint.push(delta.clone());
+            }
             parts.entry(id).or_default().push(delta);
             Ok(())
         })?;
@@ -388,31 +410,37 @@ impl TableFiles {
         })
     }
 
-    /// Notes a new delta, and merges as far as it is due. A merge that fails costs nothing but the merge.
+    /// Notes a new delta, and merges some if that is due. A merge that fails costs nothing but the merge.
     fn added(&mut self, id: RelationId, epoch: Epoch, row_count: usize) {
         self.deltas.entry(id).or_default().push((epoch, row_count));
-        while let Some(start) = self.due(id) {
-            if let Err(error) = self.merge(id, start) {
+        // More than one delta comes for each merge, so a few merges each time are enough.
+        for _ in 0..MERGE_COUNT {
+            let Some(span) = self.due(id) else { return };
+            if let Err(error) = self.merge(id, span) {
                 tracing::warn!("could not merge table data: {error}");
                 return;
             }
         }
     }
 
-    /// Where a tail of [`MERGE_COUNT`] deltas of like size begins.
-    fn due(&self, id: RelationId) -> Option<usize> {
+    /// [`MERGE_COUNT`] deltas of like size, the first of the last ones among those that may be merged.
+    fn due(&self, id: RelationId) -> Option<Range<usize>> {
         let deltas = self.deltas.get(&id)?;
-        let start = deltas.len().checked_sub(MERGE_COUNT)?;
         let tier = |row_count: usize| row_count.max(1).ilog2() / 3;
-        let newest = tier(deltas[deltas.len() - 1].1);
-        deltas[start..].iter().all(|(_, row_count)| tier(*row_count) <= newest).then_some(start)
+        let end = match self.checkpoint {
+            Some(checkpoint) => deltas.partition_point(|(epoch, _)| *epoch <= checkpoint),
+            None => deltas.len(),
+        };
+        let newest = tier(deltas[..end].last()?.1);
+        let alike = deltas[..end].iter().rev().take_while(|(_, row_count)| tier(*row_count) <= newest).count();
+        (alike >= MERGE_COUNT).then_some(end - alike..end - alike + MERGE_COUNT)
     }
 
-    fn merge(&mut self, id: RelationId, start: usize) -> Result<()> {
+    fn merge(&mut self, id: RelationId, span: Range<usize>) -> Result<()> {
         let Some(deltas) = self.deltas.get_mut(&id) else { return Ok(()) };
         let mut parts = vec![];
         let mut batch = StoreBatch::default();
-        for (epoch, _) in &deltas[start..] {
+        for (epoch, _) in &deltas[span.clone()] {
             let key = Self::key(id, *epoch);
             let bytes = self.store.get(&key)?;
             let bytes = bytes.ok_or_else(|| Error::new(SqlState::DATA_CORRUPTED, "table data is missing"))?;
@@ -420,12 +448,11 @@ impl TableFiles {
             batch.delete(key);
         }
         let merged = Delta::concat(&parts[0].schema(), &parts)?.consolidate()?;
-        let last = deltas[deltas.len() - 1].0;
+        let last = deltas[span.end - 1].0;
         batch.put(Self::key(id, last), encode_delta(&merged)?);
         self.store.commit(batch)?;
-        deltas.truncate(start);
         // Merged deltas count as the size they had, so that tiers grow even where rows cancel.
-        deltas.push((last, parts.iter().map(|part| part.row_count()).sum()));
+        deltas.splice(span, [(last, parts.iter().map(|part| part.row_count()).sum())]);
         Ok(())
     }
 }

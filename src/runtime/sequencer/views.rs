@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use tokio::sync::oneshot;
 
 use super::sources::Catchup;
@@ -17,9 +18,11 @@ use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{TimeColumn, Watermarks, explain};
 use crate::runtime::ViewSpec;
+use crate::runtime::checkpoint::{Restored, fingerprint};
 use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
 use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
-use crate::state::{Arrangement, Layout, Snapshot};
+use crate::state::checkpoint::record::ViewRecord;
+use crate::state::{Arrangement, Snapshot};
 use crate::types::{Delta, Epoch, RelationId};
 
 pub struct View {
@@ -29,6 +32,12 @@ pub struct View {
     outline: Vec<(usize, String)>,
     /// `None` for a sink.
     arrangement: Option<Arrangement>,
+    /// What its contents changed by since the last checkpoint.
+    pub unsaved: Vec<Delta>,
+    /// Of the plan: whether a later start can go on from its state.
+    fingerprint: String,
+    /// It was made from a checkpoint.
+    is_restored: bool,
     /// What it has yet to be fed.
     backfills: Vec<Backfill>,
     /// Columns by which its operators let state go or rows out.
@@ -94,6 +103,29 @@ impl View {
         self.arrangement.as_ref().map(|arrangement| arrangement.snapshot())
     }
 
+    pub fn operator_count(&self) -> usize {
+        self.outline.len()
+    }
+
+    /// Of its own rows; `None` for a sink.
+    pub fn contents_schema(&self) -> Option<SchemaRef> {
+        self.arrangement.as_ref().map(|arrangement| arrangement.layout().schema.clone())
+    }
+
+    /// For a checkpoint, without its collections.
+    pub fn record(&self, worker_count: usize) -> ViewRecord {
+        ViewRecord {
+            fingerprint: self.fingerprint.clone(),
+            worker_count,
+            is_complete: self.is_ready,
+            epoch: self.epoch.0,
+            input_row_count: self.input_row_count,
+            output_row_count: self.output_row_count,
+            late_row_counts: self.late_row_counts.iter().map(|(id, count)| (id.0, *count)).collect(),
+            collections: vec![],
+        }
+    }
+
     pub fn set_indexes(&mut self, columns: Vec<Vec<usize>>) {
         if let Some(arrangement) = &mut self.arrangement {
             arrangement.set_indexes(columns);
@@ -137,21 +169,42 @@ impl View {
 
 impl Sequencer {
     /// Answers `reply` when the view is ready, or at once if it cannot be made.
-    pub(super) fn create_view(&mut self, spec: ViewSpec, reply: oneshot::Sender<Result<()>>) {
-        match self.install_view(spec) {
+    pub(super) fn create_view(
+        &mut self,
+        spec: ViewSpec,
+        restored: Option<Box<Restored>>,
+        reply: oneshot::Sender<Result<()>>,
+    ) {
+        let (id, errors) = (spec.id, restored.as_ref().map(|restored| restored.errors.clone()));
+        let installed = self.install_view(spec, restored);
+        if self.checkpoints.settle(id) {
+            self.recovered();
+        }
+        match installed {
             Ok(id) => {
                 let view = self.views.get_mut(&id).expect("the view was just installed");
                 view.reply = Some(reply);
-                self.statuses.lock().set_view(view.status());
+                let mut statuses = self.statuses.lock();
+                statuses.set_view(view.status());
+                if view.is_restored {
+                    statuses.restore_view_errors(id, errors.unwrap_or_default());
+                    statuses.set_view(view.status());
+                }
             }
             Err(error) => {
+                self.checkpoints.note_forgotten(id);
                 let _ = reply.send(Err(error));
             }
         }
     }
 
-    fn install_view(&mut self, spec: ViewSpec) -> Result<RelationId> {
+    fn install_view(&mut self, spec: ViewSpec, restored: Option<Box<Restored>>) -> Result<RelationId> {
         let graph = Arc::new(FragmentGraph::build(&spec.plan, self.links.len()));
+        let fingerprint = fingerprint(&spec.plan)?;
+        // It goes on from a checkpoint where all views that it reads do.
+        let reads_restored =
+            |(relation, _): (RelationId, &[usize])| self.views.get(&relation).is_none_or(|view| view.is_restored);
+        let restored = restored.filter(|_| graph.relation_inputs().all(reads_restored)).map(|restored| *restored);
         // Workers must not fail on what can be known here.
         graph.fragments.iter().try_for_each(|fragment| Fragment::build(fragment).map(|_| ()))?;
         let mut wanted: HashMap<RelationId, Vec<usize>> = HashMap::new();
@@ -162,57 +215,91 @@ impl Sequencer {
             all.dedup();
         }
         let mut backfills = vec![];
+        let is_restored = restored.is_some();
         for (relation, columns) in wanted {
-            if let Some(snapshot) = self.arranged(relation)? {
+            if is_restored && !self.sources.contains_key(&relation) {
+                let (columns, pieces) = self.since_checkpoint(relation)?;
+                if !pieces.is_empty() {
+                    backfills.push(Backfill::Rows { relation, columns, pieces });
+                }
+            } else if let Some(snapshot) = self.arranged(relation)? {
                 let width = snapshot.schema().fields().len();
                 let pieces = pieces(&snapshot);
                 if !pieces.is_empty() {
                     backfills.push(Backfill::Rows { relation, columns: (0..width).collect(), pieces });
                 }
-            } else if let Some(catchup) = self.attach_source(relation, &columns)? {
+            } else if let Some(catchup) = self.attach_source(relation, &columns, is_restored)? {
                 backfills.push(Backfill::Source(catchup));
             }
         }
         let times = spec.plan.times_followed();
-        let properties = &spec.plan.properties;
-        let layout = match &properties.key {
-            None if properties.append_only => Layout::log(spec.plan.delta_schema()),
-            key => Layout::indexed(spec.plan.delta_schema(), key.clone().unwrap_or_default()),
+        let (mut fragments, mut arrangement, record) = match restored {
+            Some(Restored { record, fragments, arrangement, .. }) => (fragments, arrangement, Some(record)),
+            None => (vec![], spec.layout().map(Arrangement::new), None),
         };
-        let indexes = spec.indexes.iter().map(|index| index.columns.clone()).collect();
-        let layout = Layout { indexes, ..layout };
-        let arrangement = (!spec.discard).then(|| Arrangement::new(layout));
+        if is_restored {
+            tracing::info!("view {} goes on from the checkpoint of epoch {}", spec.name, self.checkpoints.epoch());
+            // The first worker takes the last one.
+            fragments.reverse();
+        } else {
+            self.checkpoints.note_fresh(spec.id);
+        }
+        if let Some(arrangement) = &mut arrangement {
+            arrangement.set_indexes(spec.indexes.iter().map(|index| index.columns.clone()).collect());
+        }
         let layout = arrangement.as_ref().map(|arrangement| arrangement.layout().clone());
         let (id, name, epoch) = (spec.id, spec.name.clone(), self.epoch);
-        self.command_all(|| Command::Create {
+        let due_us = fragments.iter().flatten().filter_map(|fragment| fragment.due_us()).min();
+        let is_recorded = self.checkpoints.is_on();
+        self.command_each(|| Command::Create {
             view: id,
             name: name.clone(),
             graph: graph.clone(),
+            restored: fragments.pop(),
+            is_recorded,
             layout: layout.clone(),
             epoch,
         });
+        let counted = record.as_deref();
         let view = View {
             id,
+            unsaved: vec![],
+            fingerprint,
+            is_restored,
             graph,
             closed_below: vec![None; times.len()],
             times,
-            due_us: None,
-            late_row_counts: BTreeMap::new(),
+            due_us,
+            late_row_counts: counted.map_or_else(BTreeMap::new, |record| {
+                record.late_row_counts.iter().map(|(id, count)| (RelationId(*id), *count)).collect()
+            }),
             outline: explain::outline(&spec.plan),
             arrangement,
             backfills,
-            is_new: true,
+            is_new: !is_restored,
             is_ready: false,
             failure: None,
             reply: None,
             step_count: 0,
-            input_row_count: 0,
-            output_row_count: 0,
+            input_row_count: counted.map_or(0, |record| record.input_row_count),
+            output_row_count: counted.map_or(0, |record| record.output_row_count),
             state_size: StateSize::default(),
-            epoch,
+            epoch: counted.map_or(epoch, |record| Epoch(record.epoch)),
         };
         self.views.insert(id, view);
         Ok(id)
+    }
+
+    /// What a table or view has changed by since the checkpoint that this start goes on from.
+    fn since_checkpoint(&self, relation: RelationId) -> Result<(Arc<[usize]>, VecDeque<Delta>)> {
+        if let Some(table) = self.tables.get(&relation) {
+            return Ok((table.columns.clone(), cut(table.since_checkpoint.iter().cloned())));
+        }
+        let Some(view) = self.views.get(&relation) else {
+            return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation {} is not there", relation.0)));
+        };
+        let width = view.contents_schema().map_or(0, |schema| schema.fields().len());
+        Ok(((0..width).collect(), cut(view.unsaved.iter().cloned())))
     }
 
     /// The rows of a table or view at this moment; `None` for a source.
@@ -335,7 +422,12 @@ impl Sequencer {
                 *sizes.entry(output.view).or_default() += size;
             }
             let appended = match (&mut view.arrangement, output.run) {
-                (Some(arrangement), Some(run)) => arrangement.append_run(run),
+                (Some(arrangement), Some(run)) => {
+                    if self.checkpoints.is_on() && run.row_count() > 0 {
+                        view.unsaved.push(run.delta());
+                    }
+                    arrangement.append_run(run)
+                }
                 _ => Ok(()),
             };
             if !output.errors.is_empty() {
@@ -359,6 +451,9 @@ impl Sequencer {
                 view.state_size = *size;
             }
         }
+        let failed: Vec<RelationId> =
+            touched.iter().copied().filter(|id| self.views.get(id).is_some_and(|view| view.has_failed())).collect();
+        failed.into_iter().for_each(|id| self.checkpoints.note_forgotten(id));
         // A failed view takes those above it along: their inputs would be missing deltas.
         let failed: Vec<RelationId> =
             self.views.values().filter(|view| view.has_failed()).map(|view| view.id).collect();
@@ -376,6 +471,16 @@ impl Sequencer {
         }
     }
 
+    /// The view is stopped.
+    pub(super) fn fail_view(&mut self, id: RelationId, error: Error) {
+        tracing::error!("view {} has failed: {error}", id.0);
+        self.checkpoints.note_forgotten(id);
+        if let Some(view) = self.views.get_mut(&id) {
+            view.fail(error);
+            self.statuses.lock().set_view(view.status());
+        }
+    }
+
     /// Views that have caught up just now.
     pub(super) fn ready_views(&mut self) -> Vec<RelationId> {
         let mut became_ready = vec![];
@@ -389,6 +494,8 @@ impl Sequencer {
             if below && let Some(view) = self.views.get_mut(&id) {
                 view.is_ready = true;
                 self.statuses.lock().set_view(view.status());
+                // It counts from now on.
+                self.checkpoints.note_epoch(&[id], 0);
                 became_ready.push(id);
             }
         }
@@ -398,8 +505,11 @@ impl Sequencer {
 
 /// A snapshot in pieces that fit an epoch, weights and all.
 fn pieces(snapshot: &Snapshot) -> VecDeque<Delta> {
+    cut(snapshot.runs().iter().map(|run| run.delta()))
+}
+
+fn cut(deltas: impl Iterator<Item = Delta>) -> VecDeque<Delta> {
     const PIECE_ROW_COUNT: usize = 16 * 1024;
-    let deltas = snapshot.runs().iter().map(|run| run.delta());
     let cut = |delta: Delta| {
         let row_count = delta.row_count();
         let starts = (0..row_count).step_by(PIECE_ROW_COUNT);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
 
 /// Driven by the events of a source in their order; knows no clock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SourceWatermark {
     delay_us: i64,
     partitions: BTreeMap<String, Partition>,
@@ -16,7 +16,7 @@ pub struct SourceWatermark {
     current_us: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Partition {
     event_time_max_us: Option<i64>,
     is_idle: bool,

@@ -65,7 +65,8 @@ impl Shared {
     pub fn open(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Shared>> {
         let catalog = persistence::load(store.as_ref())?;
         let tables = catalog.objects().filter_map(|object| table_spec(object)).collect();
-        let runtime = Runtime::start(config.worker_count, store.clone(), tables)?;
+        let views: Vec<RelationId> = recovery::maintained(&catalog).map(|view| view.id).collect();
+        let runtime = Runtime::start(config.worker_count, store.clone(), tables, &views, config.checkpoint_interval)?;
         let thread_count = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
         let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max)?;
         let shared = Arc::new(Shared {

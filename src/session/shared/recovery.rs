@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use super::builds::Build;
 use super::{Shared, index_specs, source_spec};
-use crate::catalog::{Object, ObjectKind};
+use crate::catalog::{Catalog, Object, ObjectKind};
 use crate::error::{Error, Result};
 use crate::runtime::ViewSpec;
 use crate::session::ddl::plan_stored_view;
 use crate::types::RelationId;
+
+/// The views that a start makes again.
+pub fn maintained(catalog: &Catalog) -> impl Iterator<Item = &Arc<Object>> {
+    catalog.objects().filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. } | ObjectKind::Sink))
+}
 
 pub fn start(shared: &Arc<Shared>) -> Result<()> {
     let catalog = shared.catalog();
@@ -25,11 +30,7 @@ pub fn start(shared: &Arc<Shared>) -> Result<()> {
         }
     })?;
     catalog.objects().for_each(|object| build_indexes(shared, object));
-    let views: Vec<Arc<Object>> = catalog
-        .objects()
-        .filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. } | ObjectKind::Sink))
-        .cloned()
-        .collect();
+    let views: Vec<Arc<Object>> = maintained(&catalog).cloned().collect();
     for view in &views {
         shared.builds.start_rebuild(view.id);
     }
@@ -94,5 +95,6 @@ fn build_indexes(shared: &Shared, object: &Object) {
 
 fn fail(shared: &Shared, view: &Object, error: Error) {
     tracing::error!(view = %view.name, %error, "a view could not be re-created");
+    shared.runtime.give_up_view(view.id);
     shared.builds.finish_rebuild(view.id, Build::Failed(error));
 }

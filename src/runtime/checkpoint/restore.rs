@@ -1,0 +1,155 @@
+//! A view from its checkpoint: its operators with their state, and its contents, read on the caller's thread, so that
+//! epochs go on meanwhile.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+use super::Saved;
+use crate::dataflow::EpochContext;
+use crate::dataflow::fragment::{Fragment, FragmentGraph};
+use crate::dataflow::partition::Partitioning;
+use crate::error::Result;
+use crate::plan::{StreamPlan, explain};
+use crate::runtime::status::ViewErrorCount;
+use crate::state::arrangement::hash_rows;
+use crate::state::checkpoint::record::{self, ViewRecord};
+use crate::state::checkpoint::{Collection, Place, Spread};
+use crate::state::{Arrangement, Layout, Store};
+use crate::types::{Delta, Epoch, RelationId};
+
+/// Layouts of operator state change with this number: state of another is not read.
+const STATE_VERSION: u32 = 1;
+
+/// A view as it was at the last checkpoint.
+pub struct Restored {
+    pub record: Arc<ViewRecord>,
+    /// For each worker, its share of each fragment.
+    pub fragments: Vec<Vec<Fragment>>,
+    /// `None` for a sink.
+    pub arrangement: Option<Arrangement>,
+    pub errors: Vec<ViewErrorCount>,
+}
+
+/// What state is made by: another plan, or another way of spreading rows among workers, could not read it.
+pub fn fingerprint(plan: &StreamPlan) -> Result<String> {
+    let mut text = format!("state {STATE_VERSION}, hashes {:x}", probe()?);
+    for (relation, columns) in plan.relations() {
+        let _ = write!(text, "\nreads {} {columns:?}", relation.0);
+    }
+    for ((depth, line), part) in explain::outline(plan).into_iter().zip(plan.preorder()) {
+        let types: Vec<String> = part.schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+        let _ = write!(text, "\n{depth} {line}: {}", types.join(", "));
+    }
+    Ok(text)
+}
+
+/// Differs if rows are hashed differently.
+fn probe() -> Result<u64> {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("seven"), Some("")]));
+    Ok(hash_rows(&[numbers, texts], 2)?.into_iter().fold(0, u64::wrapping_add))
+}
+
+/// `None`: it was not saved, or by another plan, so it has to be computed again. XX001 if its state cannot be read.
+pub fn prepare(
+    saved: &Saved,
+    store: &dyn Store,
+    id: RelationId,
+    plan: &StreamPlan,
+    layout: Option<&Layout>,
+    worker_count: usize,
+) -> Result<Option<Restored>> {
+    let Some(record) = saved.views.get(&id).filter(|record| record.is_complete) else { return Ok(None) };
+    if record.fingerprint != fingerprint(plan)? {
+        tracing::info!("the plan of view {} has changed: it is computed again", id.0);
+        return Ok(None);
+    }
+    let graph = FragmentGraph::build(plan, worker_count);
+    let mut parts = Parts { record, store, worker_count, is_spread_anew: true };
+    let mut fragments = vec![];
+    for worker in 0..worker_count {
+        let mut context = EpochContext::new(Epoch(saved.engine.epoch), false, worker);
+        let mut own = vec![];
+        for spec in &graph.fragments {
+            let mut fragment = Fragment::build(spec)?;
+            fragment.restore(&mut context, &mut |operator, part, spec| {
+                parts.read(Place { worker, operator, part }, &spec.spread)
+            })?;
+            own.push(fragment);
+        }
+        fragments.push(own);
+    }
+    if !parts.is_spread_anew {
+        tracing::info!("view {} cannot be spread among {worker_count} workers: it is computed again", id.0);
+        return Ok(None);
+    }
+    let arrangement = match layout {
+        None => None,
+        Some(layout) => Some(arranged(layout, parts.collection(contents_place(plan.preorder().len())), store)?),
+    };
+    let errors = match store.get(&record::view_errors_key(id))? {
+        Some(bytes) => record::read("a view's errors", &bytes)?,
+        None => vec![],
+    };
+    Ok(Some(Restored { record: record.clone(), fragments, arrangement, errors }))
+}
+
+/// Where a view's own rows are kept: behind its last operator.
+pub fn contents_place(operator_count: usize) -> Place {
+    Place { worker: 0, operator: operator_count, part: 0 }
+}
+
+/// The parts of a view's operators, for as many workers as there are now.
+struct Parts<'a> {
+    record: &'a ViewRecord,
+    store: &'a dyn Store,
+    worker_count: usize,
+    /// All parts that were read could be.
+    is_spread_anew: bool,
+}
+
+impl Parts<'_> {
+    fn collection(&self, place: Place) -> Option<&Collection> {
+        self.record.collections.iter().find(|collection| collection.place == place)
+    }
+
+    /// One worker's rows of a part.
+    fn read(&mut self, place: Place, spread: &Spread) -> Result<Vec<Delta>> {
+        let all = |place: Place| self.collection(place).map_or_else(|| Ok(vec![]), |own| own.read(self.store));
+        if self.record.worker_count == self.worker_count {
+            return all(place);
+        }
+        let mut rows = vec![];
+        for worker in 0..self.record.worker_count {
+            rows.extend(all(Place { worker, ..place })?);
+        }
+        match spread {
+            Spread::By(columns) => {
+                let own = rows.into_iter().map(|delta| {
+                    let mut parts = Partitioning::Hash(columns.clone()).split(delta, 0, self.worker_count)?;
+                    Ok(parts.swap_remove(place.worker))
+                });
+                own.filter(|own| own.as_ref().is_ok_and(|delta| !delta.is_empty()) || own.is_err()).collect()
+            }
+            Spread::Anywhere => Ok(if place.worker == 0 { rows } else { vec![] }),
+            Spread::Fixed => {
+                self.is_spread_anew &= rows.is_empty();
+                Ok(vec![])
+            }
+        }
+    }
+}
+
+fn arranged(layout: &Layout, collection: Option<&Collection>, store: &dyn Store) -> Result<Arrangement> {
+    let mut arrangement = Arrangement::new(layout.clone());
+    let deltas = match collection {
+        Some(collection) => collection.read(store)?,
+        None => vec![],
+    };
+    if !deltas.is_empty() {
+        arrangement.append(&Delta::concat(&layout.schema, &deltas)?)?;
+    }
+    Ok(arrangement)
+}

@@ -1,0 +1,231 @@
+//! The thread that writes checkpoints: what changed goes into one new segment, short runs are added up on the way, and
+//! one batch of the store makes it count. A checkpoint that cannot be written is tried again until it can: what it
+//! holds is nowhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Job, Saved, ViewJob};
+use crate::error::{Error, Result};
+use crate::runtime::status::SourceError;
+use crate::state::checkpoint::Collection;
+use crate::state::checkpoint::record::{self, EngineRecord, ViewRecord};
+use crate::state::store::{Block, SegmentWriter};
+use crate::state::{Store, StoreBatch};
+use crate::types::{Epoch, RelationId};
+
+/// The sequencer's end.
+pub struct Checkpointer {
+    jobs: Sender<Job>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A checkpoint is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    pub epoch: Epoch,
+}
+
+/// Tries of a checkpoint are so far apart, at first and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// Bytes that a checkpoint adds up beyond what it writes anew.
+const MERGE_BYTES_MAX: u64 = 64 << 20;
+
+impl Checkpointer {
+    /// `finished` is called from the thread, after each checkpoint.
+    pub fn start(
+        store: Arc<dyn Store>,
+        saved: &Saved,
+        finished: impl Fn(Finished) + Send + 'static,
+    ) -> Result<Checkpointer> {
+        let (jobs, receiver) = channel();
+        let views = saved.views.iter().map(|(id, view)| (*id, ViewRecord::clone(view))).collect();
+        let mut writer = Writer { store, engine: saved.engine.clone(), views };
+        writer.remove_unused();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let is_stopping = stopping.clone();
+        let thread = std::thread::Builder::new().name("checkpointer".to_string());
+        let thread = thread.spawn(move || writer.run(&receiver, &is_stopping, &finished));
+        let thread = thread.map_err(|e| Error::internal(format!("could not start the checkpointer: {e}")))?;
+        Ok(Checkpointer { jobs, stopping, thread: Some(thread) })
+    }
+
+    pub fn write(&self, job: Job) {
+        // The thread ends only when it is told to.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Waits for the checkpoint under way, but not for the disk to recover.
+    pub fn stop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        self.jobs = channel().0;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    store: Arc<dyn Store>,
+    /// As they were last committed.
+    engine: EngineRecord,
+    views: BTreeMap<RelationId, ViewRecord>,
+}
+
+impl Writer {
+    fn run(&mut self, jobs: &Receiver<Job>, is_stopping: &AtomicBool, finished: &dyn Fn(Finished)) {
+        while let Ok(job) = jobs.recv() {
+            let mut pause = RETRY_FIRST;
+            while let Err(error) = self.write(&job) {
+                tracing::error!("could not write a checkpoint, trying again: {error}");
+                if is_stopping.load(Ordering::Acquire) {
+                    return;
+                }
+                std::thread::sleep(pause);
+                pause = (2 * pause).min(RETRY_LAST);
+            }
+            self.remove_unused();
+            finished(Finished { epoch: job.epoch });
+        }
+    }
+
+    /// All of it, or nothing that counts.
+    fn write(&mut self, job: &Job) -> Result<()> {
+        let number = self.engine.next_segment;
+        let mut segment = LazySegment { store: self.store.as_ref(), number, writer: None };
+        let mut batch = StoreBatch::default();
+        let mut views = vec![];
+        for view in &job.views {
+            let mut record = self.changed(view, &mut segment)?;
+            self.merge(&mut record, &mut segment)?;
+            batch.put(record::view_key(view.id), record::write(&record)?);
+            if let Some(errors) = &view.errors {
+                batch.put(record::view_errors_key(view.id), record::write(errors)?);
+            }
+            views.push((view.id, record));
+        }
+        for id in &job.forgotten {
+            self.forget(*id, &mut batch)?;
+        }
+        for (number, error) in &job.source_errors {
+            batch.put(record::source_error_key(error.source, *number), record::write(error)?);
+            if let Some(old) = number.checked_sub(crate::runtime::status::ERROR_COUNT_MAX as u64) {
+                batch.delete(record::source_error_key(error.source, old));
+            }
+        }
+        let was_used = segment.writer.is_some();
+        segment.finish()?;
+        let engine = EngineRecord {
+            epoch: job.epoch.0,
+            now_us: job.now_us,
+            sources: job.sources.iter().map(|(id, source)| (id.0, source.clone())).collect(),
+            next_segment: number + u64::from(was_used),
+        };
+        batch.put(record::ENGINE_KEY, record::write(&engine)?);
+        self.store.commit(batch)?;
+        self.engine = engine;
+        self.views.extend(views);
+        job.forgotten.iter().for_each(|id| {
+            self.views.remove(id);
+        });
+        Ok(())
+    }
+
+    /// The view's record with what has changed.
+    fn changed(&self, view: &ViewJob, segment: &mut dyn SegmentWriter) -> Result<ViewRecord> {
+        let before = self.views.get(&view.id).filter(|_| !view.is_fresh);
+        let mut collections = before.map(|record| record.collections.clone()).unwrap_or_default();
+        for (place, part, change) in &view.changes {
+            let collection = match collections.iter_mut().find(|collection| collection.place == *place) {
+                Some(collection) => collection,
+                None => {
+                    collections.push(Collection::new(*place, part));
+                    collections.last_mut().expect("it was just added")
+                }
+            };
+            collection.close_below(change.below);
+            collection.append(&change.deltas, segment)?;
+        }
+        Ok(ViewRecord { collections, ..view.record.clone() })
+    }
+
+    fn merge(&self, record: &mut ViewRecord, segment: &mut dyn SegmentWriter) -> Result<()> {
+        let mut bytes = 0;
+        for collection in &mut record.collections {
+            while bytes < MERGE_BYTES_MAX
+                && let Some(start) = collection.due()
+            {
+                bytes += collection.merge(start, self.store.as_ref(), segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&self, id: RelationId, batch: &mut StoreBatch) -> Result<()> {
+        batch.delete(record::view_key(id));
+        batch.delete(record::view_errors_key(id));
+        self.store.scan(&record::source_errors_prefix(id), &mut |key, _| {
+            batch.delete(key);
+            Ok(())
+        })
+    }
+
+    /// Segments that no run refers to any more go. What cannot be removed now is tried again with the next checkpoint.
+    fn remove_unused(&mut self) {
+        let mut live = BTreeMap::new();
+        let collections = self.views.values().flat_map(|view| &view.collections);
+        collections.for_each(|collection| collection.count_bytes(&mut live));
+        let segments = match self.store.segments() {
+            Ok(segments) => segments,
+            Err(error) => return tracing::warn!("could not list segments: {error}"),
+        };
+        for (number, _) in segments.iter().filter(|(number, _)| !live.contains_key(number)) {
+            if let Err(error) = self.store.remove_segment(*number) {
+                tracing::warn!("could not remove a segment: {error}");
+            }
+        }
+    }
+}
+
+/// A segment that is there once it has a block.
+struct LazySegment<'a> {
+    store: &'a dyn Store,
+    number: u64,
+    writer: Option<Box<dyn SegmentWriter + 'a>>,
+}
+
+impl LazySegment<'_> {
+    fn finish(self) -> Result<()> {
+        self.writer.map_or(Ok(()), |writer| writer.finish())
+    }
+}
+
+impl SegmentWriter for LazySegment<'_> {
+    fn append(&mut self, block: &[u8]) -> Result<Block> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(self.store.create_segment(self.number)?),
+        };
+        writer.append(block)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        LazySegment::finish(*self)
+    }
+}
+
+/// The kept records of a source that could not be decoded, oldest first.
+pub fn read_source_errors(store: &dyn Store, id: RelationId) -> Result<Vec<SourceError>> {
+    let mut errors = vec![];
+    store.scan(&record::source_errors_prefix(id), &mut |_, bytes| {
+        errors.push(record::read("a source's errors", bytes)?);
+        Ok(())
+    })?;
+    Ok(errors)
+}

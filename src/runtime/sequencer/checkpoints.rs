@@ -1,0 +1,269 @@
+//! Checkpoints as the sequencer sees them: when one is due, what goes into it, and how a start goes on from the last.
+//!
+//! A view that was saved is *awaited* until it has been made again. While one is, nothing new is saved and nothing is let
+//! go that it may ask for: changes of tables and views since the checkpoint, and the positions that sources had then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{EPOCH_ROW_COUNT_MAX, Event, Sequencer};
+use crate::error::Result;
+use crate::runtime::checkpoint::{Checkpointer, Finished, Job, Saved, ViewJob, contents_place, read_source_errors};
+use crate::runtime::status::SourceError;
+use crate::runtime::worker::Command;
+use crate::state::Store;
+use crate::state::checkpoint::record::SourceRecord;
+use crate::state::checkpoint::{Part, PartChange, PartKind, Place, Spread};
+use crate::types::{BadRecord, Epoch, RelationId};
+
+/// Input rows of a checkpoint that has become due, beyond which sources wait for it: what it holds is kept in memory.
+const UNSAVED_ROW_COUNT_MAX: usize = 512 * EPOCH_ROW_COUNT_MAX;
+/// Numbers of epochs that a start leaves out behind the last checkpoint: they may have been given out since.
+const SKIPPED_EPOCH_COUNT: u64 = 1 << 20;
+
+pub struct Checkpoints {
+    /// `None`: nothing is saved.
+    writer: Option<Checkpointer>,
+    interval: Duration,
+    started: Instant,
+    is_under_way: bool,
+    /// Something has changed since the last one.
+    is_due: bool,
+    unsaved_row_count: usize,
+    /// Views that were stepped since the last one.
+    touched: BTreeSet<RelationId>,
+    /// Views that start over, and have not been saved since.
+    fresh: BTreeSet<RelationId>,
+    forgotten: Vec<RelationId>,
+    source_errors: Vec<(u64, SourceError)>,
+    next_errors: BTreeMap<RelationId, u64>,
+    saved: Arc<Saved>,
+    /// Views that were saved and have not been made again.
+    awaited: BTreeSet<RelationId>,
+}
+
+impl Checkpoints {
+    /// Without an interval nothing is saved.
+    pub fn start(
+        store: Arc<dyn Store>,
+        saved: Arc<Saved>,
+        interval: Option<Duration>,
+        finished: impl Fn(Finished) + Send + 'static,
+    ) -> Result<Checkpoints> {
+        let writer = interval.map(|_| Checkpointer::start(store, &saved, finished)).transpose()?;
+        let complete = saved.views.iter().filter(|(_, record)| record.is_complete);
+        Ok(Checkpoints {
+            writer,
+            interval: interval.unwrap_or_default(),
+            started: Instant::now(),
+            is_under_way: false,
+            is_due: false,
+            unsaved_row_count: 0,
+            touched: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            forgotten: vec![],
+            source_errors: vec![],
+            next_errors: saved.engine.sources.iter().map(|(id, s)| (RelationId(*id), s.next_error)).collect(),
+            awaited: complete.map(|(id, _)| *id).collect(),
+            saved,
+        })
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Some views have yet to be made from the last checkpoint.
+    pub fn is_recovering(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
+    /// The epoch of the checkpoint that this start goes on from.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.saved.engine.epoch)
+    }
+
+    /// The first number that no epoch of this directory has had.
+    pub fn first_epoch(&self, last_of_tables: Epoch) -> Epoch {
+        match self.saved.engine.epoch {
+            0 => last_of_tables.next(),
+            saved => last_of_tables.max(Epoch(saved + SKIPPED_EPOCH_COUNT)).next(),
+        }
+    }
+
+    pub fn now_us(&self) -> i64 {
+        self.saved.engine.now_us
+    }
+
+    /// How far a source had been read.
+    pub fn source(&self, id: RelationId) -> Option<&SourceRecord> {
+        self.saved.engine.sources.get(&id.0)
+    }
+
+    pub fn note_epoch(&mut self, touched: &[RelationId], row_count: usize) {
+        self.is_due = true;
+        self.unsaved_row_count += row_count;
+        self.touched.extend(touched);
+    }
+
+    pub fn note_fresh(&mut self, id: RelationId) {
+        self.fresh.insert(id);
+        self.touched.insert(id);
+        self.is_due = true;
+    }
+
+    /// The relation is gone, or what is saved of it is of no use.
+    pub fn note_forgotten(&mut self, id: RelationId) {
+        self.forgotten.push(id);
+        self.touched.remove(&id);
+        self.fresh.remove(&id);
+        self.is_due = true;
+    }
+
+    pub fn note_source_errors(&mut self, source: RelationId, epoch: Epoch, records: &[BadRecord]) {
+        if !self.is_on() {
+            return;
+        }
+        let next = self.next_errors.entry(source).or_default();
+        for record in records {
+            let at = std::time::SystemTime::now();
+            self.source_errors.push((*next, SourceError { source, epoch, at, record: record.clone() }));
+            *next += 1;
+        }
+    }
+
+    /// Sources read no further until what they have given is saved.
+    pub fn holds_sources_back(&self) -> bool {
+        self.is_on() && self.unsaved_row_count > UNSAVED_ROW_COUNT_MAX
+    }
+
+    /// The view has been made again, or never will be.
+    pub fn settle(&mut self, id: RelationId) -> bool {
+        self.awaited.remove(&id)
+    }
+}
+
+impl Sequencer {
+    /// After a view was settled: once all are, what was kept for them goes.
+    pub(super) fn recovered(&mut self) {
+        if self.checkpoints.is_recovering() {
+            return;
+        }
+        self.tables.values_mut().for_each(|table| table.since_checkpoint.clear());
+        self.stop_unread_sources();
+    }
+
+    pub(super) fn give_up(&mut self, id: RelationId) {
+        if self.checkpoints.settle(id) {
+            self.checkpoints.note_forgotten(id);
+            self.recovered();
+        }
+    }
+
+    /// Starts a checkpoint of the last epoch, if it is time.
+    pub(super) fn checkpoint(&mut self) {
+        let checkpoints = &self.checkpoints;
+        let is_time = checkpoints.started.elapsed() >= checkpoints.interval;
+        let can = checkpoints.is_on() && !checkpoints.is_under_way && !checkpoints.is_recovering();
+        if !(checkpoints.is_due && is_time && can) {
+            return;
+        }
+        self.checkpoints.started = Instant::now();
+        let touched: Vec<RelationId> = std::mem::take(&mut self.checkpoints.touched).into_iter().collect();
+        let mut changes = self.operator_changes(&touched);
+        let mut views = vec![];
+        for id in touched {
+            match changes.remove(&id).unwrap_or_else(|| Ok(vec![])).and_then(|changes| self.view_job(id, changes)) {
+                Ok(job) => views.extend(job),
+                Err(error) => self.fail_view(id, error),
+            }
+        }
+        let sources = self.sources.iter().filter_map(|(id, source)| {
+            let next_error = self.checkpoints.next_errors.get(id).copied().unwrap_or_default();
+            match source.record(next_error) {
+                Ok(record) => Some((*id, record?)),
+                // It would have to be read again from its start, which nothing that is saved expects.
+                Err(error) => super::die("sequencer", &error.to_string()),
+            }
+        });
+        let job = Job {
+            // The one under way has not begun.
+            epoch: Epoch(self.epoch.0 - 1),
+            now_us: self.now_us,
+            sources: sources.collect(),
+            source_errors: std::mem::take(&mut self.checkpoints.source_errors),
+            views,
+            forgotten: std::mem::take(&mut self.checkpoints.forgotten),
+        };
+        let checkpoints = &mut self.checkpoints;
+        (checkpoints.is_due, checkpoints.is_under_way, checkpoints.unsaved_row_count) = (false, true, 0);
+        if let Some(writer) = &checkpoints.writer {
+            writer.write(job);
+        }
+    }
+
+    /// What has changed of the operators of these views, from all workers.
+    fn operator_changes(&self, views: &[RelationId]) -> BTreeMap<RelationId, Result<Vec<(Place, Part, PartChange)>>> {
+        let mut changes: BTreeMap<RelationId, Result<Vec<_>>> = BTreeMap::new();
+        if views.is_empty() {
+            return changes;
+        }
+        let (reply, answers) = std::sync::mpsc::channel();
+        let views: Arc<[RelationId]> = views.into();
+        self.command_all(|| Command::TakeChanges { views: views.clone(), reply: reply.clone() });
+        drop(reply);
+        for (view, own) in answers.iter().flatten() {
+            match (changes.entry(view).or_insert_with(|| Ok(vec![])), own) {
+                (Ok(all), Ok(own)) => all.extend(own),
+                (all, Err(error)) => *all = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+        changes
+    }
+
+    fn view_job(&mut self, id: RelationId, mut changes: Vec<(Place, Part, PartChange)>) -> Result<Option<ViewJob>> {
+        let is_fresh = self.checkpoints.fresh.remove(&id);
+        let Some(view) = self.views.get_mut(&id) else { return Ok(None) };
+        if view.has_failed() {
+            return Ok(None);
+        }
+        if let Some(schema) = view.contents_schema() {
+            let part = Part { schema, kind: PartKind::Sum, time_column: None, spread: Spread::Fixed };
+            let change = PartChange { deltas: std::mem::take(&mut view.unsaved), below: None };
+            changes.push((contents_place(view.operator_count()), part, change));
+        }
+        let errors = self.statuses.lock().take_changed_view_errors(id);
+        Ok(Some(ViewJob { id, is_fresh, record: view.record(self.links.len()), changes, errors }))
+    }
+
+    pub(super) fn checkpoint_finished(&mut self, finished: Finished) {
+        self.checkpoints.is_under_way = false;
+        self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
+        self.files.merge_up_to(finished.epoch);
+    }
+
+    /// Ends the writer; the checkpoint under way is waited for.
+    pub(super) fn stop_checkpoints(&mut self) {
+        if let Some(writer) = &mut self.checkpoints.writer {
+            writer.stop();
+        }
+    }
+
+    /// Records that could not be decoded before this start.
+    pub(super) fn restore_source_errors(&self, id: RelationId) {
+        match read_source_errors(self.store.as_ref(), id) {
+            Ok(errors) => self.statuses.lock().restore_source_errors(id, errors),
+            Err(error) => tracing::error!("the errors of source {} could not be read: {error}", id.0),
+        }
+    }
+}
+
+/// Tells the sequencer that a checkpoint is durable.
+pub fn tell(events: std::sync::mpsc::Sender<Event>) -> impl Fn(Finished) + Send + 'static {
+    move |finished| {
+        // The sequencer is gone only when the server ends.
+        let _ = events.send(Event::CheckpointFinished { finished });
+    }
+}
