@@ -9,7 +9,7 @@
 CARGO ?= cargo
 TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build release demo serve test unit scripts oracle tpch fuzz bench bench-tpch fmt clippy ci
+.PHONY: help setup build release demo serve test unit scripts oracle tpch fuzz crash bench bench-tpch fmt clippy ci
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,9 @@ oracle: setup ## ten minutes of random changes against every view
 
 fuzz: setup ## random queries for SECONDS=600; HW_SEED replays
 	HW_FUZZ_SECONDS=$(or $(SECONDS),600) HW_FUZZ_FINDINGS=10 $(CARGO) test --test sql fuzz -- --nocapture
+
+crash: setup ## kill -9 again and again for SECONDS=600, with every kind of state; HW_SEED replays
+	HW_CRASH_SECONDS=$(or $(SECONDS),600) $(CARGO) test --test sql crash:: -- --nocapture
 
 tpch: setup ## the 22 queries of TPC-H as views; HW_TPCH_SF=0.1 for more rows
 	$(CARGO) test --test sql tpch -- --nocapture

@@ -7,6 +7,7 @@
 //! | [`tpch`] | the 22 queries of TPC-H as views, while rows arrive and change |
 //! | [`consistency`] | one tagged query over tables and views under concurrent writers |
 //! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
+//! | [`crash`] | `kill -9` again and again, with every kind of state; nothing is lost, nothing comes twice |
 //! | [`event_time`] | windows, lateness and emission against a model that recomputes |
 //! | [`event_time_joins`] | joins and top-n that let go of what is over, against a model |
 //! | [`docs`] | every example of the reference pages |
@@ -22,6 +23,7 @@
 
 mod clients;
 mod consistency;
+mod crash;
 mod demo;
 mod docs;
 mod durability;

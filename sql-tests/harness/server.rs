@@ -25,18 +25,22 @@ pub struct Server {
     child: Child,
     port: u16,
     workers: usize,
+    /// Further flags of the program.
+    flags: Vec<String>,
     /// Holds `data/` and `log`.
     dir: tempfile::TempDir,
 }
 
 impl Server {
     pub fn start(workers: usize) -> TestResult<Server> {
-        Server::start_in(tempfile::tempdir()?, workers)
+        Server::start_with(workers, &[])
     }
 
-    fn start_in(dir: tempfile::TempDir, workers: usize) -> TestResult<Server> {
-        let (child, port) = launch(dir.path(), workers, 0)?;
-        Ok(Server { child, port, workers, dir })
+    /// With further flags, for this start and those after it.
+    pub fn start_with(workers: usize, flags: &[&str]) -> TestResult<Server> {
+        let (dir, flags) = (tempfile::tempdir()?, flags.iter().map(|flag| flag.to_string()).collect::<Vec<_>>());
+        let (child, port) = launch(dir.path(), workers, 0, &flags)?;
+        Ok(Server { child, port, workers, flags, dir })
     }
 
     pub fn port(&self) -> u16 {
@@ -89,7 +93,7 @@ impl Server {
     pub fn start_again(&mut self, workers: Option<usize>) -> TestResult<Duration> {
         let start = Instant::now();
         self.workers = workers.unwrap_or(self.workers);
-        let (child, port) = launch(self.dir.path(), self.workers, self.port)?;
+        let (child, port) = launch(self.dir.path(), self.workers, self.port, &self.flags)?;
         (self.child, self.port) = (child, port);
         Ok(start.elapsed())
     }
@@ -135,7 +139,7 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 /// Starts the program and waits for `listening on HOST:PORT` on its standard output.
-fn launch(dir: &Path, workers: usize, port: u16) -> TestResult<(Child, u16)> {
+fn launch(dir: &Path, workers: usize, port: u16, flags: &[String]) -> TestResult<(Child, u16)> {
     let log = File::options().create(true).append(true).open(dir.join("log"))?;
     // Another build of the program: a release, an older one.
     let program = std::env::var_os("HW_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_highwater").into());
@@ -143,6 +147,7 @@ fn launch(dir: &Path, workers: usize, port: u16) -> TestResult<(Child, u16)> {
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--workers", &workers.to_string()])
         .arg("--data-dir")
         .arg(dir.join("data"))
+        .args(flags)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)

@@ -295,6 +295,11 @@ impl Fragment {
         Ok(outputs.pop().unwrap_or_default())
     }
 
+    /// True until it has taken its first step or has been restored.
+    pub fn is_first(&self) -> bool {
+        self.is_first
+    }
+
     /// True if it has to be stepped when a watermark moves.
     pub fn follows_time(&self) -> bool {
         self.nodes.iter().any(|node| node.follows_time)

@@ -308,13 +308,16 @@ fn install<'scope>(
     builder.build(move |capabilities| {
         let input_count = drains.len();
         let empty = move || vec![Vec::<Delta>::new(); input_count];
-        // The first step is taken even if nothing arrives in it.
         let first: Vec<_> = capabilities.iter().map(|capability| capability.delayed(&first_epoch.0)).collect();
         drop(capabilities);
-        let mut pending = BTreeMap::from([(first_epoch.0, (first, empty()))]);
         // What follows time is stepped in every epoch that is fed, so it never lets go of the epochs to come.
-        let mut standing: Option<Vec<Capability<u64>>> =
-            stage.fragment.borrow().follows_time().then(|| pending[&first_epoch.0].0.clone());
+        let mut standing: Option<Vec<Capability<u64>>> = stage.fragment.borrow().follows_time().then(|| first.clone());
+        let mut pending = BTreeMap::new();
+        if stage.fragment.borrow().is_first() {
+            // The first step is taken even if nothing arrives in it. One that goes on from a checkpoint has none: by the
+            // time that it is fed, it would let go of what the rows of that epoch still need.
+            pending.insert(first_epoch.0, (first, empty()));
+        }
         move |frontiers| {
             for (index, drain) in drains.iter_mut().enumerate() {
                 drain(&mut |capabilities, parcels| {

@@ -16,7 +16,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use restore::{Restored, contents_place, fingerprint, prepare};
+pub use restore::{Restored, contents_part, contents_place, fingerprint, prepare};
 pub use writer::{Checkpointer, Finished, read_source_errors};
 
 use super::status::{SourceError, ViewErrorCount};

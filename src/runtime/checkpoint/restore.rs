@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::datatypes::SchemaRef;
 
 use super::Saved;
 use crate::dataflow::EpochContext;
@@ -15,7 +16,7 @@ use crate::plan::{StreamPlan, explain};
 use crate::runtime::status::ViewErrorCount;
 use crate::state::arrangement::hash_rows;
 use crate::state::checkpoint::record::{self, ViewRecord};
-use crate::state::checkpoint::{Collection, Place, Spread};
+use crate::state::checkpoint::{Collection, Part, PartChange, PartKind, Place, Spread};
 use crate::state::{Arrangement, Layout, Store};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -30,6 +31,8 @@ pub struct Restored {
     /// `None` for a sink.
     pub arrangement: Option<Arrangement>,
     pub errors: Vec<ViewErrorCount>,
+    /// All of its state, if that is spread among other workers than before: it has to be saved anew.
+    pub spread_anew: Option<Vec<(Place, Part, PartChange)>>,
 }
 
 /// What state is made by: another plan, or another way of spreading rows among workers, could not read it.
@@ -67,7 +70,7 @@ pub fn prepare(
         return Ok(None);
     }
     let graph = FragmentGraph::build(plan, worker_count);
-    let mut parts = Parts { record, store, worker_count, is_spread_anew: true };
+    let mut parts = Parts { record, store, worker_count, can_be_spread: true, all: vec![] };
     let mut fragments = vec![];
     for worker in 0..worker_count {
         let mut context = EpochContext::new(Epoch(saved.engine.epoch), false, worker);
@@ -75,25 +78,35 @@ pub fn prepare(
         for spec in &graph.fragments {
             let mut fragment = Fragment::build(spec)?;
             fragment.restore(&mut context, &mut |operator, part, spec| {
-                parts.read(Place { worker, operator, part }, &spec.spread)
+                parts.read(Place { worker, operator, part }, spec)
             })?;
             own.push(fragment);
         }
         fragments.push(own);
     }
-    if !parts.is_spread_anew {
+    if !parts.can_be_spread {
         tracing::info!("view {} cannot be spread among {worker_count} workers: it is computed again", id.0);
         return Ok(None);
     }
     let arrangement = match layout {
         None => None,
-        Some(layout) => Some(arranged(layout, parts.collection(contents_place(plan.preorder().len())), store)?),
+        Some(layout) => {
+            let place = contents_place(plan.preorder().len());
+            let rows = parts.collection(place).map_or_else(|| Ok(vec![]), |own| own.read(store))?;
+            parts.all.push((
+                place,
+                contents_part(layout.schema.clone()),
+                PartChange { deltas: rows.clone(), below: None },
+            ));
+            Some(arranged(layout, &rows)?)
+        }
     };
     let errors = match store.get(&record::view_errors_key(id))? {
         Some(bytes) => record::read("a view's errors", &bytes)?,
         None => vec![],
     };
-    Ok(Some(Restored { record: record.clone(), fragments, arrangement, errors }))
+    let spread_anew = (record.worker_count != worker_count).then_some(parts.all);
+    Ok(Some(Restored { record: record.clone(), fragments, arrangement, errors, spread_anew }))
 }
 
 /// Where a view's own rows are kept: behind its last operator.
@@ -106,8 +119,9 @@ struct Parts<'a> {
     record: &'a ViewRecord,
     store: &'a dyn Store,
     worker_count: usize,
-    /// All parts that were read could be.
-    is_spread_anew: bool,
+    can_be_spread: bool,
+    /// What was read for other workers than it was saved by.
+    all: Vec<(Place, Part, PartChange)>,
 }
 
 impl Parts<'_> {
@@ -116,7 +130,7 @@ impl Parts<'_> {
     }
 
     /// One worker's rows of a part.
-    fn read(&mut self, place: Place, spread: &Spread) -> Result<Vec<Delta>> {
+    fn read(&mut self, place: Place, part: &Part) -> Result<Vec<Delta>> {
         let all = |place: Place| self.collection(place).map_or_else(|| Ok(vec![]), |own| own.read(self.store));
         if self.record.worker_count == self.worker_count {
             return all(place);
@@ -125,31 +139,40 @@ impl Parts<'_> {
         for worker in 0..self.record.worker_count {
             rows.extend(all(Place { worker, ..place })?);
         }
-        match spread {
+        let own = match &part.spread {
             Spread::By(columns) => {
                 let own = rows.into_iter().map(|delta| {
                     let mut parts = Partitioning::Hash(columns.clone()).split(delta, 0, self.worker_count)?;
                     Ok(parts.swap_remove(place.worker))
                 });
-                own.filter(|own| own.as_ref().is_ok_and(|delta| !delta.is_empty()) || own.is_err()).collect()
+                own.collect::<Result<Vec<_>>>()?
             }
-            Spread::Anywhere => Ok(if place.worker == 0 { rows } else { vec![] }),
+            Spread::Anywhere => {
+                if place.worker == 0 {
+                    rows
+                } else {
+                    vec![]
+                }
+            }
             Spread::Fixed => {
-                self.is_spread_anew &= rows.is_empty();
-                Ok(vec![])
+                self.can_be_spread &= rows.is_empty();
+                vec![]
             }
-        }
+        };
+        self.all.push((place, part.clone(), PartChange { deltas: own.clone(), below: None }));
+        Ok(own)
     }
 }
 
-fn arranged(layout: &Layout, collection: Option<&Collection>, store: &dyn Store) -> Result<Arrangement> {
+/// A view's own rows, as a part of its state.
+pub fn contents_part(schema: SchemaRef) -> Part {
+    Part { schema, kind: PartKind::Sum, time_column: None, spread: Spread::Anywhere }
+}
+
+fn arranged(layout: &Layout, rows: &[Delta]) -> Result<Arrangement> {
     let mut arrangement = Arrangement::new(layout.clone());
-    let deltas = match collection {
-        Some(collection) => collection.read(store)?,
-        None => vec![],
-    };
-    if !deltas.is_empty() {
-        arrangement.append(&Delta::concat(&layout.schema, &deltas)?)?;
+    if !rows.is_empty() {
+        arrangement.append(&Delta::concat(&layout.schema, rows)?)?;
     }
     Ok(arrangement)
 }

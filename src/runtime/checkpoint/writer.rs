@@ -101,9 +101,9 @@ impl Writer {
         let mut segment = LazySegment { store: self.store.as_ref(), number, writer: None };
         let mut batch = StoreBatch::default();
         let mut views = vec![];
+        let mut merge_bytes = 0;
         for view in &job.views {
-            let mut record = self.changed(view, &mut segment)?;
-            self.merge(&mut record, &mut segment)?;
+            let record = self.changed(view, &mut merge_bytes, &mut segment)?;
             batch.put(record::view_key(view.id), record::write(&record)?);
             if let Some(errors) = &view.errors {
                 batch.put(record::view_errors_key(view.id), record::write(errors)?);
@@ -137,8 +137,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The view's record with what has changed.
-    fn changed(&self, view: &ViewJob, segment: &mut dyn SegmentWriter) -> Result<ViewRecord> {
+    /// The view's record with what has changed. Short runs are added up on the way.
+    fn changed(&self, view: &ViewJob, merge_bytes: &mut u64, segment: &mut dyn SegmentWriter) -> Result<ViewRecord> {
         let before = self.views.get(&view.id).filter(|_| !view.is_fresh);
         let mut collections = before.map(|record| record.collections.clone()).unwrap_or_default();
         for (place, part, change) in &view.changes {
@@ -150,21 +150,15 @@ impl Writer {
                 }
             };
             collection.close_below(change.below);
+            // Those of earlier checkpoints: what is written now cannot be read yet.
+            if *merge_bytes < MERGE_BYTES_MAX
+                && let Some(start) = collection.due()
+            {
+                *merge_bytes += collection.merge(start, self.store.as_ref(), segment)?;
+            }
             collection.append(&change.deltas, segment)?;
         }
         Ok(ViewRecord { collections, ..view.record.clone() })
-    }
-
-    fn merge(&self, record: &mut ViewRecord, segment: &mut dyn SegmentWriter) -> Result<()> {
-        let mut bytes = 0;
-        for collection in &mut record.collections {
-            while bytes < MERGE_BYTES_MAX
-                && let Some(start) = collection.due()
-            {
-                bytes += collection.merge(start, self.store.as_ref(), segment)?;
-            }
-        }
-        Ok(())
     }
 
     fn forget(&self, id: RelationId, batch: &mut StoreBatch) -> Result<()> {

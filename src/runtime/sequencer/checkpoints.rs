@@ -1,7 +1,8 @@
 //! Checkpoints as the sequencer sees them: when one is due, what goes into it, and how a start goes on from the last.
 //!
-//! A view that was saved is *awaited* until it has been made again. While one is, nothing new is saved and nothing is let
-//! go that it may ask for: changes of tables and views since the checkpoint, and the positions that sources had then.
+//! A view that was saved is *awaited* until it has been made again and has caught up. While one is, nothing new is saved
+//! (the last checkpoint is still what a crash goes back to) and nothing is let go that it may ask for: changes of tables
+//! and views since the checkpoint, and the positions that sources had then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::{EPOCH_ROW_COUNT_MAX, Event, Sequencer};
 use crate::error::Result;
-use crate::runtime::checkpoint::{Checkpointer, Finished, Job, Saved, ViewJob, contents_place, read_source_errors};
+use crate::runtime::checkpoint::{
+    Checkpointer, Finished, Job, Saved, ViewJob, contents_part, contents_place, read_source_errors,
+};
 use crate::runtime::status::SourceError;
 use crate::runtime::worker::Command;
 use crate::state::Store;
 use crate::state::checkpoint::record::SourceRecord;
-use crate::state::checkpoint::{Part, PartChange, PartKind, Place, Spread};
+use crate::state::checkpoint::{Part, PartChange, Place};
 use crate::types::{BadRecord, Epoch, RelationId};
 
 /// Input rows of a checkpoint that has become due, beyond which sources wait for it: what it holds is kept in memory.
@@ -39,7 +42,7 @@ pub struct Checkpoints {
     source_errors: Vec<(u64, SourceError)>,
     next_errors: BTreeMap<RelationId, u64>,
     saved: Arc<Saved>,
-    /// Views that were saved and have not been made again.
+    /// Views that were saved and have not caught up again.
     awaited: BTreeSet<RelationId>,
 }
 
@@ -138,7 +141,7 @@ impl Checkpoints {
         self.is_on() && self.unsaved_row_count > UNSAVED_ROW_COUNT_MAX
     }
 
-    /// The view has been made again, or never will be.
+    /// The view has caught up, starts over, or will not be made again.
     pub fn settle(&mut self, id: RelationId) -> bool {
         self.awaited.remove(&id)
     }
@@ -161,8 +164,16 @@ impl Sequencer {
         }
     }
 
+    /// Views that have failed are waited for no longer.
+    fn settle_failed(&mut self) {
+        let has_failed = |id: &&RelationId| self.views.get(id).is_some_and(|view| view.has_failed());
+        let failed: Vec<RelationId> = self.checkpoints.awaited.iter().filter(has_failed).copied().collect();
+        failed.into_iter().for_each(|id| self.give_up(id));
+    }
+
     /// Starts a checkpoint of the last epoch, if it is time.
     pub(super) fn checkpoint(&mut self) {
+        self.settle_failed();
         let checkpoints = &self.checkpoints;
         let is_time = checkpoints.started.elapsed() >= checkpoints.interval;
         let can = checkpoints.is_on() && !checkpoints.is_under_way && !checkpoints.is_recovering();
@@ -229,8 +240,9 @@ impl Sequencer {
         if view.has_failed() {
             return Ok(None);
         }
+        changes.splice(0..0, std::mem::take(&mut view.spread_anew));
         if let Some(schema) = view.contents_schema() {
-            let part = Part { schema, kind: PartKind::Sum, time_column: None, spread: Spread::Fixed };
+            let part = contents_part(schema);
             let change = PartChange { deltas: std::mem::take(&mut view.unsaved), below: None };
             changes.push((contents_place(view.operator_count()), part, change));
         }

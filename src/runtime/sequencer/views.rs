@@ -22,6 +22,7 @@ use crate::runtime::checkpoint::{Restored, fingerprint};
 use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
 use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
 use crate::state::checkpoint::record::ViewRecord;
+use crate::state::checkpoint::{Part, PartChange, Place};
 use crate::state::{Arrangement, Snapshot};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -34,6 +35,8 @@ pub struct View {
     arrangement: Option<Arrangement>,
     /// What its contents changed by since the last checkpoint.
     pub unsaved: Vec<Delta>,
+    /// All of its state as it was restored, if it has to be saved anew.
+    pub spread_anew: Vec<(Place, Part, PartChange)>,
     /// Of the plan: whether a later start can go on from its state.
     fingerprint: String,
     /// It was made from a checkpoint.
@@ -177,7 +180,9 @@ impl Sequencer {
     ) {
         let (id, errors) = (spec.id, restored.as_ref().map(|restored| restored.errors.clone()));
         let installed = self.install_view(spec, restored);
-        if self.checkpoints.settle(id) {
+        // One that goes on from its state is settled when it has caught up.
+        let goes_on = installed.is_ok() && self.views.get(&id).is_some_and(|view| view.is_restored);
+        if !goes_on && self.checkpoints.settle(id) {
             self.recovered();
         }
         match installed {
@@ -233,15 +238,18 @@ impl Sequencer {
             }
         }
         let times = spec.plan.times_followed();
-        let (mut fragments, mut arrangement, record) = match restored {
-            Some(Restored { record, fragments, arrangement, .. }) => (fragments, arrangement, Some(record)),
-            None => (vec![], spec.layout().map(Arrangement::new), None),
+        let (mut fragments, mut arrangement, record, spread_anew) = match restored {
+            Some(Restored { record, fragments, arrangement, spread_anew, errors: _ }) => {
+                (fragments, arrangement, Some(record), spread_anew)
+            }
+            None => (vec![], spec.layout().map(Arrangement::new), None, None),
         };
         if is_restored {
             tracing::info!("view {} goes on from the checkpoint of epoch {}", spec.name, self.checkpoints.epoch());
             // The first worker takes the last one.
             fragments.reverse();
-        } else {
+        }
+        if !is_restored || spread_anew.is_some() {
             self.checkpoints.note_fresh(spec.id);
         }
         if let Some(arrangement) = &mut arrangement {
@@ -264,6 +272,7 @@ impl Sequencer {
         let view = View {
             id,
             unsaved: vec![],
+            spread_anew: spread_anew.unwrap_or_default(),
             fingerprint,
             is_restored,
             graph,
@@ -496,6 +505,9 @@ impl Sequencer {
                 self.statuses.lock().set_view(view.status());
                 // It counts from now on.
                 self.checkpoints.note_epoch(&[id], 0);
+                if self.checkpoints.settle(id) {
+                    self.recovered();
+                }
                 became_ready.push(id);
             }
         }
