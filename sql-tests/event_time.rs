@@ -213,7 +213,7 @@ async fn lateness_depends_on_nothing_but_the_order_of_rows() -> TestResult {
         for view in early {
             client.batch_execute(view).await?;
         }
-        let (mut arrived, mut now): (Vec<Row>, i64) = (vec![], 0);
+        let (mut arrived, mut now, mut serial): (Vec<Row>, i64, i64) = (vec![], 0, 0);
         for round in 0..12 {
             let batch: Vec<Row> = (0..random.random_range(1..40))
                 .map(|_| {
@@ -221,7 +221,9 @@ async fn lateness_depends_on_nothing_but_the_order_of_rows() -> TestResult {
                     let back =
                         if random.random_bool(0.2) { random.random_range(0..200) } else { random.random_range(0..20) };
                     let time = (!random.random_bool(0.03)).then_some(now - back);
-                    (time, random.random_range(0..3), random.random_range(0..100))
+                    // No two rows are equal: equal ones are kept as one.
+                    serial += 1;
+                    (time, random.random_range(0..3), serial)
                 })
                 .collect();
             // The same rows in one statement or several.

@@ -9,7 +9,7 @@ use crate::harness::TestResult;
 
 /// The table of src/lib.rs.
 const LAYERS: &[(u8, &[&str])] = &[
-    (6, &["server", "demo"]),
+    (6, &["server", "demo", "maintenance"]),
     (5, &["pg"]),
     (4, &["session"]),
     (3, &["sql", "serve", "runtime"]),

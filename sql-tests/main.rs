@@ -17,6 +17,7 @@
 //! | [`sources`] | generated, paced and broken inputs |
 //! | [`kafka`] | a real broker, killed and restarted |
 //! | [`demo`] | `highwater demo` as it is shipped |
+//! | [`maintenance`] | backup, restore, check; damaged files |
 //! | [`layers`] | imports point down only; the deliberate absences |
 //!
 //! README.md beside this file says how to run one of them, and which environment variables they read.
@@ -34,6 +35,7 @@ mod garbage;
 mod harness;
 mod kafka;
 mod layers;
+mod maintenance;
 mod oracle;
 mod scripts;
 mod sources;

@@ -16,6 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct SqlState(pub &'static str);
 
 impl SqlState {
+    pub const DUPLICATE_OBJECT: SqlState = SqlState("42710");
     pub const CONNECTION_FAILURE: SqlState = SqlState("08006");
     pub const PROTOCOL_VIOLATION: SqlState = SqlState("08P01");
     pub const FEATURE_NOT_SUPPORTED: SqlState = SqlState("0A000");

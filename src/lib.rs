@@ -22,7 +22,7 @@
 //! ## Layers: imports point down only (a test reads every `use crate::` line)
 //! | layer | rooms |
 //! |---|---|
-//! | 6 | `server`, `demo`: the only wiring |
+//! | 6 | `server`, `demo`, `maintenance`: the only wiring |
 //! | 5 | `pg` |
 //! | 4 | `session` |
 //! | 3 | `sql`, `serve`, `runtime` |
@@ -31,6 +31,7 @@
 //! | 0 | `types`, `error`, `config` |
 
 pub mod demo;
+pub mod maintenance;
 pub mod server;
 
 pub mod pg;

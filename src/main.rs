@@ -1,11 +1,12 @@
 //! `highwater`: flags, logging, and a call into the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use highwater::config::{Config, ConfigFile};
-use highwater::error::Result;
+use highwater::error::{Error, Result, SqlState};
+use highwater::maintenance::Finding;
 use tracing_subscriber::EnvFilter;
 
 /// One allocator for us and for what we link.
@@ -24,6 +25,27 @@ struct Program {
 enum Command {
     /// Run a server until it is interrupted
     Serve(Flags),
+    /// Write all that a running server holds to a directory
+    Backup {
+        /// Directory on the server's machine, empty or not there yet
+        directory: PathBuf,
+        /// Address of the server
+        #[arg(long, value_name = "HOST:PORT", default_value = highwater::config::LISTEN_DEFAULT)]
+        server: String,
+    },
+    /// Make a data directory from a backup
+    Restore {
+        /// Directory of the backup
+        backup: PathBuf,
+        /// Directory to make, empty or not there yet
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// Read all of a data directory whose server is stopped, and say what is wrong with it
+    Check {
+        /// Data directory or backup
+        directory: PathBuf,
+    },
     /// Replay a month of flights into live views, and show them moving
     Demo(highwater::demo::Options),
 }
@@ -67,7 +89,34 @@ fn run(command: Command) -> Result<()> {
             let file = flags.file()?;
             highwater::server::serve(Config::resolve(flags.overrides(), file)?)
         }
+        Command::Backup { directory, server } => highwater::maintenance::backup(&server, &directory),
+        Command::Restore { backup, data_dir } => {
+            let count = highwater::maintenance::restore(&backup, &data_dir)?;
+            println!("{count} files, each as it was when the backup was made");
+            Ok(())
+        }
+        Command::Check { directory } => check(&directory),
         Command::Demo(options) => highwater::demo::run(options),
+    }
+}
+
+fn check(directory: &Path) -> Result<()> {
+    let findings = highwater::maintenance::check(directory)?;
+    let mut damage_count = 0;
+    for finding in findings {
+        match finding {
+            Finding::Count(text) => println!("{text}"),
+            Finding::Leftover(text) => println!("left over: {text}"),
+            Finding::Damage(text) => {
+                damage_count += 1;
+                println!("DAMAGED: {text}");
+            }
+        }
+    }
+    match damage_count {
+        0 => Ok(()),
+        count => Err(Error::new(SqlState::DATA_CORRUPTED, format!("{count} places are damaged"))
+            .with_hint("start from a backup; what can be read of tables can be copied out with COPY")),
     }
 }
 

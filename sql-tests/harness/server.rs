@@ -43,6 +43,19 @@ impl Server {
         Ok(Server { child, port, workers, flags, dir })
     }
 
+    /// On a data directory that is there already, and stays.
+    pub fn start_on(data: &Path, workers: usize) -> TestResult<Server> {
+        let (dir, flags) = (tempfile::tempdir()?, vec![]);
+        std::os::unix::fs::symlink(data, dir.path().join("data"))?;
+        let (child, port) = launch(dir.path(), workers, 0, &flags)?;
+        Ok(Server { child, port, workers, flags, dir })
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

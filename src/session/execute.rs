@@ -1,5 +1,6 @@
 //! One arm for each kind of statement.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
@@ -113,6 +114,7 @@ impl Session {
             }
             StatementKind::Discard => self.discard(),
             StatementKind::Listen { tag } => Ok(done(tag)),
+            StatementKind::Backup { directory } => limits.guard(self.backup(directory)).await,
             StatementKind::Flush => Ok(done("FLUSH")),
             StatementKind::Empty => Ok(Outcome::Empty),
         }
@@ -138,6 +140,22 @@ impl Session {
         }
         drop(settings);
         Ok(done("RESET"))
+    }
+
+    /// Goes on to its end if the client leaves.
+    async fn backup(&mut self, directory: &str) -> Result<Outcome> {
+        if directory.contains("://") {
+            let hint = "back up to a directory of the server's machine, and copy that";
+            return Err(Error::unsupported("BACKUP TO an object store", hint));
+        }
+        let directory = PathBuf::from(directory);
+        if !directory.is_absolute() {
+            let message = format!("\"{}\" is not an absolute path", directory.display());
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint("a relative one would be the server's, not the client's"));
+        }
+        self.shared.backup(directory).await?;
+        Ok(done("BACKUP"))
     }
 
     fn discard(&mut self) -> Result<Outcome> {

@@ -39,8 +39,8 @@ use tokio::sync::watch;
 
 pub use copy::CopyIn;
 pub use prepare::Prepared;
-pub use shared::Shared;
 pub use shared::registry::CancelHandle;
+pub use shared::{Shared, load_catalog};
 
 use crate::catalog::functions;
 use crate::catalog::{DATABASE, USER};

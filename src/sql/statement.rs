@@ -154,6 +154,10 @@ pub enum StatementKind {
     Listen {
         tag: &'static str,
     },
+    /// All that is durable at this moment, to a directory of the server's machine.
+    Backup {
+        directory: String,
+    },
     /// Waits until all acknowledged writes are in every view. They are by design, so it returns at once.
     Flush,
     Empty,

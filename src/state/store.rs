@@ -2,12 +2,16 @@
 //!
 //! Everything above sees this trait. [`rocks`] is the one that runs; [`MemoryStore`] serves tests and `demo`.
 
+mod backup;
 mod memory;
 mod rocks;
 mod segments;
 
+pub use backup::BackupList;
 pub use memory::MemoryStore;
 pub use rocks::RocksStore;
+
+use std::path::Path;
 
 use crate::error::Result;
 
@@ -75,4 +79,8 @@ pub trait Store: Send + Sync {
 
     /// Nothing, if it is not there.
     fn remove_segment(&self, number: u64) -> Result<()>;
+
+    /// Writes what is committed at this moment to a directory that is empty or not there; commits go on meanwhile. 0A000
+    /// if it keeps nothing on disk.
+    fn backup(&self, directory: &Path) -> Result<()>;
 }

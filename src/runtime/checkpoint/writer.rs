@@ -2,7 +2,7 @@
 //! one batch of the store makes it count. A checkpoint that cannot be written is tried again until it can: what it
 //! holds is nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -34,7 +34,9 @@ pub struct Finished {
 /// Tries of a checkpoint are so far apart, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
-/// Bytes that a checkpoint adds up beyond what it writes anew.
+/// Bytes in segments that nothing refers to, beside as many as are referred to, that are not worth a copy.
+const WASTE_BYTES_MIN: u64 = 64 << 20;
+/// Bytes that a checkpoint adds up or copies beyond what it writes anew.
 const MERGE_BYTES_MAX: u64 = 64 << 20;
 
 impl Checkpointer {
@@ -104,11 +106,14 @@ impl Writer {
         let mut merge_bytes = 0;
         for view in &job.views {
             let record = self.changed(view, &mut merge_bytes, &mut segment)?;
-            batch.put(record::view_key(view.id), record::write(&record)?);
             if let Some(errors) = &view.errors {
                 batch.put(record::view_errors_key(view.id), record::write(errors)?);
             }
             views.push((view.id, record));
+        }
+        self.move_out(job, &mut views, &mut merge_bytes, &mut segment)?;
+        for (id, record) in &views {
+            batch.put(record::view_key(*id), record::write(record)?);
         }
         for id in &job.forgotten {
             self.forget(*id, &mut batch)?;
@@ -161,6 +166,44 @@ impl Writer {
         Ok(ViewRecord { collections, ..view.record.clone() })
     }
 
+    /// Copies what is left in segments that hardly anything is left of, so that they can go.
+    fn move_out(
+        &self,
+        job: &Job,
+        views: &mut Vec<(RelationId, ViewRecord)>,
+        bytes: &mut u64,
+        segment: &mut dyn SegmentWriter,
+    ) -> Result<()> {
+        let live = self.live_bytes();
+        let segments = self.store.segments()?;
+        let (all, used): (u64, u64) = (segments.iter().map(|(_, bytes)| bytes).sum(), live.values().sum());
+        if all <= 2 * used + WASTE_BYTES_MIN {
+            return Ok(());
+        }
+        let is_sparse = |(number, bytes): &&(u64, u64)| live.get(number).is_some_and(|live| 2 * live < *bytes);
+        let sparse: BTreeSet<u64> = segments.iter().filter(is_sparse).map(|(number, _)| *number).collect();
+        let is_untouched =
+            |id: &RelationId| !job.forgotten.contains(id) && !job.views.iter().any(|view| view.id == *id);
+        let untouched = self.views.iter().filter(|(id, record)| {
+            is_untouched(id) && record.collections.iter().any(|collection| collection.lies_in(&sparse))
+        });
+        views.extend(untouched.map(|(id, record)| (*id, record.clone())));
+        for collection in views.iter_mut().flat_map(|(_, record)| &mut record.collections) {
+            if *bytes < MERGE_BYTES_MAX && collection.lies_in(&sparse) {
+                *bytes += collection.move_out(&sparse, self.store.as_ref(), segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of each segment that runs refer to.
+    fn live_bytes(&self) -> BTreeMap<u64, u64> {
+        let mut live = BTreeMap::new();
+        let collections = self.views.values().flat_map(|view| &view.collections);
+        collections.for_each(|collection| collection.count_bytes(&mut live));
+        live
+    }
+
     fn forget(&self, id: RelationId, batch: &mut StoreBatch) -> Result<()> {
         batch.delete(record::view_key(id));
         batch.delete(record::view_errors_key(id));
@@ -172,9 +215,7 @@ impl Writer {
 
     /// Segments that no run refers to any more go. What cannot be removed now is tried again with the next checkpoint.
     fn remove_unused(&mut self) {
-        let mut live = BTreeMap::new();
-        let collections = self.views.values().flat_map(|view| &view.collections);
-        collections.for_each(|collection| collection.count_bytes(&mut live));
+        let live = self.live_bytes();
         let segments = match self.store.segments() {
             Ok(segments) => segments,
             Err(error) => return tracing::warn!("could not list segments: {error}"),

@@ -66,6 +66,10 @@ impl Store for BreakingStore {
         self.operate().map_err(|_| broken())?;
         self.inner.remove_segment(number)
     }
+
+    fn backup(&self, directory: &std::path::Path) -> Result<()> {
+        self.inner.backup(directory)
+    }
 }
 
 /// What it has taken stays, though it is never finished.

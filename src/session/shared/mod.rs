@@ -15,12 +15,14 @@ pub mod registry;
 mod system;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::execution::SessionState;
 use parking_lot::{Mutex, RwLock};
 
+pub use persistence::load as load_catalog;
 pub use system::SystemReader;
 
 use crate::catalog::functions::{AdvisoryLocks, aggregates};
@@ -113,6 +115,14 @@ impl Shared {
         self.view_queries.lock().retain(|id, (object, _)| after.get(*id).is_some_and(|now| Arc::ptr_eq(now, object)));
         *self.catalog.write() = after;
         Ok(())
+    }
+
+    /// All that is durable at this moment, to a directory.
+    pub(in crate::session) async fn backup(&self, directory: PathBuf) -> Result<()> {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.backup(&directory))
+            .await
+            .map_err(|e| Error::internal(format!("the backup failed: {e}")))?
     }
 
     pub(in crate::session) fn base_state(&self) -> &SessionState {

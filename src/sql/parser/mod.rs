@@ -126,6 +126,11 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
             StatementKind::Show(Show::Columns(reader.name()?))
         }
         "COPY" => copy::copy(reader)?,
+        "BACKUP" => {
+            reader.expect_words(&["BACKUP"])?;
+            reader.expect_words(&["TO"])?;
+            StatementKind::Backup { directory: reader.literal()? }
+        }
         "FLUSH" => {
             reader.words(&["FLUSH"]);
             StatementKind::Flush

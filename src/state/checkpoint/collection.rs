@@ -1,7 +1,7 @@
 //! One part on disk: runs, oldest first, each of which is what changed between two checkpoints, or several of those
 //! added up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,29 @@ impl Collection {
         self.runs.truncate(start);
         let bytes = run.iter().flat_map(|run| &run.blocks).map(|block| block.length).sum();
         self.runs.extend(run);
+        Ok(bytes)
+    }
+
+    /// Whether a run lies in one of these segments.
+    pub fn lies_in(&self, segments: &BTreeSet<u64>) -> bool {
+        self.runs.iter().flat_map(|run| &run.blocks).any(|block| segments.contains(&block.segment))
+    }
+
+    /// Copies what lies in these segments to another. On an error it is what it was.
+    pub fn move_out(
+        &mut self,
+        segments: &BTreeSet<u64>,
+        store: &dyn Store,
+        segment: &mut dyn SegmentWriter,
+    ) -> Result<u64> {
+        let (mut runs, mut bytes) = (self.runs.clone(), 0);
+        for block in runs.iter_mut().flat_map(|run| &mut run.blocks) {
+            if segments.contains(&block.segment) {
+                bytes += block.length;
+                *block = segment.append(&store.read_block(*block)?)?;
+            }
+        }
+        self.runs = runs;
         Ok(bytes)
     }
 
@@ -254,6 +277,26 @@ mod tests {
             }
             assert!(collection.runs().len() < 16, "{} runs", collection.runs().len());
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_moved_out_is_the_same_elsewhere() -> Result<()> {
+        let store = MemoryStore::default();
+        let mut collection = collection(PartKind::Sum, None);
+        for segment in 0..3 {
+            let mut writer = store.create_segment(segment)?;
+            collection.append(&[delta(&[(segment as i64, "x", 1), (7, "y", -1)])?], writer.as_mut())?;
+            writer.finish()?;
+        }
+        let before = rows(&collection.read(&store)?);
+        let mut writer = store.create_segment(9)?;
+        let old = BTreeSet::from([0, 1]);
+        assert!(collection.lies_in(&old) && collection.move_out(&old, &store, writer.as_mut())? > 0);
+        writer.finish()?;
+        assert!(!collection.lies_in(&old) && collection.lies_in(&BTreeSet::from([2])));
+        [0, 1].into_iter().try_for_each(|segment| store.remove_segment(segment))?;
+        assert_eq!(rows(&collection.read(&store)?), before);
         Ok(())
     }
 

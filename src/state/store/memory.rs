@@ -1,6 +1,7 @@
 //! A store that forgets: for tests.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -56,6 +57,10 @@ impl Store for MemoryStore {
     fn remove_segment(&self, number: u64) -> Result<()> {
         self.segments.write().remove(&number);
         Ok(())
+    }
+
+    fn backup(&self, _: &Path) -> Result<()> {
+        Err(Error::unsupported("a backup of what is only in memory", "run a server with a data directory"))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
 use super::segments::SegmentFiles;
-use super::{Block, EachPair, SegmentWriter, Store, StoreBatch};
+use super::{BackupList, Block, EachPair, SegmentWriter, Store, StoreBatch};
 use crate::error::{Error, Result, SqlState};
 
 /// Written into every new directory; a newer number is refused. Format 1 had no checkpoints: a program that knows only
@@ -47,6 +48,20 @@ impl RocksStore {
         // Only now: a directory that cannot be opened stays what it was.
         write_format(dir)?;
         Ok(RocksStore { db, segments })
+    }
+}
+
+impl RocksStore {
+    /// For reading alone: every commit fails. Fails if the directory is newer than this program or damaged (XX001), or
+    /// cannot be read (58030).
+    pub fn open_read_only(dir: &Path) -> Result<RocksStore> {
+        if !dir.join(FORMAT_FILE).exists() {
+            let message = format!("{} is no data directory: it has no {FORMAT_FILE}", dir.display());
+            return Err(Error::new(SqlState::DATA_CORRUPTED, message));
+        }
+        check_format(dir)?;
+        let db = DB::open_for_read_only(&Options::default(), dir.join("store"), false).map_err(rocks_error)?;
+        Ok(RocksStore { db, segments: SegmentFiles::read_only(dir.join("segments")) })
     }
 }
 
@@ -149,5 +164,21 @@ impl Store for RocksStore {
 
     fn remove_segment(&self, number: u64) -> Result<()> {
         self.segments.remove(number)
+    }
+
+    fn backup(&self, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory).map_err(|e| io_error(directory, &e.to_string()))?;
+        let is_occupied =
+            std::fs::read_dir(directory).map_err(|e| io_error(directory, &e.to_string()))?.next().is_some();
+        if is_occupied {
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("{} is not empty", directory.display()))
+                .with_hint("name an empty or new directory"));
+        }
+        self.segments.copy_after(&directory.join("segments"), || {
+            let checkpoint = Checkpoint::new(&self.db).map_err(rocks_error)?;
+            checkpoint.create_checkpoint(directory.join("store")).map_err(rocks_error)
+        })?;
+        write_format(directory)?;
+        BackupList::write(directory).map_err(|e| io_error(directory, &e.to_string()))
     }
 }

@@ -8,11 +8,15 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use super::{Block, SegmentWriter};
 use crate::error::{Error, Result, SqlState};
 
 pub struct SegmentFiles {
     dir: PathBuf,
+    /// Held while they are copied: none is removed.
+    copying: Mutex<()>,
 }
 
 const EXTENSION: &str = "segment";
@@ -23,7 +27,25 @@ impl SegmentFiles {
     /// Makes the directory if it is not there.
     pub fn open(dir: PathBuf) -> Result<SegmentFiles> {
         std::fs::create_dir_all(&dir).map_err(|e| trouble(&dir, &e))?;
-        Ok(SegmentFiles { dir })
+        Ok(SegmentFiles { dir, copying: Mutex::new(()) })
+    }
+
+    /// Those of a directory that must not be written to.
+    pub fn read_only(dir: PathBuf) -> SegmentFiles {
+        SegmentFiles { dir, copying: Mutex::new(()) }
+    }
+
+    /// Copies all of them to `target`. What `first` does comes before, and nothing is removed in between.
+    pub fn copy_after(&self, target: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _none_is_removed = self.copying.lock();
+        first()?;
+        std::fs::create_dir_all(target).map_err(|e| trouble(target, &e))?;
+        for (number, _) in self.list()? {
+            let from = self.path(number);
+            let to = target.join(from.file_name().unwrap_or_default());
+            std::fs::copy(&from, &to).map_err(|e| trouble(&to, &e))?;
+        }
+        Ok(())
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -80,6 +102,7 @@ impl SegmentFiles {
 
     pub fn remove(&self, number: u64) -> Result<()> {
         let path = self.path(number);
+        let _none_is_copied = self.copying.lock();
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(trouble(&path, &e)),
             _ => Ok(()),

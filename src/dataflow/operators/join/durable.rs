@@ -1,8 +1,10 @@
-//! A join on disk: the rows of each side, or their keys where only the keys count. Match counts follow from both.
+//! A join on disk: the rows of each side, or their keys where only the keys count. Match counts follow from both sides,
+//! unless rows go by their time: what a row has met may be gone, so its count is kept with it.
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
 use super::{JoinOperator, Side};
 use crate::dataflow::{Durable, EpochContext};
@@ -10,15 +12,31 @@ use crate::error::Result;
 use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
+fn schema_with_matches(schema: &Schema) -> Arc<Schema> {
+    let matches = Arc::new(Field::new("$matches", DataType::Int64, false));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain([matches]).collect::<Vec<_>>()))
+}
+
+/// Rows with the weight of their matches behind them.
+pub fn with_matches(rows: &Delta, matches: &[i64]) -> Result<Delta> {
+    let matches: ArrayRef = Arc::new(Int64Array::from(matches.to_vec()));
+    let columns = rows.batch().columns().iter().cloned().chain([matches]).collect();
+    Ok(rows.with_batch(RecordBatch::try_new(schema_with_matches(&rows.schema()), columns)?))
+}
+
 impl Durable for JoinOperator {
     fn parts(&self) -> Vec<Part> {
-        let part = |side: &Side| {
+        let part = |own: usize| {
+            let side: &Side = &self.sides[own];
             let fields = side.schema().fields();
             let keys = Schema::new(side.key_columns.iter().map(|&key| fields[key].clone()).collect::<Vec<_>>());
             let key = self.closing.as_ref().map(|closing| closing.key());
             let (schema, time_column) = match side.keeps().rows {
                 true => (
-                    side.schema().clone(),
+                    match self.saves_matches(own) {
+                        true => schema_with_matches(side.schema()),
+                        false => side.schema().clone(),
+                    },
                     key.map(|key| side.key_columns[key]).or(side.expiry().map(|expiry| expiry.column())),
                 ),
                 false => (Arc::new(keys), key),
@@ -31,7 +49,7 @@ impl Durable for JoinOperator {
             };
             Part { schema, kind: PartKind::Sum, time_column, spread }
         };
-        self.sides.iter().map(part).collect()
+        [0, 1].map(part).into()
     }
 
     fn record(&mut self) {
@@ -52,7 +70,9 @@ impl Durable for JoinOperator {
         let counts_each_row = self.residual.is_some() && self.join_type.watched().contains(&true);
         for (own, deltas) in parts.into_iter().enumerate() {
             for delta in deltas {
-                if counts_each_row {
+                if self.saves_any_matches() {
+                    self.adopt(&delta, own)?;
+                } else if counts_each_row {
                     self.advance(&delta, own, &mut vec![], context)?;
                 } else {
                     self.adopt(&delta, own)?;
@@ -67,6 +87,16 @@ impl Durable for JoinOperator {
 }
 
 impl JoinOperator {
+    /// Whether the rows of a side are saved with their match counts.
+    pub(super) fn saves_matches(&self, side: usize) -> bool {
+        self.saves_any_matches() && self.join_type.watched()[side]
+    }
+
+    fn saves_any_matches(&self) -> bool {
+        let expires = self.sides.iter().any(|side| side.expires());
+        expires && self.residual.is_some() && self.join_type.watched().contains(&true)
+    }
+
     /// Takes saved rows of one side in. They have been met.
     fn adopt(&mut self, delta: &Delta, own: usize) -> Result<()> {
         let keeps = self.sides[own].keeps();
@@ -80,6 +110,15 @@ impl JoinOperator {
                 self.sides[own].add_to_total(number, delta.weight(row));
             }
         }
-        if keeps.rows { self.sides[own].add(delta, &numbers, None) } else { Ok(()) }
+        if !keeps.rows {
+            return Ok(());
+        }
+        if !self.saves_matches(own) {
+            return self.sides[own].add(delta, &numbers, None);
+        }
+        let width = delta.batch().num_columns() - 1;
+        let matches = delta.column(width).as_primitive::<Int64Type>().clone();
+        let rows = delta.project(&(0..width).collect::<Vec<_>>())?;
+        self.sides[own].add(&rows, &numbers, Some(matches.values()))
     }
 }

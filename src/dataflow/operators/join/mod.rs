@@ -131,7 +131,13 @@ impl JoinOperator {
             }
             self.put(own, &shown, |rows| take_columns(delta.batch(), rows), output)?;
         }
-        self.sides[own].add(&delta, &numbers, counts.as_deref().filter(|_| watched[own] && self.residual.is_some()))?;
+        let counts = counts.as_deref().filter(|_| watched[own] && self.residual.is_some());
+        let saved = match counts.filter(|_| self.saves_matches(own)) {
+            Some(counts) => durable::with_matches(&delta, counts)?,
+            None => delta.clone(),
+        };
+        self.sides[own].record(&saved)?;
+        self.sides[own].add(&delta, &numbers, counts)?;
         if delta.has_retractions() {
             self.forget_keys(numbers);
         }
@@ -224,6 +230,9 @@ impl JoinOperator {
         touched.dedup_by_key(|(row, _)| *row);
         let other = 1 - own;
         let mut shown = Shown::new(self.join_type);
+        if self.saves_matches(other) && self.sides[other].log.is_on() {
+            self.sides[other].log_matches(&touched)?;
+        }
         for (row, before) in touched {
             let (before, after) = (before > 0, self.sides[other].matches(row) > 0);
             if before != after {

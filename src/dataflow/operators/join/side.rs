@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 use hashbrown::HashTable;
 
+use super::durable::with_matches;
 use super::expiry::Expiry;
 use crate::dataflow::EpochContext;
 use crate::dataflow::durable::ChangeLog;
@@ -164,12 +165,8 @@ impl Side {
     /// Takes a delta in. `keys` are the key numbers of its rows; `matches` the weights of their matches, where counted.
     pub fn add(&mut self, delta: &Delta, keys: &[u32], matches: Option<&[i64]>) -> Result<()> {
         if !self.keeps.rows {
-            if self.log.is_on() {
-                self.log.push(&delta.project(&self.key_columns)?);
-            }
             return Ok(());
         }
-        self.log.push(delta);
         if let Some(expiry) = &mut self.expiry {
             expiry.see(delta)?;
         }
@@ -206,6 +203,34 @@ impl Side {
                 links.find_later(number, hashes[row]);
             }
         }
+        Ok(())
+    }
+
+    /// Notes for the next checkpoint what is added.
+    pub fn record(&mut self, saved: &Delta) -> Result<()> {
+        if self.keeps.rows {
+            self.log.push(saved);
+        } else if self.log.is_on() {
+            self.log.push(&saved.project(&self.key_columns)?);
+        }
+        Ok(())
+    }
+
+    /// Notes for the next checkpoint the rows whose matches have changed; `touched` tells how many they had.
+    pub fn log_matches(&mut self, touched: &[(u32, i64)]) -> Result<()> {
+        let changed: Vec<(u32, i64)> =
+            touched.iter().copied().filter(|&(row, before)| self.matches(row) != before).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<u32> = changed.iter().map(|&(row, _)| row).collect();
+        let weights: Vec<i64> = rows.iter().map(|&row| self.weight(row)).collect();
+        let batch = RecordBatch::try_new(self.schema().clone(), self.gather(&rows)?)?;
+        let before: Vec<i64> = changed.iter().map(|&(_, before)| before).collect();
+        let after: Vec<i64> = rows.iter().map(|&row| self.matches(row)).collect();
+        let rows = Delta::new(batch, weights);
+        self.log.push(&with_matches(&rows.negate(), &before)?);
+        self.log.push(&with_matches(&rows, &after)?);
         Ok(())
     }
 
