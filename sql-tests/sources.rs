@@ -284,3 +284,35 @@ async fn nexmark_is_the_same_for_everybody() -> TestResult {
     assert_eq!(answers[0], answers[1], "two servers with the same seed differ");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_source_waits_and_nothing_of_it_is_lost() -> TestResult {
+    let mut server = Server::start(1)?;
+    let client = server.connect().await?;
+    let path = server.scratch()?.join("events.json");
+    let mut file = std::fs::File::create(&path)?;
+    writeln!(file, "{{\"id\": 1}}\n{{\"id\": 2}}")?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE ev (id int) WITH (connector = 'files', path = '{}', follow = 'true') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM ev",
+            path.display()
+        ))
+        .await?;
+    becomes(&client, "SELECT n FROM m", "2").await?;
+    client.batch_execute("ALTER SOURCE ev PAUSE").await?;
+    writeln!(file, "{{\"id\": 3}}")?;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(one(&client, "SELECT n FROM m").await?, "2");
+    assert_eq!(one(&client, "SELECT state FROM hw_catalog.sources WHERE name = 'ev'").await?, "paused");
+    server.kill()?;
+    server.start_again(None)?;
+    let client = eventually("a connection", LIMIT, async || Ok(server.connect().await.ok())).await?;
+    becomes(&client, "SELECT n FROM m", "2").await?;
+    assert_eq!(one(&client, "SELECT state FROM hw_catalog.sources WHERE name = 'ev'").await?, "paused");
+    client.batch_execute("ALTER SOURCE ev RESUME").await?;
+    becomes(&client, "SELECT n FROM m", "3").await?;
+    let refused = client.batch_execute("ALTER SOURCE m PAUSE").await;
+    assert!(refused.is_err(), "a view is no source");
+    Ok(())
+}

@@ -9,8 +9,9 @@
 //! output. The queries are RisingWave's. Prints a table for docs/benchmarks.md.
 //!
 //! Flags: `--rows N` (events to generate for a query, before its own factor), `--query NAME` (one of them; `freshness`,
-//! `idle`), `--workers N`.
+//! `idle`, `durability`, `recovery`), `--workers N`.
 
+mod durability;
 mod freshness;
 mod machine;
 mod queries;
@@ -79,6 +80,12 @@ async fn run(flags: Flags) -> TestResult {
     if wanted("idle") {
         idle(&flags.workers).await?;
     }
+    if wanted("durability") {
+        durability::overhead(flags.event_count, &flags.workers).await?;
+    }
+    if wanted("recovery") {
+        durability::recovery(flags.event_count, &flags.workers).await?;
+    }
     Ok(())
 }
 
@@ -89,7 +96,10 @@ struct Measured {
 }
 
 async fn measure(query: &Query, event_count: u64, workers: usize) -> TestResult<Measured> {
-    let server = Server::start(workers)?;
+    measure_on(&Server::start(workers)?, query, event_count).await
+}
+
+async fn measure_on(server: &Server, query: &Query, event_count: u64) -> TestResult<Measured> {
     let (client, watch) = (server.connect().await?, server.connect().await?);
     let event_count = (event_count as f64 * query.factor) as u64;
     for table in query.tables {

@@ -116,6 +116,9 @@ pub struct SourceDefinition {
     pub watermark: Option<WatermarkDefinition>,
     /// Where reading starts, made concrete when the source was created, so that every reader sees the same rows.
     pub start: Position,
+    /// ALTER SOURCE … PAUSE.
+    #[serde(default)]
+    pub is_paused: bool,
 }
 
 /// `WATERMARK FOR column AS expression`.

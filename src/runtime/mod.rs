@@ -74,6 +74,8 @@ pub struct IndexSpec {
 }
 
 pub struct SourceSpec {
+    /// Its rows are not taken before it is told to go on.
+    pub is_paused: bool,
     pub id: RelationId,
     pub name: String,
     pub schema: SchemaRef,
@@ -157,6 +159,11 @@ impl Runtime {
     /// Registers a source; reading starts with the first view on it. 22023 for options that cannot be used.
     pub async fn create_source(&self, spec: SourceSpec) -> Result<()> {
         self.ask(|reply| Event::CreateSource { spec, reply }).await
+    }
+
+    /// Takes no more rows of a source, or goes on where it was.
+    pub async fn pause_source(&self, id: RelationId, is_paused: bool) -> Result<()> {
+        self.ask(|reply| Event::PauseSource { id, is_paused, reply }).await
     }
 
     /// Returns when the view has caught up with its inputs and can be read. Dropping the future abandons the view. One that

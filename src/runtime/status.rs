@@ -15,7 +15,7 @@ pub const ERROR_COUNT_MAX: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct SourceStatus {
     pub id: RelationId,
-    /// `idle` (nothing reads it), `running`, `finished`, `retrying`.
+    /// `idle` (nothing reads it), `running`, `paused`, `finished`, `retrying`.
     pub state: &'static str,
     /// What it is retrying for.
     pub error: Option<String>,

@@ -284,6 +284,8 @@ pub struct Alter {
 
 #[derive(Clone, Debug)]
 pub enum AlterAction {
+    /// Of a source: no more of its rows are taken, or they are again.
+    Pause(bool),
     Rename {
         to: String,
     },

@@ -51,6 +51,11 @@ pub enum Event {
         spec: SourceSpec,
         reply: oneshot::Sender<Result<()>>,
     },
+    PauseSource {
+        id: RelationId,
+        is_paused: bool,
+        reply: oneshot::Sender<Result<()>>,
+    },
     CreateView {
         spec: ViewSpec,
         /// Where it goes on from, instead of starting over.
@@ -263,6 +268,9 @@ impl Sequencer {
             }
             Event::CreateSource { spec, reply } => {
                 let _ = reply.send(self.create_source(spec));
+            }
+            Event::PauseSource { id, is_paused, reply } => {
+                let _ = reply.send(self.pause_source(id, is_paused));
             }
             Event::CreateView { spec, restored, reply } => self.create_view(spec, restored, reply),
             Event::GiveUp { view } => self.give_up(view),

@@ -25,6 +25,8 @@ pub struct Source {
     watermark: Option<SourceWatermark>,
     /// What position and watermark were at the checkpoint that this start goes on from.
     checkpoint: Option<(Position, Option<SourceWatermark>)>,
+    /// Nothing is taken from it until it is told to go on.
+    is_paused: bool,
     state: &'static str,
     error: Option<Error>,
     row_count: u64,
@@ -60,11 +62,12 @@ impl Source {
     fn new(spec: SourceSpec) -> Source {
         let position = spec.definition.start.clone();
         Source {
-            spec,
             reader: None,
             position,
             watermark: None,
             checkpoint: None,
+            is_paused: spec.is_paused,
+            spec,
             state: "idle",
             error: None,
             row_count: 0,
@@ -150,7 +153,7 @@ impl Source {
         let watermark = self.watermark.as_ref();
         SourceStatus {
             id: self.spec.id,
-            state: self.state,
+            state: if self.is_paused { "paused" } else { self.state },
             error: self.error.as_ref().map(|error| error.to_string()),
             row_count: self.row_count,
             bad_record_count: self.bad_record_count,
@@ -250,6 +253,18 @@ impl Sequencer {
         Ok(catchup)
     }
 
+    /// Stops taking its rows, or goes on. Its reader waits behind its full queue.
+    pub(super) fn pause_source(&mut self, id: RelationId, is_paused: bool) -> Result<()> {
+        let Some(source) = self.sources.get_mut(&id) else {
+            return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation {} is not there", id.0)));
+        };
+        source.is_paused = is_paused;
+        self.statuses.lock().set_source(source.status());
+        // What has waited is looked at.
+        self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
     pub(super) fn drop_source(&mut self, id: RelationId) {
         if let Some(mut source) = self.sources.remove(&id) {
             source.stop();
@@ -282,7 +297,7 @@ impl Sequencer {
         }
         let mut changed = vec![];
         let mut more = false;
-        for (id, source) in &mut self.sources {
+        for (id, source) in self.sources.iter_mut().filter(|(_, source)| !source.is_paused) {
             let Some(projection) = source.reader.as_ref().map(|reader| reader.projection.clone()) else { continue };
             let (mut row_count, mut bad_records, mut is_changed) = (0, vec![], false);
             while row_count < EPOCH_ROW_COUNT_MAX {

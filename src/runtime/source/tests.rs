@@ -20,6 +20,7 @@ fn schema() -> SchemaRef {
 
 fn definition(options: &[(&str, &str)], encode: &str, has_watermark: bool) -> SourceDefinition {
     SourceDefinition {
+        is_paused: false,
         options: options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         format: "PLAIN".into(),
         encode: encode.into(),

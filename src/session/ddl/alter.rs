@@ -43,6 +43,10 @@ impl Session {
             return Ok(tag);
         };
         let object = object?;
+        if let AlterAction::Pause(is_paused) = alter.action {
+            self.pause_source(object.id, is_paused).await?;
+            return Ok(tag);
+        }
         let with = match &alter.action {
             AlterAction::Swap { with } => {
                 let other = self.altered(with, alter.kind).ok_or_else(|| undefined(with, word))??;
@@ -66,6 +70,24 @@ impl Session {
         };
         self.shared.uninterrupted(change).await?;
         Ok(tag)
+    }
+
+    /// Survives a restart: a source that is paused stays so.
+    async fn pause_source(&mut self, id: RelationId, is_paused: bool) -> Result<()> {
+        let shared = self.shared.clone();
+        let change = async move {
+            let _lock = shared.ddl.lock().await;
+            let mut after = Catalog::clone(&shared.catalog());
+            let gone = || Error::new(SqlState::UNDEFINED_TABLE, "the source was dropped meanwhile");
+            let mut object = after.get(id).ok_or_else(gone)?.as_ref().clone();
+            if let ObjectKind::Source(definition) = &mut object.kind {
+                definition.is_paused = is_paused;
+            }
+            after.update(vec![object])?;
+            shared.publish(after).await?;
+            shared.runtime.pause_source(id, is_paused).await
+        };
+        self.shared.uninterrupted(change).await
     }
 
     /// What the statement names; an error if it is of another kind. ALTER TABLE takes every kind.
@@ -99,6 +121,7 @@ fn changed(
             }
             renamed(QualifiedName { schema: to.clone(), name: object.name.name.clone() })
         }
+        AlterAction::Pause(_) => return Err(Error::internal("a source that is paused has no other name")),
         AlterAction::Swap { .. } => {
             let other = catalog.get(with.ok_or_else(gone)?).ok_or_else(gone)?.as_ref().clone();
             if object.id == other.id {

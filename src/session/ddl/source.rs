@@ -38,6 +38,7 @@ impl Session {
         }
         require_distinct(create.columns.iter().map(|c| c.name.as_str()))?;
         let mut definition = SourceDefinition {
+            is_paused: false,
             options: create.options.clone(),
             format: create.format.clone(),
             encode: create.encode.clone(),

@@ -221,6 +221,7 @@ pub(in crate::session) fn source_spec(object: &Object) -> Option<SourceSpec> {
         id: object.id,
         name: object.name.to_string(),
         schema: object.schema(),
+        is_paused: definition.is_paused,
         definition: definition.clone(),
     })
 }

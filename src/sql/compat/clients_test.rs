@@ -121,6 +121,7 @@ fn test_catalog() -> Result<Catalog> {
     let kind = ObjectKind::maintained(Some(vec![0]), ViewOptions::default());
     add("mv_orders", kind, totals, "SELECT user_id, count(*) AS n FROM orders GROUP BY user_id", &[16388])?;
     let source = SourceDefinition {
+        is_paused: false,
         options: BTreeMap::from([
             ("connector".to_string(), "kafka".to_string()),
             ("properties.sasl.password".to_string(), "hunter2".to_string()),

@@ -32,6 +32,8 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         AlterAction::RenameColumn { from, to: reader.ident()? }
     } else if reader.words(&["SET", "SCHEMA"]) {
         AlterAction::SetSchema { to: reader.ident()? }
+    } else if *kind == DropKind::Source && (reader.words(&["PAUSE"]) || reader.peek_word() == "RESUME") {
+        AlterAction::Pause(!reader.words(&["RESUME"]))
     } else if reader.words(&["SWAP", "WITH"]) {
         AlterAction::Swap { with: reader.name()? }
     } else {
