@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use super::meter::Meter;
 use super::operators::{
     AggregateOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
-    OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator, TopNOperator, UnionOperator,
-    UnnestOperator, ValuesOperator, WindowOperator,
+    LookupOperator, OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator, TopNOperator,
+    UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
 };
 use super::partition::Partitioning;
 use super::{Durable, EpochContext, Operator, StateSize};
@@ -173,6 +173,11 @@ impl Builder {
             }
             StreamNode::Join { left, right, join_type, keys, .. } => {
                 let [left_way, right_way] = join_partitioning(left, right, *join_type, keys);
+                vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
+            }
+            StreamNode::Lookup { left, right, keys, keeps_unmatched, .. } => {
+                let join_type = if *keeps_unmatched { JoinType::Left } else { JoinType::Inner };
+                let [left_way, right_way] = join_partitioning(left, right, join_type, keys);
                 vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
             }
             StreamNode::Aggregate { input, keys, .. } => {
@@ -385,6 +390,11 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
             let inputs = [left.delta_schema(), right.delta_schema()];
             let operator = JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?;
             Box::new(operator.with_closing(closing.as_ref(), keys))
+        }
+        StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
+            let (append_only, inputs) = (left.properties.append_only, [left.delta_schema(), right.delta_schema()]);
+            let operator = LookupOperator::new(inputs, keys, residual.as_ref(), *keeps_unmatched, schema)?;
+            Box::new(if append_only { operator } else { operator.with_retractions()? })
         }
         StreamNode::Expand { keys, sets, columns, .. } => {
             Box::new(ExpandOperator::new(keys.clone(), sets.clone(), columns.clone(), schema))

@@ -71,6 +71,8 @@ pub struct EpochContext {
     /// The operator's first step: relations that are never empty (a global aggregate) show their first row in it.
     pub is_first: bool,
     pub worker_index: usize,
+    /// The inputs do not add up yet to what they are: a snapshot comes in pieces.
+    pub is_catching_up: bool,
     /// Nanoseconds since some moment; for nothing but the meters.
     pub clock: fn() -> u64,
     pub errors: Vec<RowError>,
@@ -89,6 +91,7 @@ impl EpochContext {
             epoch,
             is_first,
             worker_index,
+            is_catching_up: false,
             clock: || 0,
             errors: vec![],
             watermarks_before: Arc::default(),

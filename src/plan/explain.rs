@@ -1,7 +1,11 @@
 //! EXPLAIN of a stream plan: an indented tree, inputs below their operator, derived properties in braces.
 
+use std::sync::Arc;
+
+use datafusion::physical_expr::PhysicalExpr;
+
 use super::{
-    AggregateCall, EmptyLists, JoinClosing, LateRows, Limit, Reach, SortColumn, StreamNode, StreamPlan, Ties,
+    AggregateCall, EmptyLists, JoinClosing, JoinKeys, LateRows, Limit, Reach, SortColumn, StreamNode, StreamPlan, Ties,
     TimeColumn, TimeLimit, TopN, UnnestColumn, Window, WindowCall,
 };
 
@@ -102,14 +106,7 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
         StreamNode::Join { left, right, join_type, keys, residual, closing } => {
             let algorithm = if keys.is_empty() { "nested_loop" } else { "hash" };
             let kind = if join_type.name().is_empty() { String::new() } else { format!("_{}", join_type.name()) };
-            let pairs = (0..keys.left.len()).map(|at| {
-                let equals = if keys.null_equals_null[at] { "IS NOT DISTINCT FROM" } else { "=" };
-                let (l, r) = (keys.left[at], keys.right[at]);
-                format!("{} {equals} {}", left.schema.field(l).name(), right.schema.field(r).name())
-            });
-            let residual = residual.iter().map(|residual| residual.to_string());
-            let conditions: Vec<String> =
-                [pairs.collect::<Vec<_>>().join(", ")].into_iter().filter(|c| !c.is_empty()).chain(residual).collect();
+            let conditions = conditions_text([left, right], keys, residual);
             let names: Vec<&str> = match closing {
                 None => vec![],
                 Some(JoinClosing::Keys(time)) => vec![left.schema.field(time.column).name()],
@@ -122,7 +119,13 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 [one] => format!("; until {one} is over"),
                 _ => format!("; until {} are over", names.join(", ")),
             };
-            format!("stream_{algorithm}{kind}_join [{}{over}]", conditions.join("; "))
+            format!("stream_{algorithm}{kind}_join [{conditions}{over}]")
+        }
+        StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
+            let kind = if *keeps_unmatched { "_left" } else { "" };
+            let conditions = conditions_text([left, right], keys, residual);
+            let separator = if conditions.is_empty() { "" } else { "; " };
+            format!("stream_lookup{kind}_join [{conditions}{separator}right as of arrival]")
         }
         StreamNode::Expand { keys, sets, .. } => {
             let names = |kept: &[bool]| {
@@ -170,6 +173,22 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             format!("stream_unnest [{}{kept}]", taken.join(", "))
         }
     }
+}
+
+/// A join's equalities, then the rest.
+fn conditions_text(
+    [left, right]: [&StreamPlan; 2],
+    keys: &JoinKeys,
+    residual: &Option<Arc<dyn PhysicalExpr>>,
+) -> String {
+    let pairs = (0..keys.left.len()).map(|at| {
+        let equals = if keys.null_equals_null[at] { "IS NOT DISTINCT FROM" } else { "=" };
+        let (l, r) = (keys.left[at], keys.right[at]);
+        format!("{} {equals} {}", left.schema.field(l).name(), right.schema.field(r).name())
+    });
+    let pairs = pairs.collect::<Vec<_>>().join(", ");
+    let residual = residual.iter().map(|residual| residual.to_string());
+    [pairs].into_iter().filter(|pairs| !pairs.is_empty()).chain(residual).collect::<Vec<_>>().join("; ")
 }
 
 /// When state goes.

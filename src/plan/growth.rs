@@ -8,6 +8,7 @@
 //! ```text
 //! grows(σ, π, window)(A) = grows(A)      grows(A ∪ B) = grows(A) ∨ grows(B)
 //! grows(A ⋈ B) = grows(A) ∨ grows(B)     grows(γ keys A) = keys ≠ ∅ ∧ grows(A)
+//! grows(A lookup B) = grows(A)
 //! grows(first n A) = false, unless n counts for each partition, or groups of peers
 //! ```
 
@@ -20,6 +21,7 @@ pub fn grows(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool) -> 
     match &plan.node {
         StreamNode::Scan { relation, .. } => relation_grows(*relation),
         StreamNode::Aggregate { keys, .. } if keys.is_empty() => false,
+        StreamNode::Lookup { left, .. } => grows(left, relation_grows),
         StreamNode::TopN { partition, top, .. } if partition.is_empty() && is_counted(top) => false,
         // What has expired is gone.
         StreamNode::Temporal { limits, marks: false, .. } if limits.iter().any(|limit| limit.limit == Limit::Until) => {
@@ -38,7 +40,11 @@ pub fn unbounded(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool)
 }
 
 fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found: &mut Vec<String>) {
-    let growing: Vec<bool> = plan.inputs().into_iter().map(|input| grows(input, relation_grows)).collect();
+    let mut growing: Vec<bool> = plan.inputs().into_iter().map(|input| grows(input, relation_grows)).collect();
+    if let StreamNode::Lookup { left, .. } = &plan.node {
+        // What is never taken back need not be remembered.
+        growing[0] &= !left.properties.append_only;
+    }
     if plan.is_stateful() && growing.contains(&true) && !is_bounded(plan) {
         found.push(format!("{} keeps {}", operator(plan), kept(plan, &growing)));
     }
@@ -85,7 +91,7 @@ fn kept(plan: &StreamPlan, growing: &[bool]) -> String {
             format!("{what} ({})", names.join(", "))
         }
         StreamNode::Aggregate { .. } => "the values of its input".to_string(),
-        StreamNode::Join { .. } => match growing {
+        StreamNode::Join { .. } | StreamNode::Lookup { .. } => match growing {
             [true, false] => "every row of its left input".to_string(),
             [false, true] => "every row of its right input".to_string(),
             _ => "every row of both inputs".to_string(),

@@ -73,6 +73,16 @@ pub enum StreamNode {
         residual: Option<Arc<dyn PhysicalExpr>>,
         closing: Option<JoinClosing>,
     },
+    /// Each left row as it arrives beside the right rows that match it then; without any, it is dropped, or stays beside
+    /// NULLs. What becomes of the right rows later does not reach it, and when it is retracted, so is what it gave. Output
+    /// columns and `residual` are those of a join.
+    Lookup {
+        left: Box<StreamPlan>,
+        right: Box<StreamPlan>,
+        keys: JoinKeys,
+        residual: Option<Arc<dyn PhysicalExpr>>,
+        keeps_unmatched: bool,
+    },
     /// Each row once for each grouping set; output columns are the keys (NULL where the set leaves one out), the set's
     /// number, then the columns.
     Expand { input: Box<StreamPlan>, keys: Vec<usize>, sets: Vec<GroupingSet>, columns: Vec<usize> },
@@ -326,7 +336,7 @@ impl StreamPlan {
             | StreamNode::TopN { input, .. }
             | StreamNode::OverWindow { input, .. }
             | StreamNode::Session { input, .. } => vec![input],
-            StreamNode::Join { left, right, .. } => vec![left, right],
+            StreamNode::Join { left, right, .. } | StreamNode::Lookup { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -335,6 +345,7 @@ impl StreamPlan {
     pub fn is_stateful(&self) -> bool {
         match &self.node {
             StreamNode::Join { .. }
+            | StreamNode::Lookup { .. }
             | StreamNode::Hold { .. }
             | StreamNode::Temporal { .. }
             | StreamNode::Aggregate { .. }
@@ -352,6 +363,12 @@ impl StreamPlan {
             | StreamNode::Unnest { .. }
             | StreamNode::Union { .. } => false,
         }
+    }
+
+    /// True if the rows are no function of the inputs alone, but also of the order in which they came: computed again,
+    /// they may be others.
+    pub fn depends_on_arrival(&self) -> bool {
+        self.preorder().iter().any(|plan| matches!(plan.node, StreamNode::Lookup { .. }))
     }
 
     /// The columns by whose time operators let state go or rows out.

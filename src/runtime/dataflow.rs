@@ -59,6 +59,7 @@ struct EventClock {
     before: Arc<Watermarks>,
     now: Arc<Watermarks>,
     now_us: i64,
+    is_catching_up: bool,
 }
 
 /// What the fragments of one worker leave behind in a step.
@@ -116,9 +117,10 @@ impl ViewDataflow {
         backfill: &[(RelationId, RelationDelta)],
         watermarks: Arc<Watermarks>,
         now_us: i64,
+        is_catching_up: bool,
     ) -> u64 {
         let mut clock = self.clock.borrow_mut();
-        (clock.epoch, clock.now_us) = (epoch.0, now_us);
+        (clock.epoch, clock.now_us, clock.is_catching_up) = (epoch.0, now_us, is_catching_up);
         clock.before = std::mem::replace(&mut clock.now, watermarks);
         drop(clock);
         let mut row_count = 0;
@@ -239,6 +241,7 @@ impl Stage {
         context.watermarks_before = self.clock.borrow().before.clone();
         context.watermarks = self.clock.borrow().now.clone();
         context.now_us = self.clock.borrow().now_us;
+        context.is_catching_up = self.clock.borrow().is_catching_up;
         let output = self.fragment.borrow_mut().step(inputs, &mut context);
         let mut results = self.results.borrow_mut();
         results.errors.append(&mut context.errors);

@@ -203,12 +203,13 @@ fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, 
     let mut outputs = vec![];
     for id in &step.views {
         let Some(view) = views.get_mut(id) else { continue };
-        let catching_up = step.backfills.remove(id).unwrap_or_default();
-        let watermarks = match step.catching_up.contains(id) {
+        let backfill = step.backfills.remove(id).unwrap_or_default();
+        let is_catching_up = step.catching_up.contains(id);
+        let watermarks = match is_catching_up {
             true => Arc::default(),
             false => step.watermarks.clone(),
         };
-        let fed = view.feed(epoch, &step.changes, &catching_up, watermarks, step.now_us);
+        let fed = view.feed(epoch, &step.changes, &backfill, watermarks, step.now_us, is_catching_up);
         // Other workers' parcels unpark this thread; the bound only guards against a lost wake-up.
         while !view.is_through(epoch) {
             worker.step_or_park(Some(Duration::from_millis(5)));

@@ -97,6 +97,11 @@ impl Session {
             None => lower(&self.state, &resolver, bound)?,
         };
         let mut lines: Vec<String> = plan::explain::lines(&plan).into_iter().map(|line| format!("  {line}")).collect();
+        if plan.depends_on_arrival() {
+            lines.push(
+                "depends on when rows arrive: made anew, as after a restart, it may say something else".to_string(),
+            );
+        }
         let unbounded = plan::growth::unbounded(&plan, &|id| self.shared.grows(id));
         if !unbounded.is_empty() {
             lines.push("state that grows without bound".to_string());

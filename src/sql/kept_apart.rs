@@ -3,6 +3,7 @@
 //! | rule | what it mistakes |
 //! |---|---|
 //! | `extract_equijoin_predicate`, `eliminate_cross_join` | `a = b` for `a IS NOT DISTINCT FROM b`, where a join has both: a join says for all its keys at once whether NULL equals NULL |
+//! | `eliminate_cross_join` | the order of joins for a matter of taste, where one of them is by arrival |
 //! | `push_down_filter` | a condition without columns for one on group keys: below an aggregate that has a row over nothing, it drops no row of it |
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use datafusion::common::{NullEquality, Result as PlanResult};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use super::arrival::is_by_arrival;
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -23,7 +26,9 @@ pub(super) fn apart(rules: Vec<Rule>) -> Vec<Rule> {
             "extract_equijoin_predicate" => Arc::new(Apart { rule, is_wrong: |plan| Ok(equates_nulls(plan)) }),
             // Joins anew by all keys of the joins below.
             "eliminate_cross_join" => {
-                Arc::new(Apart { rule, is_wrong: |plan| plan.exists(|node| Ok(equates_nulls(node))) })
+                let is_wrong =
+                    |plan: &LogicalPlan| Ok(plan.exists(|node| Ok(equates_nulls(node)))? || is_by_arrival(plan)?);
+                Arc::new(Apart { rule, is_wrong })
             }
             "push_down_filter" => Arc::new(Apart { rule, is_wrong: |plan| Ok(filters_row_over_nothing(plan)) }),
             _ => rule,

@@ -10,6 +10,7 @@
 //!
 //! Only this room names the parser.
 
+mod arrival;
 pub mod bind;
 mod checked;
 mod compat;

@@ -18,7 +18,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Tokenizer};
 
 use super::Name;
-use super::parser::{fold, fold_name, respell};
+use super::parser::{as_of_arrival, fold, fold_name, respell};
 use super::text::Text;
 use crate::catalog::functions::quote_identifier;
 use crate::catalog::{QualifiedName, SCHEMA};
@@ -120,8 +120,13 @@ impl Renamer<'_> {
         }
     }
 
-    /// `FROM t [AS x [(a, b)]]`.
-    fn relation(&mut self, name: &ObjectName, alias: Option<&TableAlias>) -> ControlFlow<Error> {
+    /// `FROM t [AS x [(a, b)]]`; `alias_at` is where an alias goes, if not behind the name.
+    fn relation(
+        &mut self,
+        name: &ObjectName,
+        alias: Option<&TableAlias>,
+        alias_at: Option<Location>,
+    ) -> ControlFlow<Error> {
         let Some(renamed) = self.lookup(name) else { return ControlFlow::Continue(()) };
         let Some((start, end)) = place(name) else { return ControlFlow::Continue(()) };
         let mut text = self.spelled(&renamed.name);
@@ -132,10 +137,15 @@ impl Renamer<'_> {
         match (alias, &renamed.columns) {
             (None, _) => {
                 let old = name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+                let mut called = String::new();
                 if old != renamed.name.name || renamed.columns.is_some() {
-                    text = format!("{text} AS {}", quote_identifier(&old));
+                    called = format!(" AS {}", quote_identifier(&old));
                 }
-                text.extend(renamed.columns.as_deref().map(columns));
+                called.extend(renamed.columns.as_deref().map(columns));
+                match alias_at {
+                    Some(at) => self.edits.push(Edit { start: at, end: at, text: called }),
+                    None => text.push_str(&called),
+                }
             }
             (Some(alias), Some(known)) if alias.columns.is_empty() => {
                 let end = alias.name.span.end;
@@ -213,8 +223,11 @@ impl Visitor for Renamer<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
         match factor {
-            TableFactor::Table { name, alias, args: None, .. } => self.relation(name, alias.as_ref()),
-            TableFactor::Table { args: Some(args), .. } => self.argument(&args.args),
+            TableFactor::Table { name, alias, args: None, .. } => self.relation(name, alias.as_ref(), None),
+            TableFactor::Table { alias, args: Some(args), .. } => match as_of_arrival(factor) {
+                Some(found) => self.relation(&found.relation, alias.as_ref(), Some(found.end.end)),
+                None => self.argument(&args.args),
+            },
             TableFactor::TableFunction { expr: Expr::Function(call), .. } => match &call.args {
                 sqlparser::ast::FunctionArguments::List(list) => self.argument(&list.args),
                 _ => ControlFlow::Continue(()),

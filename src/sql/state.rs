@@ -10,6 +10,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
+use super::arrival::{ArrivalPlanner, ReadNow};
 use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
 use super::kept_apart;
@@ -36,7 +37,7 @@ pub fn dialect_state() -> SessionStateBuilder {
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut aggregate_functions = SessionStateDefaults::default_aggregate_functions();
     aggregate_functions.extend(aggregates::aggregates());
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(DecorrelateSubqueries)];
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(ReadNow), Arc::new(DecorrelateSubqueries)];
     rules.extend(kept_apart::apart(Optimizer::default().rules));
     rules.push(Arc::new(HideOuterConstants));
     // Ours come later, and take the place of those that have the same name.
@@ -58,7 +59,7 @@ pub fn dialect_state() -> SessionStateBuilder {
         ])
         .with_optimizer_rules(rules)
         .with_physical_optimizer_rules(physical_rules())
-        .with_relation_planners(vec![Arc::new(WindowPlanner)])
+        .with_relation_planners(vec![Arc::new(WindowPlanner), Arc::new(ArrivalPlanner)])
         .with_query_planner(Arc::new(AdhocPlanner))
 }
 

@@ -20,7 +20,7 @@ pub use aggregate::AggregateOperator;
 pub use expand::ExpandOperator;
 pub use filter::FilterOperator;
 pub use hold::HoldOperator;
-pub use join::JoinOperator;
+pub use join::{JoinOperator, LookupOperator};
 pub use late::LateOperator;
 pub use over_window::OverWindowOperator;
 pub use project::ProjectOperator;

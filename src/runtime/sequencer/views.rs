@@ -377,6 +377,7 @@ impl Sequencer {
         for (id, view) in &mut self.views {
             let (mut deltas, mut row_count) = (vec![], 0);
             let mut failure = None;
+            let backfill_count = view.backfills.len();
             view.backfills.retain_mut(|backfill| match backfill {
                 Backfill::Rows { relation, columns, pieces } => {
                     while row_count < EPOCH_ROW_COUNT_MAX {
@@ -401,7 +402,8 @@ impl Sequencer {
             if let Some(error) = failure {
                 view.fail(error);
                 self.statuses.lock().set_view(view.status());
-            } else if !deltas.is_empty() {
+            } else if !deltas.is_empty() || view.backfills.len() < backfill_count {
+                // It is stepped also where the end of a backfill is all that has come: operators may wait for it.
                 fed.insert(*id, deltas);
             }
         }

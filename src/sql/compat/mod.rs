@@ -50,7 +50,7 @@ pub(in crate::sql) use same_names::DISTINCTIVE;
 pub(in crate::sql) use using::{constraint_of, merge_columns, shared_columns};
 pub(in crate::sql) use windows::spell_out as spell_out_windows;
 
-use super::names;
+use super::{arrival, names};
 use crate::catalog::DATABASE;
 
 /// Rewrites one statement in place.
@@ -85,6 +85,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let scope = knowledge::Scope::of(select);
+        arrival::name(select);
         asof::rewrite(select);
         using::rewrite(select);
         sets::name_values(select);

@@ -16,6 +16,7 @@ use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use crate::error::{Error, Result};
 use crate::plan::{JoinClosing, JoinKeys, JoinType, Properties, StreamNode, StreamPlan, TimeColumn, Watermark, least};
+use crate::sql::arrival::looked_up;
 
 impl Lowering<'_> {
     pub(super) fn join(&self, join: &Join) -> Result<StreamPlan> {
@@ -26,17 +27,11 @@ impl Lowering<'_> {
         if !condition.equalities.iter().all(|equality| equality.is_of_columns()) {
             return self.node(&with_key_columns(join, condition)?);
         }
-        let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
-        let index = |plan: &LogicalPlan, expr: &Expr| match expr {
-            Expr::Column(column) => Ok(plan.schema().index_of_column(column)?),
-            other => Err(Error::internal(format!("join key {other} is no column"))),
-        };
-        let mut keys = JoinKeys::default();
-        for equality in &condition.equalities {
-            keys.left.push(index(&join.left, &equality.left)?);
-            keys.right.push(index(&join.right, &equality.right)?);
-            keys.null_equals_null.push(equality.null_equals_null);
+        let keys = condition.keys(join)?;
+        if let Some(right) = looked_up(&join.right)? {
+            return self.lookup(join, &right, keys, condition.rest);
         }
+        let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
         let (join_type, is_swapped) = stream_type(join.join_type);
         let (left, right, keys) = match is_swapped {
             false => (left, right, keys),
@@ -190,6 +185,21 @@ impl Equality {
 }
 
 impl Condition {
+    /// The equalities, which must be of columns.
+    fn keys(&self, join: &Join) -> Result<JoinKeys> {
+        let index = |plan: &LogicalPlan, expr: &Expr| match expr {
+            Expr::Column(column) => Ok(plan.schema().index_of_column(column)?),
+            other => Err(Error::internal(format!("join key {other} is no column"))),
+        };
+        let mut keys = JoinKeys::default();
+        for equality in &self.equalities {
+            keys.left.push(index(&join.left, &equality.left)?);
+            keys.right.push(index(&join.right, &equality.right)?);
+            keys.null_equals_null.push(equality.null_equals_null);
+        }
+        Ok(keys)
+    }
+
     /// The optimiser mixes `=` and `IS NOT DISTINCT FROM` up, so the equalities are looked for here.
     fn of(join: &Join) -> Result<Condition> {
         let null_equals_null = join.null_equality == NullEquality::NullEqualsNull;

@@ -9,6 +9,7 @@
 mod aggregate;
 mod band;
 mod join;
+mod lookup;
 mod order;
 mod over;
 mod refuse;
@@ -36,6 +37,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::arrival::{self, ArrivalNode};
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::decorrelate::decorrelate;
 use super::kept_apart;
@@ -242,6 +244,9 @@ impl<'a> Lowering<'a> {
                 Ok(union_all(inputs, union.schema.inner().clone()))
             }
             LogicalPlan::Extension(extension) => {
+                if ArrivalNode::of(plan).is_some() {
+                    return Err(arrival::refuse_place());
+                }
                 let node: &dyn Any = extension.node.as_any();
                 match (node.downcast_ref::<WindowNode>(), node.downcast_ref::<SessionNode>()) {
                     (Some(node), _) => self.window(node),

@@ -21,6 +21,7 @@ mod reader;
 mod refused;
 mod respell;
 mod session;
+mod system_time;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub(super) use plain::WITH_TIES;
 use reader::{Fault, Reader, Sofar};
 pub(super) use reader::{fold, fold_name};
 pub(super) use respell::{ASOF_LEFT, EXCLUDE, PARTITION_BY, SYMMETRIC, respell};
+pub(super) use system_time::as_of_arrival;
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};

@@ -12,12 +12,14 @@
 //! | `substring(x SIMILAR p ESCAPE e)`, `substring(x FOR n FROM m)` | `substring(x FROM p FOR e)`, `substring(x FROM m FOR n)` |
 //! | `= ANY ((SELECT …) INTERSECT (SELECT …))` | `= ANY (SELECT * FROM ((SELECT …) INTERSECT (SELECT …)) AS hw_set)` |
 //! | `OVER (… ROWS … EXCLUDE TIES)` | `OVER (PARTITION BY hw_exclude('ties'), … ROWS …)` |
+//! | `rates FOR SYSTEM_TIME AS OF PROCTIME()` | `hw_as_of_arrival(rates, hw_now)` ([`system_time`]) |
 //!
 //! [`crate::sql::compat`] and [`crate::sql::bind`] know the names that begin with `hw_`.
 
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace};
 
 use super::reader::upper;
+use super::system_time;
 
 /// Stands for the LEFT of `ASOF LEFT JOIN` in its condition.
 pub(in crate::sql) const ASOF_LEFT: &str = "hw_asof_left";
@@ -45,6 +47,7 @@ pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
             "TRIM" => trim(&mut tokens, at),
             "SUBSTRING" => substring(&mut tokens, at),
             "EXCLUDE" => exclude(&mut tokens, at),
+            "SYSTEM_TIME" => system_time::respell(&mut tokens, at),
             "ANY" | "SOME" | "ALL" => quantified(&mut tokens, at),
             _ => {}
         }
@@ -54,15 +57,15 @@ pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
 }
 
 /// Where something that is not space comes next, from `at` on.
-fn next(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+pub(super) fn next(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     (at..tokens.len()).find(|&at| !matches!(tokens[at].token, Token::Whitespace(_)))
 }
 
-fn before(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+pub(super) fn before(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     (0..at).rev().find(|&at| !matches!(tokens[at].token, Token::Whitespace(_)))
 }
 
-fn is_word(tokens: &[TokenWithSpan], at: Option<usize>, word: &str) -> bool {
+pub(super) fn is_word(tokens: &[TokenWithSpan], at: Option<usize>, word: &str) -> bool {
     at.is_some_and(|at| upper(&tokens[at].token) == word)
 }
 
@@ -70,7 +73,7 @@ fn space() -> Token {
     Token::Whitespace(Whitespace::Space)
 }
 
-fn insert(tokens: &mut Vec<TokenWithSpan>, at: usize, span: Span, new: impl IntoIterator<Item = Token>) {
+pub(super) fn insert(tokens: &mut Vec<TokenWithSpan>, at: usize, span: Span, new: impl IntoIterator<Item = Token>) {
     let new: Vec<TokenWithSpan> = new.into_iter().map(|token| TokenWithSpan { token, span }).collect();
     tokens.splice(at..at, new);
 }

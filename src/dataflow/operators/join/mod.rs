@@ -20,11 +20,15 @@
 
 mod durable;
 mod expiry;
+mod given;
+mod lookup;
 mod residual;
 mod side;
 
 #[cfg(test)]
 mod tests;
+
+pub use lookup::LookupOperator;
 
 use std::sync::Arc;
 
@@ -108,7 +112,7 @@ impl JoinOperator {
     /// Joins `delta` with the other side as it is, then adds it to its own.
     fn advance(&mut self, delta: &Delta, own: usize, output: &mut Output, context: &mut EpochContext) -> Result<()> {
         let watched = self.join_type.watched();
-        let (delta, keyless) = self.split_null_keys(delta, own)?;
+        let (delta, keyless) = split_null_keys(delta, &self.sides[own].key_columns, &self.null_equals_null)?;
         if let Some(keyless) = keyless.filter(|_| watched[own]) {
             // NULL meets nothing: such rows need not be kept.
             let mut shown = Shown::new(self.join_type);
@@ -273,21 +277,6 @@ impl JoinOperator {
         if self.join_type.has_pairs() { self.put_pairs(delta, own, &passing, output) } else { Ok(()) }
     }
 
-    /// Rows with a NULL in their key, which equals nothing, apart from the others.
-    fn split_null_keys(&self, delta: &Delta, own: usize) -> Result<(Delta, Option<Delta>)> {
-        let keys = self.sides[own].key_columns.iter().zip(&self.null_equals_null);
-        let strict = keys.filter(|&(&column, null_equals)| !null_equals && delta.column(column).null_count() > 0);
-        let masks = strict.map(|(&column, _)| is_not_null(delta.column(column))).collect::<Result<Vec<_>, _>>()?;
-        if masks.is_empty() {
-            return Ok((delta.clone(), None));
-        }
-        let mut keyed = masks[0].clone();
-        for mask in &masks[1..] {
-            keyed = arrow::compute::and(&keyed, mask)?;
-        }
-        Ok((delta.filter(&keyed)?, Some(delta.filter(&not(&keyed)?)?)))
-    }
-
     /// Joined rows: of the delta and beside them of the other side.
     fn put_pairs(&self, delta: &Delta, own: usize, pairs: &Pairs, output: &mut Output) -> Result<()> {
         if pairs.len() == 0 {
@@ -392,6 +381,21 @@ impl Operator for JoinOperator {
 }
 
 type Output = Vec<Delta>;
+
+/// Rows with a NULL in their key, which equals nothing, apart from the others.
+fn split_null_keys(delta: &Delta, key_columns: &[usize], null_equals_null: &[bool]) -> Result<(Delta, Option<Delta>)> {
+    let keys = key_columns.iter().zip(null_equals_null);
+    let strict = keys.filter(|&(&column, null_equals)| !null_equals && delta.column(column).null_count() > 0);
+    let masks = strict.map(|(&column, _)| is_not_null(delta.column(column))).collect::<Result<Vec<_>, _>>()?;
+    if masks.is_empty() {
+        return Ok((delta.clone(), None));
+    }
+    let mut keyed = masks[0].clone();
+    for mask in &masks[1..] {
+        keyed = arrow::compute::and(&keyed, mask)?;
+    }
+    Ok((delta.filter(&keyed)?, Some(delta.filter(&not(&keyed)?)?)))
+}
 
 /// Candidate or joined pairs: rows of a delta beside rows of the other side, with the product of their weights.
 #[derive(Default)]

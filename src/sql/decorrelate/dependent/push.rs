@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 
 use super::super::{only, plain_join, unsupported};
 use super::{Correlation, Pushed};
+use crate::sql::arrival::ArrivalNode;
 use crate::sql::window::SessionNode;
 
 impl Correlation {
@@ -89,6 +90,10 @@ impl Correlation {
                 Ok(Pushed { plan, ..pushed })
             }
             LogicalPlan::Extension(extension) => {
+                if extension.node.as_any().is::<ArrivalNode>() {
+                    let hint = "join with it outside of the subquery";
+                    return Err(unsupported("FOR SYSTEM_TIME AS OF PROCTIME() in a correlated subquery", hint));
+                }
                 let [input] = extension.node.inputs()[..] else {
                     return Err(refused());
                 };
