@@ -1,7 +1,8 @@
 //! Keys to dense numbers: the index under joins and aggregates.
 //!
 //! Keys of one or two word-sized columns (integers, dates, timestamps, booleans) are compared as machine words; all
-//! others as arrow rows. Numbers of removed keys are used again. NULL equals NULL here; a join leaves NULL keys out.
+//! others as arrow rows. Numbers of removed keys are used again. NULL equals NULL here; a join leaves NULL keys out. Floats are
+//! equal as they are to Postgres: −0 and 0 are one key, which is 0.
 
 use std::hash::BuildHasher;
 
@@ -13,6 +14,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::floats::canonical;
 use crate::error::Result;
 use crate::state::arrangement::hash_rows;
 
@@ -24,6 +26,8 @@ pub struct KeyIndex {
     hashes: Vec<u64>,
     free: Vec<u32>,
     data_types: Vec<DataType>,
+    /// Floats that are equal are one key; else each is its own by its bits.
+    merges_floats: bool,
 }
 
 enum Keys {
@@ -57,7 +61,13 @@ impl KeyIndex {
             Keys::Rows { converter: RowConverter::new(fields)?, rows: vec![], bytes: 0 }
         };
         let hashes = if data_types.is_empty() { vec![0] } else { vec![] };
-        Ok(KeyIndex { keys, slots: HashTable::new(), hashes, free: vec![], data_types })
+        let merges_floats = data_types.iter().any(|data_type| data_type.is_floating());
+        Ok(KeyIndex { keys, slots: HashTable::new(), hashes, free: vec![], data_types, merges_floats })
+    }
+
+    /// Of rows rather than keys: what is not the same to the bit is another one.
+    pub fn of_rows(data_types: Vec<DataType>) -> Result<KeyIndex> {
+        Ok(KeyIndex { merges_floats: false, ..KeyIndex::new(data_types)? })
     }
 
     /// All numbers given so far, free ones included, are below this.
@@ -81,7 +91,15 @@ impl KeyIndex {
 
     /// The number of each row's key; new keys get one.
     pub fn intern(&mut self, columns: &[ArrayRef], row_count: usize) -> Result<Vec<u32>> {
-        let KeyIndex { keys, slots, hashes, free, .. } = self;
+        let KeyIndex { keys, slots, hashes, free, merges_floats, .. } = self;
+        let merged: Vec<ArrayRef>;
+        let columns = match merges_floats {
+            false => columns,
+            true => {
+                merged = columns.iter().map(canonical).collect();
+                &merged
+            }
+        };
         match keys {
             Keys::Unit => Ok(vec![0; row_count]),
             Keys::Words { words } => {
@@ -216,9 +234,23 @@ fn word_hash(key: &Words) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::StringArray;
+    use arrow::array::{Float64Array, StringArray};
+    use arrow::datatypes::Float64Type;
 
     use super::*;
+
+    #[test]
+    fn equal_floats_are_one_key() -> Result<()> {
+        let other_nan = f64::from_bits(f64::NAN.to_bits() | 1 << 63);
+        let column: ArrayRef = Arc::new(Float64Array::from(vec![-0.0, f64::NAN, 0.0, other_nan, 1.0]));
+        let mut index = KeyIndex::new(vec![DataType::Float64])?;
+        assert_eq!(index.intern(std::slice::from_ref(&column), 5)?, vec![0, 1, 0, 1, 2]);
+        let zero = index.columns(&[0])?;
+        assert!(zero[0].as_primitive::<Float64Type>().value(0).is_sign_positive());
+        let mut rows = KeyIndex::of_rows(vec![DataType::Float64])?;
+        assert_eq!(rows.intern(&[column], 5)?, vec![0, 1, 2, 3, 4]);
+        Ok(())
+    }
 
     #[test]
     fn numbers_are_stable_and_given_again() -> Result<()> {

@@ -17,6 +17,7 @@ mod closing;
 mod durable;
 mod event_time;
 mod expression;
+mod floats;
 mod key_index;
 mod ordered_rows;
 mod pending;

@@ -2,6 +2,7 @@
 
 use arrow::array::UInt32Array;
 
+use super::floats::canonical;
 use crate::error::Result;
 use crate::state::arrangement::hash_rows;
 use crate::types::Delta;
@@ -33,7 +34,7 @@ impl Partitioning {
         if worker_count == 1 || columns.is_empty() {
             return all_to(0, delta);
         }
-        let key: Vec<_> = columns.iter().map(|&column| delta.column(column).clone()).collect();
+        let key: Vec<_> = columns.iter().map(|&column| canonical(delta.column(column))).collect();
         let hashes = hash_rows(&key, delta.row_count())?;
         let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(hashes.len() / worker_count + 1); worker_count];
         for (row, hash) in hashes.iter().enumerate() {

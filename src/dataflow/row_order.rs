@@ -4,13 +4,12 @@
 //! have an order too, that of their values: what depends on it, such as `row_number()`, is a function of the rows, and
 //! not of the way they came.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 use arrow::row::{RowConverter, RowParser, SortField};
 
+use super::floats::canonical;
 use super::key_index::KeyIndex;
 use crate::error::{Error, Result};
 use crate::plan::SortColumn;
@@ -102,22 +101,5 @@ impl RowOrder {
     pub fn sort_key(&self, values: &[ArrayRef]) -> Result<Vec<u8>> {
         let values: Vec<ArrayRef> = values.iter().map(canonical).collect();
         Ok(self.sort.convert_columns(&values)?.row(0).data().to_vec())
-    }
-}
-
-/// Floats that are equal get equal bytes: −0 is 0, and there is one NaN.
-fn canonical(column: &ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        DataType::Float64 => {
-            let floats = column.as_primitive::<Float64Type>();
-            let one = floats.unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 });
-            Arc::new(one as Float64Array)
-        }
-        DataType::Float32 => {
-            let floats = column.as_primitive::<Float32Type>();
-            let one = floats.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 });
-            Arc::new(one as Float32Array)
-        }
-        _ => column.clone(),
     }
 }

@@ -34,7 +34,7 @@ impl Given {
         let left_width = left.fields().len();
         let keeps = Keeps { rows: true, key_totals: false };
         let rows = Side::new(Arc::new(Schema::new(fields)), (0..left_width).collect(), keeps);
-        Ok(Given { left_rows: KeyIndex::new(types)?, left_width, rows, output: output.clone(), step: 0 })
+        Ok(Given { left_rows: KeyIndex::of_rows(types)?, left_width, rows, output: output.clone(), step: 0 })
     }
 
     /// Takes note of left rows, each named once, and of all that they gave.
