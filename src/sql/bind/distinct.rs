@@ -39,7 +39,10 @@ fn first_of_each(distinct: DistinctOn, functions: &dyn FunctionRegistry) -> Plan
     });
     let sort = sort.collect::<PlanResult<Vec<_>>>()?;
     let on = on_expr.into_iter().map(|expr| computed.place(expr)).collect::<PlanResult<Vec<_>>>()?;
-    let number = Expr::from(number).partition_by(on).order_by(sort.clone()).build()?.alias(FIRST);
+    let number = Expr::from(number).partition_by(on);
+    // Of an order without columns the builder knows nothing.
+    let number = if sort.is_empty() { number } else { number.order_by(sort.clone()) };
+    let number = number.build()?.alias(FIRST);
     let select = select_expr.into_iter().zip(schema.iter()).map(|(expr, (qualifier, field))| {
         Ok(computed.place(expr.unalias())?.alias_qualified(qualifier.cloned(), field.name()))
     });

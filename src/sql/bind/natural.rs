@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    VisitMut, VisitorMut,
 };
 
 use super::{RelationResolver, ResolvedRelation, aliases};
@@ -34,6 +35,7 @@ impl VisitorMut for Joins<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.names.complete_with(query);
         self.names.enter(query);
         aliases::rename_hidden(query, &self.names);
         ControlFlow::Continue(())
@@ -41,6 +43,20 @@ impl VisitorMut for Joins<'_> {
 
     fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
         self.names.with.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let names_some = match factor {
+            TableFactor::Table { alias: Some(alias), args: None, .. }
+            | TableFactor::Derived { alias: Some(alias), .. } => !alias.columns.is_empty(),
+            _ => false,
+        };
+        let all = if names_some { self.names.of_factor(factor) } else { None };
+        if let TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } = factor
+        {
+            complete(alias, all);
+        }
         ControlFlow::Continue(())
     }
 
@@ -124,6 +140,22 @@ impl Names<'_> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
         self.with
             .push(tables.map(|cte| (fold(&cte.alias.name), cte.alias.clone(), cte.query.as_ref().clone())).collect());
+    }
+
+    /// Names all columns of the WITH queries whose first ones have a name.
+    fn complete_with(&self, query: &mut Query) {
+        if !query.with.iter().flat_map(|with| &with.cte_tables).any(|cte| !cte.alias.columns.is_empty()) {
+            return;
+        }
+        let mut inside = Names { resolver: self.resolver, with: self.with.clone(), depth: self.depth + 1 };
+        inside.enter(query);
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            if !cte.alias.columns.is_empty() {
+                let name = ObjectName::from(vec![cte.alias.name.clone()]);
+                let all = inside.of_relation(&name);
+                complete(&mut cte.alias, all);
+            }
+        }
     }
 
     pub fn of_factor(&self, factor: &TableFactor) -> Option<Vec<String>> {
@@ -227,6 +259,13 @@ impl Names<'_> {
         }
         Some(left)
     }
+}
+
+/// `t AS x (a, b)` names the first columns; the planner wants all of them named.
+fn complete(alias: &mut TableAlias, all: Option<Vec<String>>) {
+    let Some(all) = all.filter(|all| !alias.columns.is_empty() && all.len() > alias.columns.len()) else { return };
+    let rest = all[alias.columns.len()..].iter().map(|name| Ident::with_quote('"', name));
+    alias.columns.extend(rest.map(|name| TableAliasColumnDef { name, data_type: None }).collect::<Vec<_>>());
 }
 
 /// The name that a relation goes by.

@@ -15,6 +15,7 @@
 //! | [`asof`] | `ASOF JOIN` |
 //! | [`using`] | the merged columns of `JOIN … USING` |
 //! | [`windows`] | `OVER w`, `OVER (w ORDER BY …)` |
+//! | [`empty_frames`] | `ROWS BETWEEN 1 PRECEDING AND 2 PRECEDING` |
 //! | [`same_names`] | `max(a), max(a::text)` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
 //!
@@ -31,6 +32,7 @@ mod casts;
 mod clients_test;
 mod constructs;
 mod correlate;
+mod empty_frames;
 mod knowledge;
 mod precedence;
 mod same_names;
@@ -125,6 +127,7 @@ impl VisitorMut for Rewriter {
         }
         if let Expr::Function(Function { over: Some(WindowType::WindowSpec(window)), .. }) = expr {
             casts::plain_bounds(window);
+            empty_frames::rewrite(expr);
         }
         self.takes_relations.pop();
         if !self.takes_relations.last().is_some_and(|inside| *inside) {

@@ -235,15 +235,12 @@ impl Lowering<'_> {
         };
         let arguments = match params.args.as_slice() {
             // count(*) counts a constant.
-            [Expr::Literal(value, _)] if kind == AggregateKind::Count && !value.is_null() => vec![],
+            [Expr::Literal(value, _)] if kind == AggregateKind::Count && !value.is_null() && !params.distinct => vec![],
             args => args.iter().map(&mut *argument).collect::<Result<Vec<_>>>()?,
         };
         let filter = params.filter.as_deref().map(&mut *argument).transpose()?;
         // The least of distinct values is the least of all.
         let distinct = params.distinct && !matches!(kind, AggregateKind::Min | AggregateKind::Max);
-        if distinct && arguments.is_empty() {
-            return Err(Error::unsupported("count(DISTINCT constant)", "count something that varies"));
-        }
         let name = call_name(function, arguments.is_empty());
         Ok(AggregateCall { kind, arguments, order: vec![], filter, distinct, data_type, name })
     }
