@@ -76,7 +76,7 @@ fn is_bounded(plan: &StreamPlan) -> bool {
         && calls.iter().all(|call| {
             match call.kind {
                 AggregateKind::Min | AggregateKind::Max => input.properties.append_only,
-                AggregateKind::General(_) => false,
+                AggregateKind::General(_) => input.properties.append_only && call.kind.end().is_some(),
                 // Running totals.
                 _ => !call.distinct,
             }

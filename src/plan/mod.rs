@@ -297,6 +297,26 @@ pub enum AggregateKind {
     General(Arc<AggregateFunctionExpr>),
 }
 
+impl AggregateKind {
+    /// The value is that of one row, the first or the last: of rows that stay, none of the others need be kept.
+    pub fn end(&self) -> Option<End> {
+        match self {
+            AggregateKind::General(function) => match function.fun().name() {
+                "first_value" => Some(End::First),
+                "last_value" => Some(End::Last),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    First,
+    Last,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
     And,

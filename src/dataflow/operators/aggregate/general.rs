@@ -3,7 +3,8 @@
 //!
 //! Rows are kept as arrow rows of (ORDER BY columns, arguments), so that byte order is the order in which the function
 //! sees them. Rows that ORDER BY does not tell apart follow each other by value: the result is a function of the multiset,
-//! whatever way its rows came. A change costs as much as its group is long.
+//! whatever way its rows came. A change costs as much as its group is long; but of `first_value` and `last_value` over rows that
+//! are never taken back, the one row that counts is all that is kept.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 
 use super::{Accumulator, Evaluated};
 use crate::error::{Error, Result};
-use crate::plan::AggregateCall;
+use crate::plan::{AggregateCall, End};
 
 /// How arguments that no ORDER BY names are sorted: as Postgres sorts by default.
 const BY_VALUE: SortOptions = SortOptions { descending: false, nulls_first: false };
@@ -35,6 +36,10 @@ pub struct General {
     /// For each column of a kept row: which of the columns given to `update` it is.
     sources: Vec<usize>,
     distinct: bool,
+    /// The only row of a group that counts, now and ever.
+    only: Option<End>,
+    /// Rows whose first argument is NULL do not count.
+    ignores_nulls: bool,
     data_type: DataType,
     groups: Vec<BTreeMap<Box<[u8]>, i64>>,
     row_count: usize,
@@ -49,7 +54,12 @@ enum Parameter {
 }
 
 impl General {
-    pub fn new(function: Arc<AggregateFunctionExpr>, call: &AggregateCall, input: &SchemaRef) -> Result<General> {
+    pub fn new(
+        function: Arc<AggregateFunctionExpr>,
+        call: &AggregateCall,
+        input: &SchemaRef,
+        append_only: bool,
+    ) -> Result<General> {
         let arguments = call.arguments.len();
         let given: Vec<usize> = call.arguments.iter().copied().chain(call.order.iter().map(|o| o.column)).collect();
         let order = call.order.iter().enumerate().map(|(index, order)| (arguments + index, order.options));
@@ -78,7 +88,10 @@ impl General {
                 place.map(Parameter::Column).ok_or_else(|| Error::internal("an aggregate's parameter is no column"))
             })
             .collect::<Result<_>>()?;
+        let only = call.kind.end().filter(|_| append_only);
         Ok(General {
+            only,
+            ignores_nulls: only.is_some() && function.ignore_nulls() && !call.arguments.is_empty(),
             function,
             parameters,
             converter,
@@ -89,6 +102,20 @@ impl General {
             row_count: 0,
             row_bytes: 0,
         })
+    }
+
+    /// Lets go of the rows that no other can make count any more.
+    fn keep_only(&mut self, group: u32, end: End) {
+        let rows = &mut self.groups[group as usize];
+        while rows.len() > 1 {
+            let gone = match end {
+                End::First => rows.pop_last(),
+                End::Last => rows.pop_first(),
+            };
+            let Some((row, _)) = gone else { break };
+            self.row_count -= 1;
+            self.row_bytes -= row.len();
+        }
     }
 
     /// The function's value over one group's rows.
@@ -139,7 +166,7 @@ impl Accumulator for General {
         let rows = self.converter.convert_columns(&columns)?;
         for (row, &group) in groups.iter().enumerate() {
             let weight = weights.map_or(1, |w| w[row]);
-            if weight == 0 {
+            if weight == 0 || (self.ignores_nulls && arguments[0].is_null(row)) {
                 continue;
             }
             let data = rows.row(row);
@@ -157,6 +184,9 @@ impl Accumulator for General {
                         found.remove();
                     }
                 }
+            }
+            if let Some(end) = self.only {
+                self.keep_only(group, end);
             }
         }
         Ok(())

@@ -435,7 +435,7 @@ fn accumulator(call: &AggregateCall, input: &SchemaRef, append_only: bool) -> Re
     let types: Vec<DataType> = call.arguments.iter().map(|&column| input.field(column).data_type().clone()).collect();
     let inner: Box<dyn Accumulator> = match (&call.kind, types.as_slice()) {
         (AggregateKind::General(function), _) => {
-            return Ok(Box::new(general::General::new(function.clone(), call, input)?));
+            return Ok(Box::new(general::General::new(function.clone(), call, input, append_only)?));
         }
         (AggregateKind::Count, []) => return Ok(Box::new(count::Count::default())),
         (AggregateKind::Count, _) => Box::new(count::Count::default()),
