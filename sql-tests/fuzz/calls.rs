@@ -201,7 +201,11 @@ impl Generator<'_> {
 
     fn frame(&mut self, unit: &str) -> String {
         let from = self.choices.below(4);
-        // A frame that ends before it starts is refused by DataFusion; PostgreSQL takes it and finds no row in it.
+        if self.choices.chance(4) {
+            // It ends before it starts.
+            let frame = *self.choices.pick(&["1 PRECEDING AND 2 PRECEDING", "2 FOLLOWING AND 1 FOLLOWING"]);
+            return format!(" {unit} BETWEEN {frame}");
+        }
         let (least, more) = (1, 1 + self.choices.below(2));
         let bound = |at: usize, is_start: bool| match at {
             0 => "UNBOUNDED PRECEDING".to_string(),

@@ -23,16 +23,20 @@ impl Generator<'_> {
     /// A relation or a join of some, and whether it is a join.
     fn source(&mut self, depth: usize, outer: &[Named]) -> (String, Vec<Named>, bool) {
         let start = self.choices.open();
-        let kind =
-            if self.relations_left == 0 { 0 } else { self.choices.weighted(&[(24, 0), (15, 1), (3, 2), (3, 3)]) };
+        let kind = if self.relations_left == 0 {
+            0
+        } else {
+            self.choices.weighted(&[(24, 0), (15, 1), (3, 2), (3, 3), (2, 4)])
+        };
         let (sql, columns) = match kind {
             0 => self.relation(depth, outer),
             1 => self.join(depth, outer),
             2 => self.using(),
-            _ => self.lateral(depth, outer),
+            3 => self.lateral(depth, outer),
+            _ => self.nearest(depth, outer),
         };
         self.choices.close("source", start);
-        (sql, columns, kind == 1 || kind == 3)
+        (sql, columns, kind == 1 || kind >= 3)
     }
 
     /// A table, mostly; a WITH query or a subquery.
@@ -53,8 +57,14 @@ impl Generator<'_> {
             (format!("({sql}) AS {alias}"), derived(&alias, &types))
         } else {
             let (table, alias) = (self.choices.pick(&self.schema.tables).clone(), self.alias());
-            let columns = columns(&alias, &table);
-            (format!("{} AS {alias}", table.name), columns)
+            let mut columns = columns(&alias, &table);
+            if self.choices.chance(5) {
+                // The first column under another name.
+                columns[0].sql = format!("{alias}.first_one");
+                (format!("{} AS {alias} (first_one)", table.name), columns)
+            } else {
+                (format!("{} AS {alias}", table.name), columns)
+            }
         };
         self.choices.close("relation", start);
         result
@@ -180,6 +190,44 @@ impl Generator<'_> {
             0 => (format!("{left} CROSS JOIN LATERAL ({sql}) AS {alias}"), columns),
             1 => (format!("{left} LEFT JOIN LATERAL ({sql}) AS {alias} ON true"), columns),
             _ => (format!("{left} JOIN LATERAL ({sql}) AS {alias} ON true"), columns),
+        }
+    }
+
+    /// A relation, and for each of its rows the one of a table that is nearest by a column.
+    fn nearest(&mut self, depth: usize, outer: &[Named]) -> (String, Vec<Named>) {
+        let (left, mut all) = self.relation(depth, outer);
+        let (table, inner) = (self.choices.pick(&self.schema.tables).clone(), self.alias());
+        self.relations_left = self.relations_left.saturating_sub(1);
+        let own = columns(&inner, &table);
+        let Some((near, by)) = self.pair(&all, &own) else { return (left, all) };
+        let (op, direction) = *self.choices.pick(&[("<=", "DESC"), ("<", "DESC"), (">=", "ASC"), (">", "ASC")]);
+        let mut conditions = vec![format!("{by} {op} {near}")];
+        if self.choices.chance(70)
+            && let Some((a, b)) = self.pair(&all, &own)
+        {
+            conditions.push(format!("{b} = {a}"));
+        }
+        if self.choices.chance(30) {
+            let scope = Scope { columns: own.clone(), outer: vec![], subqueries: false };
+            conditions.push(self.condition(&scope, 0));
+        }
+        // Which row it is must not be open.
+        let order: Vec<&str> = own.iter().map(|column| column.sql.as_str()).collect();
+        let items: Vec<String> =
+            own.iter().enumerate().map(|(number, column)| format!("{} AS c{number}", column.sql)).collect();
+        let sql = format!(
+            "SELECT {} FROM {} AS {inner} WHERE {} ORDER BY {by} {direction}, {} LIMIT 1",
+            items.join(", "),
+            table.name,
+            conditions.join(" AND "),
+            order.join(", ")
+        );
+        let alias = self.alias();
+        let types: Vec<Type> = own.iter().map(|column| column.data_type).collect();
+        all.extend(derived(&alias, &types));
+        match self.choices.below(2) {
+            0 => (format!("{left} LEFT JOIN LATERAL ({sql}) AS {alias} ON true"), all),
+            _ => (format!("{left} CROSS JOIN LATERAL ({sql}) AS {alias}"), all),
         }
     }
 

@@ -273,6 +273,19 @@ pub const VIEWS: &[View] = &[
         "v_links_count",
         "SELECT a, b, note, count(*) OVER (PARTITION BY a) AS n, rank() OVER (PARTITION BY a ORDER BY b) AS r FROM links",
     ),
+    view(
+        "v_asof",
+        "SELECT i.id, i.amount, l.b FROM items i ASOF JOIN links l MATCH_CONDITION (i.amount >= l.b) ON i.grp = l.a",
+    ),
+    view("v_asof_left", "SELECT i.id, l.b FROM items i ASOF LEFT JOIN links l MATCH_CONDITION (i.amount < l.b)"),
+    view(
+        "v_nearest",
+        "SELECT i.id, n.a, n.note FROM items i LEFT JOIN LATERAL (SELECT * FROM links l WHERE l.a = i.grp AND l.b <= i.amount AND l.note <> 'x' ORDER BY l.b DESC, l.note LIMIT 1) n ON true",
+    ),
+    view(
+        "v_zeros",
+        "SELECT weight * 0 + 0 AS zero, count(*) AS n, count(DISTINCT flag) AS f FROM items GROUP BY weight * 0",
+    ),
     view("v_intersect", "SELECT a FROM links INTERSECT SELECT grp FROM items"),
     view("v_except", "SELECT grp FROM items EXCEPT SELECT b FROM links"),
     view("v_intersect_all", "SELECT a, note FROM links INTERSECT ALL SELECT b, note FROM links"),

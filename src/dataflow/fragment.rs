@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use super::meter::Meter;
 use super::operators::{
-    AggregateOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
+    AggregateOperator, AsofOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
     LookupOperator, OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator, TopNOperator,
     UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
 };
@@ -178,6 +178,10 @@ impl Builder {
             StreamNode::Lookup { left, right, keys, keeps_unmatched, .. } => {
                 let join_type = if *keeps_unmatched { JoinType::Left } else { JoinType::Inner };
                 let [left_way, right_way] = join_partitioning(left, right, join_type, keys);
+                vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
+            }
+            StreamNode::Asof { left, right, nearest, .. } => {
+                let [left_way, right_way] = join_partitioning(left, right, JoinType::Left, &nearest.keys);
                 vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
             }
             StreamNode::Aggregate { input, keys, .. } => {
@@ -395,6 +399,10 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
             let (append_only, inputs) = (left.properties.append_only, [left.delta_schema(), right.delta_schema()]);
             let operator = LookupOperator::new(inputs, keys, residual.as_ref(), *keeps_unmatched, schema)?;
             Box::new(if append_only { operator } else { operator.with_retractions()? })
+        }
+        StreamNode::Asof { left, right, nearest, keeps_unmatched } => {
+            let inputs = [left.delta_schema(), right.delta_schema()];
+            Box::new(AsofOperator::new(inputs, nearest.clone(), *keeps_unmatched, schema)?)
         }
         StreamNode::Expand { keys, sets, columns, .. } => {
             Box::new(ExpandOperator::new(keys.clone(), sets.clone(), columns.clone(), schema))

@@ -127,6 +127,25 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let separator = if conditions.is_empty() { "" } else { "; " };
             format!("stream_lookup{kind}_join [{conditions}{separator}right as of arrival]")
         }
+        StreamNode::Asof { left, right, nearest, keeps_unmatched } => {
+            let kind = if *keeps_unmatched { "_left" } else { "" };
+            let keys = conditions_text([left, right], &nearest.keys, &None);
+            let separator = if keys.is_empty() { "" } else { "; " };
+            let op = match (nearest.order[0].options.descending, nearest.is_strict) {
+                (true, false) => ">=",
+                (true, true) => ">",
+                (false, false) => "<=",
+                (false, true) => "<",
+            };
+            let time = left.schema.field(nearest.left_time).name();
+            let right_name = |column: usize| right.schema.field(column).name().clone();
+            let rest = match &nearest.order[1..] {
+                [] => String::new(),
+                rest => format!("; {}", order_text(rest, &right_name)),
+            };
+            let other = right_name(nearest.order[0].column);
+            format!("stream_asof{kind}_join [{keys}{separator}{time} {op} {other}{rest}]")
+        }
         StreamNode::Expand { keys, sets, .. } => {
             let names = |kept: &[bool]| {
                 let kept = keys.iter().zip(kept).filter(|(_, is_kept)| **is_kept);

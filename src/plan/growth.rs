@@ -8,7 +8,7 @@
 //! ```text
 //! grows(σ, π, window)(A) = grows(A)      grows(A ∪ B) = grows(A) ∨ grows(B)
 //! grows(A ⋈ B) = grows(A) ∨ grows(B)     grows(γ keys A) = keys ≠ ∅ ∧ grows(A)
-//! grows(A lookup B) = grows(A)
+//! grows(A lookup B) = grows(A)           grows(A asof B) = grows(A)
 //! grows(first n A) = false, unless n counts for each partition, or groups of peers
 //! ```
 
@@ -21,7 +21,7 @@ pub fn grows(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool) -> 
     match &plan.node {
         StreamNode::Scan { relation, .. } => relation_grows(*relation),
         StreamNode::Aggregate { keys, .. } if keys.is_empty() => false,
-        StreamNode::Lookup { left, .. } => grows(left, relation_grows),
+        StreamNode::Lookup { left, .. } | StreamNode::Asof { left, .. } => grows(left, relation_grows),
         StreamNode::TopN { partition, top, .. } if partition.is_empty() && is_counted(top) => false,
         // What has expired is gone.
         StreamNode::Temporal { limits, marks: false, .. } if limits.iter().any(|limit| limit.limit == Limit::Until) => {
@@ -91,7 +91,7 @@ fn kept(plan: &StreamPlan, growing: &[bool]) -> String {
             format!("{what} ({})", names.join(", "))
         }
         StreamNode::Aggregate { .. } => "the values of its input".to_string(),
-        StreamNode::Join { .. } | StreamNode::Lookup { .. } => match growing {
+        StreamNode::Join { .. } | StreamNode::Lookup { .. } | StreamNode::Asof { .. } => match growing {
             [true, false] => "every row of its left input".to_string(),
             [false, true] => "every row of its right input".to_string(),
             _ => "every row of both inputs".to_string(),

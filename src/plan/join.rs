@@ -1,6 +1,6 @@
 //! What kinds of join there are, what each shows, and when rows are let go.
 
-use super::TimeColumn;
+use super::{SortColumn, TimeColumn};
 
 /// Which rows a join puts out beside matching pairs, or in place of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,4 +84,18 @@ impl JoinClosing {
             JoinClosing::Rows(times) => times,
         }
     }
+}
+
+/// Which row of the right input is the one beside a left row: of those with equal keys and a time at or behind the left
+/// row's, in the order of `order`, the first. Rows that are equal in it are ordered by the whole row. NULL is no time, and
+/// no key equals it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    pub keys: JoinKeys,
+    /// A column of the left input, of the type of the right time.
+    pub left_time: usize,
+    /// Columns of the right input. The first one is the time; rows behind it come later in its order.
+    pub order: Vec<SortColumn>,
+    /// Times that are equal do not count.
+    pub is_strict: bool,
 }

@@ -22,7 +22,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-pub use join::{JoinClosing, JoinKeys, JoinType};
+pub use join::{JoinClosing, JoinKeys, JoinType, Nearest};
 pub use over::{Reach, Running, WindowCall};
 pub use properties::{Arrival, Properties};
 pub use time::{TimeColumn, Watermark, Watermarks, least};
@@ -83,6 +83,9 @@ pub enum StreamNode {
         residual: Option<Arc<dyn PhysicalExpr>>,
         keeps_unmatched: bool,
     },
+    /// Each left row beside the one right row that is nearest to it in time; without any, it is dropped, or stays beside
+    /// NULLs. Output columns are the left input's, then the right's.
+    Asof { left: Box<StreamPlan>, right: Box<StreamPlan>, nearest: Nearest, keeps_unmatched: bool },
     /// Each row once for each grouping set; output columns are the keys (NULL where the set leaves one out), the set's
     /// number, then the columns.
     Expand { input: Box<StreamPlan>, keys: Vec<usize>, sets: Vec<GroupingSet>, columns: Vec<usize> },
@@ -356,7 +359,9 @@ impl StreamPlan {
             | StreamNode::TopN { input, .. }
             | StreamNode::OverWindow { input, .. }
             | StreamNode::Session { input, .. } => vec![input],
-            StreamNode::Join { left, right, .. } | StreamNode::Lookup { left, right, .. } => vec![left, right],
+            StreamNode::Join { left, right, .. }
+            | StreamNode::Lookup { left, right, .. }
+            | StreamNode::Asof { left, right, .. } => vec![left, right],
             StreamNode::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -366,6 +371,7 @@ impl StreamPlan {
         match &self.node {
             StreamNode::Join { .. }
             | StreamNode::Lookup { .. }
+            | StreamNode::Asof { .. }
             | StreamNode::Hold { .. }
             | StreamNode::Temporal { .. }
             | StreamNode::Aggregate { .. }

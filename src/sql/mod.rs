@@ -11,6 +11,7 @@
 //! Only this room names the parser.
 
 mod arrival;
+mod asof;
 pub mod bind;
 mod checked;
 mod compat;

@@ -1,6 +1,7 @@
 //! The incremental operators, one file each, headed by its law over Z-sets (Budiu et al., *DBSP*, PVLDB 16(7), 2023).
 
 mod aggregate;
+mod asof;
 mod expand;
 mod filter;
 mod hold;
@@ -17,6 +18,7 @@ mod values;
 mod window;
 
 pub use aggregate::AggregateOperator;
+pub use asof::AsofOperator;
 pub use expand::ExpandOperator;
 pub use filter::FilterOperator;
 pub use hold::HoldOperator;

@@ -16,13 +16,14 @@
 //! For views this runs after types are settled and before the optimiser, which turns filters over cross joins into joins.
 //! In ad-hoc queries it is the optimiser's first rule ([`DecorrelateSubqueries`]), for what DataFusion's own rules cannot do.
 
+mod asof;
 mod dependent;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, Result as PlanResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, Result as PlanResult, ScalarValue};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -36,9 +37,9 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::error::{Error, SqlState};
 
-/// The plan without any subquery expression. 0A000 for one that cannot be made a join.
+/// The plan of a view without any subquery expression. 0A000 for one that cannot be made a join.
 pub(super) fn decorrelate(plan: LogicalPlan, functions: &dyn FunctionRegistry) -> PlanResult<LogicalPlan> {
-    Decorrelator { functions, count: Cell::new(0) }.node(plan)
+    Decorrelator::new(functions, true).node(plan)
 }
 
 /// [`decorrelate`] for ad-hoc queries that need it.
@@ -56,7 +57,9 @@ impl OptimizerRule for DecorrelateSubqueries {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
         match config.function_registry() {
-            Some(functions) if needs_joins(&plan)? => Ok(Transformed::yes(decorrelate(plan, functions)?)),
+            Some(functions) if needs_joins(&plan)? => {
+                Ok(Transformed::yes(Decorrelator::new(functions, false).node(plan)?))
+            }
             _ => Ok(Transformed::no(plan)),
         }
     }
@@ -95,6 +98,10 @@ struct Decorrelator<'a> {
     functions: &'a dyn FunctionRegistry,
     /// Subqueries so far: their columns are qualified with `__s1`, `__s2` …
     count: Cell<usize>,
+    /// How many subqueries the plan at hand is inside of.
+    depth: Cell<usize>,
+    /// There is an operator for [`crate::sql::asof`].
+    is_maintained: bool,
 }
 
 /// A subquery joined to the query around it.
@@ -107,13 +114,20 @@ struct Joined {
 }
 
 impl Decorrelator<'_> {
+    fn new(functions: &dyn FunctionRegistry, is_maintained: bool) -> Decorrelator<'_> {
+        Decorrelator { functions, count: Cell::new(0), depth: Cell::new(0), is_maintained }
+    }
+
     fn fresh(&self) -> String {
         self.count.set(self.count.get() + 1);
         format!("__s{}", self.count.get())
     }
 
     fn node(&self, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+        let is_subquery = matches!(plan, LogicalPlan::Subquery(_));
+        self.depth.set(self.depth.get() + usize::from(is_subquery));
         let plan = plan.map_children(|child| Ok(Transformed::yes(self.node(child)?)))?.data;
+        self.depth.set(self.depth.get() - usize::from(is_subquery));
         match plan {
             LogicalPlan::Filter(filter) if has_subquery(&filter.predicate)? => self.filter(filter),
             LogicalPlan::Join(join) => self.join(join),
@@ -321,6 +335,11 @@ impl Decorrelator<'_> {
         if let Some(subquery) = lateral(&join.right) {
             return self.lateral(&join, subquery);
         }
+        // The planner does not see a LATERAL that names the left side in its own subqueries alone. Only outside of all
+        // subqueries is it sure that they name nothing else.
+        if self.depth.get() == 0 && names_outer(&join.right, join.left.schema())? {
+            return self.lateral(&join, &join.right);
+        }
         let in_condition = join.filter.as_ref().map(has_subquery).transpose()?.unwrap_or(false);
         if !in_condition {
             return Ok(LogicalPlan::Join(join));
@@ -360,6 +379,15 @@ impl Decorrelator<'_> {
                 .map(|respelled| respelled.data)
         };
         let is_left = join.join_type == JoinType::Left;
+        if self.is_maintained
+            && !(is_left && condition.is_some())
+            && let Some(plan) = self.asof(join, subquery, &names)?
+        {
+            return match condition {
+                Some(condition) => self.filter(Filter::try_new(condition, Arc::new(plan))?),
+                None => Ok(plan),
+            };
+        }
         let on = condition.clone().filter(|_| is_left);
         let joined = self.depend(left.clone(), subquery.clone(), join.join_type, |values| {
             on.as_ref().map(|condition| respelled(condition, values)).transpose()
@@ -377,7 +405,10 @@ impl Decorrelator<'_> {
 
     /// A subquery's own plan, its subqueries made joins.
     fn inner(&self, subquery: &Subquery) -> PlanResult<LogicalPlan> {
-        self.node(subquery.subquery.as_ref().clone())
+        self.depth.set(self.depth.get() + 1);
+        let plan = self.node(subquery.subquery.as_ref().clone());
+        self.depth.set(self.depth.get() - 1);
+        plan
     }
 }
 
@@ -397,6 +428,20 @@ fn plain_join(
         NullEquality::NullEqualsNothing,
         false,
     )?))
+}
+
+/// True if the plan, whose own subqueries are joins by now, names columns of `schema` as those of a query around it.
+fn names_outer(plan: &LogicalPlan, schema: &DFSchema) -> PlanResult<bool> {
+    let is_outer =
+        |expr: &Expr| matches!(expr, Expr::OuterReferenceColumn(_, column) if schema.index_of_column(column).is_ok());
+    plan.exists(|node| {
+        let mut found = false;
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|expr| Ok(is_outer(expr)))?;
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        Ok(found)
+    })
 }
 
 /// The subquery under a LATERAL.

@@ -7,6 +7,7 @@
 //! (join keys, group keys, arguments) are projected into columns first.
 
 mod aggregate;
+mod asof;
 mod band;
 mod join;
 mod lookup;
@@ -38,6 +39,7 @@ use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::arrival::{self, ArrivalNode};
+use super::asof::{AsofNode, PushFilterToLeft};
 use super::bind::{Bound, RelationResolver, ResolvedRelation, name_of};
 use super::decorrelate::decorrelate;
 use super::kept_apart;
@@ -109,6 +111,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(rule::eliminate_duplicated_expr::EliminateDuplicatedExpr::new()),
         Arc::new(rule::eliminate_cross_join::EliminateCrossJoin::new()),
         Arc::new(rule::eliminate_outer_join::EliminateOuterJoin::new()),
+        Arc::new(PushFilterToLeft),
         Arc::new(rule::push_down_filter::PushDownFilter::new()),
         Arc::new(rule::optimize_projections::OptimizeProjections::new()),
     ])
@@ -246,6 +249,9 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Extension(extension) => {
                 if ArrivalNode::of(plan).is_some() {
                     return Err(arrival::refuse_place());
+                }
+                if let Some(node) = AsofNode::of(plan) {
+                    return self.asof(node);
                 }
                 let node: &dyn Any = extension.node.as_any();
                 match (node.downcast_ref::<WindowNode>(), node.downcast_ref::<SessionNode>()) {
