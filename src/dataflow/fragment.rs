@@ -16,9 +16,9 @@ use std::collections::HashMap;
 
 use super::meter::Meter;
 use super::operators::{
-    AggregateOperator, AsofOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator, Keyless, LateOperator,
-    LookupOperator, OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator, TopNOperator,
-    UnionOperator, UnnestOperator, ValuesOperator, WindowOperator,
+    AggregateOperator, AsofOperator, CombineOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator,
+    Keyless, LateOperator, LookupOperator, OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator,
+    TopNOperator, UnionOperator, UnnestOperator, ValuesOperator, WindowOperator, combines,
 };
 use super::partition::Partitioning;
 use super::{Durable, EpochContext, Operator, StateSize};
@@ -57,6 +57,8 @@ pub enum FragmentInput {
 struct NodeSpec {
     /// `None` hands the external input through.
     plan: Option<StreamPlan>,
+    /// Of an aggregate, only what can be added up before rows change worker.
+    is_partial: bool,
     /// Its number in the plan's preorder.
     number: Option<usize>,
     inputs: Vec<NodeInput>,
@@ -140,7 +142,7 @@ impl Builder {
         let mut spec = FragmentSpec { inputs: vec![], scans: vec![], nodes: vec![], worker_count: self.worker_count };
         let root = self.operator(plan, &mut spec);
         if let NodeInput::External(_) = root {
-            spec.nodes.push(NodeSpec { plan: None, number: None, inputs: vec![root] });
+            spec.nodes.push(NodeSpec { plan: None, is_partial: false, number: None, inputs: vec![root] });
         }
         self.fragments.push(spec);
         self.fragments.len() - 1
@@ -184,8 +186,12 @@ impl Builder {
                 let [left_way, right_way] = join_partitioning(left, right, JoinType::Left, &nearest.keys);
                 vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
             }
-            StreamNode::Aggregate { input, keys, .. } => {
-                vec![self.exchanged(input, Partitioning::Hash(keys.clone()), spec)]
+            StreamNode::Aggregate { input, keys, calls, .. } => {
+                let way = Partitioning::Hash(keys.clone());
+                vec![match self.worker_count > 1 && combines(calls, input.properties.append_only) {
+                    true => self.combined(plan, input, way, spec),
+                    false => self.exchanged(input, way, spec),
+                }]
             }
             StreamNode::TopN { input, partition, .. }
             | StreamNode::OverWindow { input, partition, .. }
@@ -194,8 +200,23 @@ impl Builder {
             }
             _ => plan.inputs().into_iter().map(|input| self.node(input, spec)).collect(),
         };
-        spec.nodes.push(NodeSpec { plan: Some(plan.clone()), number, inputs });
+        spec.nodes.push(NodeSpec { plan: Some(plan.clone()), is_partial: false, number, inputs });
         NodeInput::Node(spec.nodes.len() - 1)
+    }
+
+    /// The input of an aggregate, added up by each worker for itself before it is spread.
+    fn combined(
+        &mut self,
+        plan: &StreamPlan,
+        input: &StreamPlan,
+        partitioning: Partitioning,
+        spec: &mut FragmentSpec,
+    ) -> NodeInput {
+        let mut below = FragmentSpec { inputs: vec![], scans: vec![], nodes: vec![], worker_count: self.worker_count };
+        let inputs = vec![self.node(input, &mut below)];
+        below.nodes.push(NodeSpec { plan: Some(plan.clone()), is_partial: true, number: None, inputs });
+        self.fragments.push(below);
+        read(spec, self.fragments.len() - 1, partitioning)
     }
 
     fn exchanged(&mut self, plan: &StreamPlan, partitioning: Partitioning, spec: &mut FragmentSpec) -> NodeInput {
@@ -256,7 +277,11 @@ impl Fragment {
     /// 0A000 if an operator cannot be built over these types.
     pub fn build(spec: &FragmentSpec) -> Result<Fragment> {
         let nodes = spec.nodes.iter().map(|node| {
-            let operator = node.plan.as_ref().map(|plan| operator(plan, spec.worker_count)).transpose()?;
+            let operator = match &node.plan {
+                Some(plan) if node.is_partial => Some(partial(plan)?),
+                Some(plan) => Some(operator(plan, spec.worker_count)?),
+                None => None,
+            };
             let follows_time = operator.as_ref().is_some_and(|operator| operator.follows_time());
             let (number, inputs) = (node.number, node.inputs.clone());
             Ok(Node { operator, number, inputs, meter: Meter::default(), follows_time })
@@ -372,6 +397,15 @@ impl Fragment {
 
 fn count_rows(deltas: &[Delta]) -> u64 {
     deltas.iter().map(|delta| delta.row_count() as u64).sum()
+}
+
+/// What each worker does of an aggregate by itself.
+fn partial(plan: &StreamPlan) -> Result<Box<dyn Operator>> {
+    let StreamNode::Aggregate { input, keys, calls, .. } = &plan.node else {
+        unreachable!("aggregates alone have two phases");
+    };
+    let append_only = input.properties.append_only;
+    Ok(Box::new(CombineOperator::new(&input.delta_schema(), keys.clone(), calls.clone(), append_only)?))
 }
 
 fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>> {

@@ -110,13 +110,18 @@ impl Accumulator for Bits {
     }
 
     fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        self.clear_all(groups)?;
+        self.merge(groups, saved)
+    }
+
+    fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
         let saved = saved.as_binary::<i32>();
         for (row, &group) in groups.iter().enumerate() {
             let (group, (words, _)) = (group as usize, saved.value(row).as_chunks::<{ size_of::<i64>() }>());
             let mut words = words.iter().map(|word| i64::from_le_bytes(*word));
-            self.counts[group] = words.next().ok_or_else(damaged)?;
+            self.counts[group] += words.next().ok_or_else(damaged)?;
             for ones in &mut self.ones[group * self.width..(group + 1) * self.width] {
-                *ones = words.next().ok_or_else(damaged)?;
+                *ones += words.next().ok_or_else(damaged)?;
             }
         }
         Ok(())

@@ -59,4 +59,11 @@ impl Accumulator for Count {
         }
         Ok(())
     }
+
+    fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        for (&group, count) in groups.iter().zip(saved.as_primitive::<Int64Type>().values()) {
+            self.counts[group as usize] += *count;
+        }
+        Ok(())
+    }
 }

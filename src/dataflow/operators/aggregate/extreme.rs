@@ -125,6 +125,20 @@ struct Best<C: Codec> {
     best: Vec<Option<C::Value>>,
 }
 
+impl<C: Codec> Best<C> {
+    fn see(&mut self, group: u32, value: C::Value) {
+        let best = &mut self.best[group as usize];
+        let better = match (&*best, self.side) {
+            (None, _) => true,
+            (Some(best), Side::Least) => value < *best,
+            (Some(best), Side::Greatest) => value > *best,
+        };
+        if better {
+            *best = Some(value);
+        }
+    }
+}
+
 impl<C: Codec> Accumulator for Best<C> {
     fn resize(&mut self, group_count: usize) {
         self.best.resize(group_count, None);
@@ -132,17 +146,7 @@ impl<C: Codec> Accumulator for Best<C> {
 
     fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], _: Option<&[i64]>) -> Result<()> {
         let values = self.codec.encode(&arguments[0])?;
-        for (&group, value) in groups.iter().zip(values) {
-            let best = &mut self.best[group as usize];
-            let better = match (&*best, self.side) {
-                (None, _) => true,
-                (Some(best), Side::Least) => value < *best,
-                (Some(best), Side::Greatest) => value > *best,
-            };
-            if better {
-                *best = Some(value);
-            }
-        }
+        groups.iter().zip(values).for_each(|(&group, value)| self.see(group, value));
         Ok(())
     }
 
@@ -175,6 +179,16 @@ impl<C: Codec> Accumulator for Best<C> {
         let values = self.codec.encode(saved)?;
         for (row, (&group, value)) in groups.iter().zip(values).enumerate() {
             self.best[group as usize] = saved.is_valid(row).then_some(value);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        let values = self.codec.encode(saved)?;
+        for (row, (&group, value)) in groups.iter().zip(values).enumerate() {
+            if saved.is_valid(row) {
+                self.see(group, value);
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! is one group, shown always, and so are the groups of empty grouping sets. Without calls this is DISTINCT.
 
 mod bits;
+mod combine;
 mod count;
 mod distinct;
 mod durable;
@@ -14,6 +15,8 @@ mod running;
 
 #[cfg(test)]
 mod tests;
+
+pub use combine::{CombineOperator, combines};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, and, concat, filter, filter_record_batch, is_not_null, prep_null_mask_filter, take};
@@ -68,7 +71,7 @@ trait Accumulator: Send {
         0
     }
 
-    /// The type of a group's state on disk; `None` if the state is the rows that were counted, and as many.
+    /// The type of a group's state as a value; `None` if the state is the rows that were counted, and as many.
     fn saved_type(&self) -> Option<DataType> {
         None
     }
@@ -80,6 +83,11 @@ trait Accumulator: Send {
 
     /// Gives new groups the states that were saved.
     fn load(&mut self, _groups: &[u32], _saved: &ArrayRef) -> Result<()> {
+        Err(Error::internal("an aggregate whose state is its rows was given another"))
+    }
+
+    /// Adds saved states to those of the groups.
+    fn merge(&mut self, _groups: &[u32], _saved: &ArrayRef) -> Result<()> {
         Err(Error::internal("an aggregate whose state is its rows was given another"))
     }
 }
@@ -106,6 +114,8 @@ pub struct AggregateOperator {
     /// Groups by the time at which they end, where they do.
     closing: Option<Closing>,
     log: durable::GroupLog,
+    /// How many columns rows have; [sums](combine) have more.
+    input_width: usize,
     schema: SchemaRef,
 }
 
@@ -134,6 +144,7 @@ impl AggregateOperator {
             pinned: vec![],
             closing: None,
             log,
+            input_width: input.fields().len(),
             schema,
         })
     }
@@ -185,27 +196,15 @@ impl AggregateOperator {
     }
 
     fn update(&mut self, delta: &Delta, groups: &[u32]) -> Result<()> {
-        let weights = delta.weights().map(|w| w.as_ref());
+        if let Some((weights, states)) = combine::sums(delta, self.input_width) {
+            groups.iter().zip(weights).for_each(|(&group, weight)| self.weights[group as usize] += weight);
+            let accumulators = self.accumulators.iter_mut().zip(states);
+            return accumulators.map(|(accumulator, saved)| accumulator.merge(groups, saved)).collect();
+        }
         for (row, &group) in groups.iter().enumerate() {
-            self.weights[group as usize] += weights.map_or(1, |w| w[row]);
+            self.weights[group as usize] += delta.weight(row);
         }
-        for (number, (call, accumulator)) in self.calls.iter().zip(&mut self.accumulators).enumerate() {
-            let columns = call.arguments.iter().chain(call.order.iter().map(|order| &order.column));
-            let arguments: Vec<ArrayRef> = columns.map(|&column| delta.column(column).clone()).collect();
-            let mask = counted_rows(call, delta)?;
-            self.log.counted(number, delta, mask.as_ref())?;
-            match mask {
-                None => accumulator.update(groups, &arguments, weights)?,
-                Some(mask) => {
-                    let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
-                    let groups: Vec<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
-                    let weights: Option<Vec<i64>> = weights.map(|w| rows.iter().map(|&r| w[r as usize]).collect());
-                    let arguments = arguments.iter().map(|a| filter(a, &mask)).collect::<Result<Vec<_>, _>>()?;
-                    accumulator.update(&groups, &arguments, weights.as_deref())?;
-                }
-            }
-        }
-        Ok(())
+        update(&self.calls, &mut self.accumulators, delta, groups, Some(&mut self.log))
     }
 
     /// The rows of these groups as they are now; a group whose result does not fit its type is reported with `weight`
@@ -307,6 +306,36 @@ impl AggregateOperator {
         self.give_back(&over);
         Ok(())
     }
+}
+
+/// Takes the rows of a delta in; `log` is told which of them count.
+fn update(
+    calls: &[AggregateCall],
+    accumulators: &mut [Box<dyn Accumulator>],
+    delta: &Delta,
+    groups: &[u32],
+    mut log: Option<&mut durable::GroupLog>,
+) -> Result<()> {
+    let weights = delta.weights().map(|w| w.as_ref());
+    for (number, (call, accumulator)) in calls.iter().zip(accumulators).enumerate() {
+        let columns = call.arguments.iter().chain(call.order.iter().map(|order| &order.column));
+        let arguments: Vec<ArrayRef> = columns.map(|&column| delta.column(column).clone()).collect();
+        let mask = counted_rows(call, delta)?;
+        if let Some(log) = &mut log {
+            log.counted(number, delta, mask.as_ref())?;
+        }
+        match mask {
+            None => accumulator.update(groups, &arguments, weights)?,
+            Some(mask) => {
+                let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
+                let groups: Vec<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
+                let weights: Option<Vec<i64>> = weights.map(|w| rows.iter().map(|&r| w[r as usize]).collect());
+                let arguments = arguments.iter().map(|a| filter(a, &mask)).collect::<Result<Vec<_>, _>>()?;
+                accumulator.update(&groups, &arguments, weights.as_deref())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Rows of some groups, as columns.

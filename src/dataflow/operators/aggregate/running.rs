@@ -101,4 +101,13 @@ impl<S: Summary> Accumulator for Running<S> {
         }
         Ok(())
     }
+
+    fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
+        let saved = saved.as_binary::<i32>();
+        for (row, &group) in groups.iter().enumerate() {
+            let state = self.summary.read(saved.value(row)).ok_or_else(damaged)?;
+            S::merge(&mut self.groups[group as usize], &state);
+        }
+        Ok(())
+    }
 }

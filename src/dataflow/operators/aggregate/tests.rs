@@ -20,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::AggregateOperator;
+use super::{AggregateOperator, CombineOperator, combines};
 use crate::dataflow::{EpochContext, Operator};
 use crate::error::Result;
 use crate::plan::{AggregateCall, AggregateKind, Fold, OrderColumn};
@@ -291,6 +291,56 @@ fn groups_that_are_always_there_have_a_row_before_the_first_and_after_the_last()
         apply(&mut shown, operator.step(vec![vec![delta]], &mut context)?)?;
         let expected: &[&str] = if weight == 1 { &["0|1", "1|1"] } else { &["1|0"] };
         assert_eq!(shown.keys().collect::<Vec<_>>(), expected);
+    }
+    Ok(())
+}
+
+/// Rows and retractions come by either of two workers; what is added up first gives the same as the rows themselves.
+#[test]
+fn sums_of_workers_add_up_to_those_of_rows() -> Result<()> {
+    let calls: Vec<AggregateCall> =
+        calls()?.into_iter().filter(|call| combines(std::slice::from_ref(call), false)).collect();
+    assert!(calls.len() > 5);
+    for (seed, keys) in [(0, vec![0]), (1, vec![]), (2, vec![0]), (3, vec![])] {
+        let mut random = StdRng::seed_from_u64(seed);
+        let schema = match keys.as_slice() {
+            [] => Arc::new(output(&calls).project(&(1..=calls.len()).collect::<Vec<_>>())?),
+            _ => output(&calls),
+        };
+        let build = || AggregateOperator::new(&input(), keys.clone(), calls.clone(), schema.clone(), false);
+        let (mut whole, mut merging) = (build()?, build()?);
+        let mut workers = [(); 2].map(|()| CombineOperator::new(&input(), keys.clone(), calls.clone(), false));
+        let (mut direct, mut merged) = (BTreeMap::new(), BTreeMap::new());
+        let mut contents: Vec<Row> = vec![];
+        let mut combined_count = 0;
+        for step in 0..12 {
+            let mut pieces = [vec![], vec![]];
+            // Small deltas go on as they are.
+            for _ in 0..[700, 40, 3000][step % 3] {
+                let worker = random.random_range(0..2);
+                if random.random_bool(0.4) && !contents.is_empty() {
+                    let at = random.random_range(0..contents.len());
+                    pieces[worker].push((contents.swap_remove(at), -1));
+                } else {
+                    let row = random_row(&mut random);
+                    contents.push(row.clone());
+                    pieces[worker].push((row, 1));
+                }
+            }
+            let deltas = pieces.iter().map(|piece| delta(piece)).collect::<Result<Vec<_>>>()?;
+            let context = || EpochContext::new(Epoch(step as u64), step == 0, 0);
+            apply(&mut direct, whole.step(vec![deltas.clone()], &mut context())?)?;
+            let mut sums = vec![];
+            for (worker, delta) in workers.iter_mut().zip(deltas) {
+                let worker = worker.as_mut().map_err(|error| error.clone())?;
+                sums.extend(worker.step(vec![vec![delta]], &mut context())?);
+            }
+            combined_count += sums.iter().filter(|delta| delta.batch().num_columns() > 5).count();
+            apply(&mut merged, merging.step(vec![sums], &mut context())?)?;
+            assert_eq!(merged, direct, "seed {seed} step {step}");
+        }
+        assert!(combined_count >= 16, "large deltas are added up");
+        assert_eq!(merging.state_size().row_count, whole.state_size().row_count);
     }
     Ok(())
 }
