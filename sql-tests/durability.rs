@@ -226,3 +226,36 @@ async fn starting_is_quick() -> TestResult {
     assert!(start.elapsed() < Duration::from_secs(5));
     Ok(())
 }
+
+/// What depends on when rows came is no function of what is there now: it must come out of the checkpoint.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_looked_up_survive_a_kill() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, k int);
+             CREATE TABLE rates (k int PRIMARY KEY, rate int);
+             INSERT INTO rates VALUES (1, 10), (2, 20);
+             CREATE MATERIALIZED VIEW m AS SELECT o.id, r.rate FROM orders o
+               LEFT JOIN rates FOR SYSTEM_TIME AS OF PROCTIME() r ON r.k = o.k;
+             INSERT INTO orders VALUES (1, 1), (2, 2), (3, 3);",
+        )
+        .await?;
+    client.batch_execute("UPDATE rates SET rate = rate + 1").await?;
+    let shown = async |client: &Client| rows(client, "SELECT id, rate FROM m ORDER BY id").await;
+    let before = shown(&client).await?;
+    // Two checkpoints and more.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    server.kill()?;
+    // Among another number of workers, too.
+    server.start_again(Some(1))?;
+    let client = connect_again(&server).await?;
+    assert_eq!(shown(&client).await?, before);
+    client.batch_execute("DELETE FROM orders WHERE id = 2").await?;
+    client.batch_execute("INSERT INTO orders VALUES (4, 2)").await?;
+    let shown = rows(&client, "SELECT id, rate FROM m WHERE id <> 3 ORDER BY id").await?;
+    let shown: Vec<String> = shown.iter().map(|row| crate::harness::text(row)).collect();
+    assert_eq!(shown, ["(1,10)", "(4,21)"]);
+    Ok(())
+}

@@ -276,7 +276,7 @@ fn divide(row: &Row<'_>) -> Result<Option<Decimal>> {
 }
 
 /// What carries an undeclared `numeric` has more digits behind the point than the number.
-fn number(value: Decimal) -> Number {
+pub(super) fn number(value: Decimal) -> Number {
     let is_declared = value.scale != NUMERIC_DEFAULT.1;
     Number::new(i256::from_i128(value.digits), value.scale, is_declared)
 }

@@ -20,6 +20,7 @@ mod bytes;
 mod datetime;
 mod describe;
 mod expand;
+mod exponential;
 mod format_datetime;
 mod format_number;
 mod identity;
@@ -284,6 +285,7 @@ fn scalar_definitions() -> impl Iterator<Item = &'static scalar::Function> {
         json_change::FUNCTIONS,
         json_path::FUNCTIONS,
         math::FUNCTIONS,
+        exponential::FUNCTIONS,
         datetime::FUNCTIONS,
         format_datetime::FUNCTIONS,
         format_number::FUNCTIONS,

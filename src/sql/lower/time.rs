@@ -173,6 +173,18 @@ impl Lowering<'_> {
                 let wide = self.with_arrival(right, relation)?;
                 wide.map(|wide| widened(plan, node(left.as_ref().clone(), wide, residual.clone()), relation))
             }
+            StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
+                let left_width = left.schema.fields().len();
+                let Some(wide) = self.with_arrival(left, relation)? else { return Ok(None) };
+                let node = StreamNode::Lookup {
+                    left: Box::new(wide),
+                    right: right.clone(),
+                    keys: keys.clone(),
+                    residual: residual.clone().map(|residual| shifted(residual, left_width)).transpose()?,
+                    keeps_unmatched: *keeps_unmatched,
+                };
+                Some(moved_back(plan, node, left_width, relation))
+            }
             // What takes out late rows may know their arrival already.
             StreamNode::Late { input, late, width } if late.rows == LateRows::Drop => {
                 let input = match late.arrival {

@@ -19,12 +19,14 @@ use arrow::compute::{is_not_null, take};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{Entry, OrderedRows, Place};
 use crate::dataflow::row_order::{Change, RowOrder};
-use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{Nearest, SortColumn};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 pub struct AsofOperator {
@@ -35,6 +37,8 @@ pub struct AsofOperator {
     /// By key number.
     partitions: Vec<Partition>,
     keeps_unmatched: bool,
+    /// Left, right.
+    logs: [ChangeLog; 2],
     /// The left input's columns, then the right's.
     schema: SchemaRef,
 }
@@ -67,6 +71,7 @@ impl AsofOperator {
             partitions: vec![],
             nearest,
             keeps_unmatched,
+            logs: Default::default(),
             schema,
         })
     }
@@ -132,6 +137,9 @@ impl Operator for AsofOperator {
                 output.push(self.unmatched(delta)?);
             }
         }
+        for (log, deltas) in self.logs.iter_mut().zip([&left, &right]) {
+            deltas.iter().for_each(|delta| log.push(delta));
+        }
         let left = self.left.changes(&left, &keys.left, &mut self.keys)?;
         let right = self.right.changes(&right, &keys.right, &mut self.keys)?;
         self.partitions.resize_with(self.keys.capacity(), Partition::default);
@@ -170,6 +178,44 @@ impl Operator for AsofOperator {
             size.bytes += (left.memory_bytes() + right.memory_bytes() + size_of::<Partition>()) as u64;
         }
         size
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
+    }
+}
+
+/// The rows of both sides. Who is beside whom follows.
+impl Durable for AsofOperator {
+    fn parts(&self) -> Vec<Part> {
+        let keys = &self.nearest.keys;
+        let sides = [(&self.left, &keys.left), (&self.right, &keys.right)].into_iter().enumerate();
+        let part = |(side, (order, key)): (usize, (&RowOrder, &Vec<usize>))| {
+            let spread = match (key.is_empty(), side) {
+                (false, _) => Spread::By(key.clone()),
+                // Left rows are where their hash says, and right rows on every worker.
+                (true, 0) => Spread::By((0..order.schema().fields().len()).collect()),
+                (true, _) => Spread::Fixed,
+            };
+            Part { schema: order.schema().clone(), kind: PartKind::Sum, time_column: None, spread }
+        };
+        sides.map(part).collect()
+    }
+
+    fn record(&mut self) {
+        self.logs.iter_mut().for_each(ChangeLog::start);
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
+        let changes = self.logs.iter_mut().map(|log| PartChange { deltas: log.take(), below: None });
+        Ok(changes.collect())
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
+        let logs = std::mem::take(&mut self.logs);
+        self.step(parts, context)?;
+        self.logs = logs;
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::max;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatchOptions;
 
@@ -111,6 +112,28 @@ impl Given {
         let options = RecordBatchOptions::new().with_row_count(Some(shown.row_count()));
         let batch = RecordBatch::try_new_with_options(self.output.clone(), columns.to_vec(), &options)?;
         Ok(vec![shown.with_batch(batch)])
+    }
+
+    /// Takes saved rows over.
+    pub fn restore(&mut self, deltas: Vec<Delta>) -> Result<()> {
+        let log = std::mem::take(&mut self.rows.log);
+        for delta in deltas {
+            let steps = delta.column(self.output.fields().len()).as_primitive::<Int64Type>();
+            self.step = max(steps).unwrap_or(0).max(self.step);
+            let numbers = self.left_rows.intern(&delta.batch().columns()[..self.left_width], delta.row_count())?;
+            self.rows.make_room(self.left_rows.capacity());
+            self.rows.add(&delta, &numbers, None)?;
+        }
+        self.rows.log = log;
+        Ok(())
+    }
+
+    pub fn rows(&self) -> &Side {
+        &self.rows
+    }
+
+    pub fn rows_mut(&mut self) -> &mut Side {
+        &mut self.rows
     }
 
     pub fn row_count(&self) -> usize {

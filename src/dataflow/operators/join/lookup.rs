@@ -23,10 +23,12 @@ use super::given::Given;
 use super::residual::Residual;
 use super::side::{Keeps, Side};
 use super::{Output, PAIR_COUNT, Pairs, split_null_keys, take_columns};
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::key_index::KeyIndex;
-use crate::dataflow::{EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::JoinKeys;
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 pub struct LookupOperator {
@@ -40,6 +42,7 @@ pub struct LookupOperator {
     keeps_unmatched: bool,
     /// Left rows that came while the inputs were catching up, or that were taken back before they came.
     waiting: Vec<Delta>,
+    waiting_log: ChangeLog,
     /// `None`: no left row is ever retracted.
     given: Option<Given>,
     left_schema: SchemaRef,
@@ -68,6 +71,7 @@ impl LookupOperator {
             residual,
             keeps_unmatched,
             waiting: vec![],
+            waiting_log: ChangeLog::default(),
             given: None,
             left_schema,
             schema,
@@ -183,6 +187,13 @@ impl LookupOperator {
         Ok(())
     }
 
+    fn wait(&mut self, deltas: impl IntoIterator<Item = Delta>) {
+        for delta in deltas.into_iter().filter(|delta| !delta.is_empty()) {
+            self.waiting_log.push(&delta);
+            self.waiting.push(delta);
+        }
+    }
+
     /// What left rows give that come, and take back that go.
     fn advance(&mut self, deltas: Vec<Delta>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let Some(mut given) = self.given.take() else {
@@ -197,7 +208,7 @@ impl LookupOperator {
         if !gone.is_empty() {
             let (taken_back, early) = given.take_back(&gone)?;
             output.extend(taken_back);
-            self.waiting.extend((!early.is_empty()).then_some(early));
+            self.wait([early]);
         }
         if !new.is_empty() {
             let found = self.look_up(&new, context)?;
@@ -217,10 +228,13 @@ impl Operator for LookupOperator {
         self.right.compact()?;
         let left = std::mem::take(&mut inputs[0]);
         if context.is_catching_up {
-            self.waiting.extend(left);
+            self.wait(left);
             return Ok(vec![]);
         }
         let mut deltas = std::mem::take(&mut self.waiting);
+        if self.waiting_log.is_on() {
+            deltas.iter().for_each(|delta| self.waiting_log.push(&delta.negate()));
+        }
         deltas.extend(left);
         if deltas.is_empty() { Ok(vec![]) } else { self.advance(deltas, context) }
     }
@@ -237,5 +251,56 @@ impl Operator for LookupOperator {
             self.given.as_ref().map_or((0, 0), |given| (given.row_count(), given.memory_bytes()));
         let bytes = self.right.memory_bytes() + self.keys.memory_bytes() + given_bytes + waiting_bytes;
         StateSize { row_count: (self.right.row_count() + given + waiting) as u64, bytes: bytes as u64 }
+    }
+
+    fn durable(&mut self) -> Option<&mut dyn Durable> {
+        Some(self)
+    }
+}
+
+/// The right rows, the left rows that wait, and what left rows gave.
+impl Durable for LookupOperator {
+    fn parts(&self) -> Vec<Part> {
+        let part = |schema: &SchemaRef, spread: Spread| Part {
+            schema: schema.clone(),
+            kind: PartKind::Sum,
+            time_column: None,
+            spread,
+        };
+        // Without keys, right rows are on every worker, and left rows where their hash says.
+        let is_keyed = !self.left_keys.is_empty();
+        let right = if is_keyed { Spread::By(self.right.key_columns.clone()) } else { Spread::Fixed };
+        let left = if is_keyed { self.left_keys.clone() } else { (0..self.left_schema.fields().len()).collect() };
+        let mut parts = vec![part(self.right.schema(), right), part(&self.left_schema, Spread::By(left.clone()))];
+        parts.extend(self.given.as_ref().map(|given| part(given.rows().schema(), Spread::By(left))));
+        parts
+    }
+
+    fn record(&mut self) {
+        self.right.log.start();
+        self.waiting_log.start();
+        if let Some(given) = &mut self.given {
+            given.rows_mut().log.start();
+        }
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
+        let mut deltas = vec![self.right.log.take(), self.waiting_log.take()];
+        deltas.extend(self.given.as_mut().map(|given| given.rows_mut().log.take()));
+        Ok(deltas.into_iter().map(|deltas| PartChange { deltas, below: None }).collect())
+    }
+
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<()> {
+        let mut parts = parts.into_iter();
+        let log = std::mem::take(&mut self.right.log);
+        for delta in parts.next().into_iter().flatten() {
+            self.take_right(&delta)?;
+        }
+        self.right.log = log;
+        self.waiting = parts.next().unwrap_or_default();
+        match &mut self.given {
+            Some(given) => given.restore(parts.next().unwrap_or_default()),
+            None => Ok(()),
+        }
     }
 }
