@@ -2,13 +2,14 @@
 //! its estimate of where the result begins, and to no fewer digits behind the point than the arguments show, as far as there
 //! is room.
 
-use super::fixed_point::{Fixed, Signed};
-use super::quotient::{Number, fitting};
+use std::f64::consts::LOG10_E;
+
 use arrow::datatypes::i256;
 
+use super::fixed_point::{Fixed, Signed};
+use super::quotient::{Number, fitting};
+
 const SIGNIFICANT_DIGITS_MIN: i32 = 16;
-/// What Postgres takes for log10(e) in its estimates.
-const LOG10_E: f64 = 0.434294481903252;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

@@ -198,8 +198,8 @@ impl AggregateOperator {
     fn update(&mut self, delta: &Delta, groups: &[u32]) -> Result<()> {
         if let Some((weights, states)) = combine::sums(delta, self.input_width) {
             groups.iter().zip(weights).for_each(|(&group, weight)| self.weights[group as usize] += weight);
-            let accumulators = self.accumulators.iter_mut().zip(states);
-            return accumulators.map(|(accumulator, saved)| accumulator.merge(groups, saved)).collect();
+            let mut accumulators = self.accumulators.iter_mut().zip(states);
+            return accumulators.try_for_each(|(accumulator, saved)| accumulator.merge(groups, saved));
         }
         for (row, &group) in groups.iter().enumerate() {
             self.weights[group as usize] += delta.weight(row);
