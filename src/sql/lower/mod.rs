@@ -30,12 +30,12 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, Values};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::arrival::{self, ArrivalNode};
@@ -111,8 +111,8 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(rule::eliminate_duplicated_expr::EliminateDuplicatedExpr::new()),
         Arc::new(rule::eliminate_cross_join::EliminateCrossJoin::new()),
         Arc::new(rule::eliminate_outer_join::EliminateOuterJoin::new()),
-        Arc::new(PushFilterToLeft),
         Arc::new(rule::push_down_filter::PushDownFilter::new()),
+        Arc::new(PushFilterToLeft),
         Arc::new(rule::optimize_projections::OptimizeProjections::new()),
     ])
 }
@@ -407,6 +407,10 @@ impl<'a> Lowering<'a> {
 fn filtered(input: StreamPlan, predicate: Arc<dyn PhysicalExpr>) -> StreamPlan {
     let (schema, properties) = (input.schema.clone(), input.properties.clone());
     let predicate = renamed(predicate, &schema);
+    let any: &dyn Any = predicate.as_ref();
+    if any.downcast_ref::<Literal>().is_some_and(|literal| *literal.value() == ScalarValue::Boolean(Some(true))) {
+        return input;
+    }
     StreamPlan { node: StreamNode::Filter { input: Box::new(input), predicate }, schema, properties }
 }
 
