@@ -98,9 +98,7 @@ impl Session {
         };
         let mut lines: Vec<String> = plan::explain::lines(&plan).into_iter().map(|line| format!("  {line}")).collect();
         if plan.depends_on_arrival() {
-            lines.push(
-                "depends on when rows arrive: made anew, as after a restart, it may say something else".to_string(),
-            );
+            lines.push("depends on when rows arrive: made anew, it may say something else".to_string());
         }
         let unbounded = plan::growth::unbounded(&plan, &|id| self.shared.grows(id));
         if !unbounded.is_empty() {

@@ -5,7 +5,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::{Lowering, side_by_side};
 use crate::error::Result;
-use crate::plan::{JoinKeys, Nearest, Properties, SortColumn, StreamNode, StreamPlan};
+use crate::plan::{JoinKeys, Nearest, Properties, SortColumn, StreamNode, StreamPlan, TimeColumn};
 use crate::sql::asof::AsofNode;
 
 impl Lowering<'_> {
@@ -28,10 +28,12 @@ impl Lowering<'_> {
             is_strict: node.is_strict,
         };
         let (left, right) = (Box::new(self.node(&node.left)?), Box::new(self.node(&node.right)?));
-        // A left row has one partner at most; it is taken back when a nearer one comes, so of its time nothing is known.
+        // A left row has one partner at most. It is shown anew when a nearer one comes, and is late then if its time is over.
         let key = left.properties.key.clone();
-        let properties = Properties { append_only: false, key, times: vec![], arrival: None };
-        let node_ = StreamNode::Asof { left, right, nearest, keeps_unmatched: node.keeps_unmatched };
-        Ok(StreamPlan { node: node_, schema: side_by_side(UserDefinedLogicalNodeCore::schema(node)), properties })
+        let times = left.properties.times.iter().map(|time| TimeColumn { is_kept: false, ..time.clone() }).collect();
+        let properties = Properties { append_only: false, key, times, arrival: None };
+        let schema = side_by_side(UserDefinedLogicalNodeCore::schema(node));
+        let node = StreamNode::Asof { left, right, nearest, keeps_unmatched: node.keeps_unmatched };
+        Ok(StreamPlan { node, schema, properties })
     }
 }
