@@ -316,3 +316,53 @@ async fn a_paused_source_waits_and_nothing_of_it_is_lost() -> TestResult {
     assert!(refused.is_err(), "a view is no source");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generated_column_is_the_time_of_a_source() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    let directory = server.scratch()?;
+    // The third is no time: its row cannot be made. Of the fifth the watermark's expression fails: the row stays.
+    let lines: String = [30_000, 69_999, i64::MAX, 30_001, 0, 70_000, 30_002]
+        .iter()
+        .map(|ms| format!("{{\"ms\":{ms},\"a\":\"x\"}}\n"))
+        .collect();
+    std::fs::write(directory.join("a.json"), lines)?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE s (ts timestamptz GENERATED ALWAYS AS (to_timestamp(ms / 1000.0)) STORED, ms bigint, a text,
+                 WATERMARK FOR ts AS ts - (INTERVAL '10 seconds') * (extract(epoch FROM ts) / extract(epoch FROM ts))::int)
+             WITH (connector = 'files', path = '{}') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW m AS
+                 SELECT window_start, count(*) AS n FROM TUMBLE(s, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+             CREATE MATERIALIZED VIEW plain AS SELECT a, ms FROM s",
+            directory.display()
+        ))
+        .await?;
+    finished(&client, "s").await?;
+    let check = async |client: &Client| -> TestResult {
+        becomes(
+            client,
+            "SELECT string_agg(extract(epoch FROM window_start)::bigint || ' ' || n, ', ' ORDER BY 1) FROM m",
+            "0 3, 60 2",
+        )
+        .await?;
+        assert_eq!(one(client, "SELECT row_count FROM hw_catalog.late_rows WHERE view = 'm'").await?, "1");
+        assert_eq!(
+            one(client, "SELECT count(ts) || ' ' || count(*) || ' ' || max(ts) FROM s").await?,
+            "6 6 1970-01-01 00:01:10+00"
+        );
+        let reasons = rows(client, "SELECT reason FROM hw_catalog.source_errors ORDER BY reason").await?;
+        let reasons: Vec<&str> =
+            reasons.iter().flatten().flatten().map(|reason| reason.split(':').next().unwrap_or_default()).collect();
+        assert_eq!(reasons, ["a generated column failed", "the row is kept, but tells nothing of the watermark"]);
+        Ok(())
+    };
+    check(&client).await?;
+    server.kill()?;
+    server.start_again(Some(1))?;
+    let client = server.connect().await?;
+    finished(&client, "s").await?;
+    check(&client).await?;
+    Ok(())
+}

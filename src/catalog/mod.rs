@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 pub use function::{Argument, Function, Returns};
 pub use object::{
-    Column, Index, Object, ObjectKind, QualifiedName, SourceDefinition, ViewOptions, WatermarkDefinition,
+    Column, GeneratedColumn, Index, Object, ObjectKind, QualifiedName, SourceDefinition, ViewOptions,
+    WatermarkDefinition,
 };
 
 use crate::error::{Error, Result, SqlState};

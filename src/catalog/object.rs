@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, SqlState};
@@ -114,6 +115,9 @@ pub struct SourceDefinition {
     /// ENCODE CSV (…): lower-case keys.
     pub encode_options: BTreeMap<String, String>,
     pub watermark: Option<WatermarkDefinition>,
+    /// By column, ascending.
+    #[serde(default)]
+    pub generated: Vec<GeneratedColumn>,
     /// Where reading starts, made concrete when the source was created, so that every reader sees the same rows.
     pub start: Position,
     /// ALTER SOURCE … PAUSE.
@@ -127,8 +131,38 @@ pub struct WatermarkDefinition {
     pub column: usize,
     /// The expression's SQL.
     pub expression: String,
-    /// What it subtracts from the column, in microseconds.
-    pub delay_us: i64,
+    /// What it subtracts from the column, in microseconds; `None` where it does anything else.
+    pub delay_us: Option<i64>,
+    /// The expression over the time column alone, where it does anything else; planned when the object is read or made.
+    #[serde(skip)]
+    pub planned: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// `column type GENERATED ALWAYS AS (expression) STORED`: computed where a row arrives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GeneratedColumn {
+    pub column: usize,
+    /// The expression's SQL.
+    pub expression: String,
+    /// The expression over the object's columns; planned when the object is read or made.
+    #[serde(skip)]
+    pub planned: Option<Arc<dyn PhysicalExpr>>,
+}
+
+impl SourceDefinition {
+    /// Whether the column is computed rather than read.
+    pub fn is_generated(&self, column: usize) -> bool {
+        self.generated.iter().any(|generated| generated.column == column)
+    }
+
+    /// Of all columns, those that are read.
+    pub fn read_schema(&self, schema: &SchemaRef) -> SchemaRef {
+        if self.generated.is_empty() {
+            return schema.clone();
+        }
+        let read = schema.fields().iter().enumerate().filter(|(column, _)| !self.is_generated(*column));
+        Arc::new(Schema::new(read.map(|(_, field)| field.clone()).collect::<Vec<_>>()))
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::concat;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -50,6 +51,23 @@ pub fn evaluate_mask(
         mask[row as usize] = value;
     }
     Ok(mask.into())
+}
+
+/// The expression for each row, NULL where it fails; with the rows for which it does, ascending, and why.
+pub fn values_or_null(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(ArrayRef, Vec<(usize, Error)>)> {
+    let row_count = batch.num_rows();
+    let error = match values(std::slice::from_ref(expr), batch) {
+        Ok(mut columns) => return Ok((columns.remove(0), vec![])),
+        Err(error) => error,
+    };
+    if row_count <= 1 {
+        return Ok((new_null_array(&expr.data_type(&batch.schema())?, row_count), vec![(0, error)]));
+    }
+    let half = row_count / 2;
+    let (first, mut failed) = values_or_null(expr, &batch.slice(0, half))?;
+    let (second, later) = values_or_null(expr, &batch.slice(half, row_count - half))?;
+    failed.extend(later.into_iter().map(|(row, error)| (row + half, error)));
+    Ok((concat(&[first.as_ref(), second.as_ref()])?, failed))
 }
 
 fn values(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {

@@ -8,14 +8,15 @@
 //!
 //! A row for which an expression fails leaves the stream and is reported in [`EpochContext::errors`].
 
+pub mod event_time;
 pub mod fragment;
 pub mod meter;
 pub mod operators;
 pub mod partition;
+pub mod source_columns;
 
 mod closing;
 mod durable;
-mod event_time;
 mod expression;
 mod floats;
 mod key_index;

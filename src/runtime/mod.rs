@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 pub use source::check as check_source;
 pub use status::{OperatorMeasurement, SourceError, SourceStatus, ViewError, ViewMeasurement, ViewStatus};
 
-use crate::catalog::SourceDefinition;
+use crate::catalog::{SourceDefinition, WatermarkDefinition};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, Watermarks};
 use crate::state::{Layout, Store, World};
@@ -59,9 +59,9 @@ pub struct TableSpec {
     pub schema: SchemaRef,
     /// Column indices; empty: none.
     pub primary_key: Vec<usize>,
-    /// Of an append-only table: its time column, and by how many microseconds the watermark trails it. Such a table
-    /// keeps of each row how it arrived, in two columns behind its own ([`crate::plan::Arrival`]).
-    pub watermark: Option<(usize, i64)>,
+    /// Of an append-only table. Such a table keeps of each row how it arrived, in two columns behind its own
+    /// ([`crate::plan::Arrival`]).
+    pub watermark: Option<WatermarkDefinition>,
     pub indexes: Vec<IndexSpec>,
 }
 

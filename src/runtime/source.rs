@@ -26,8 +26,9 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 
-use crate::catalog::SourceDefinition;
+use crate::catalog::{SourceDefinition, WatermarkDefinition};
 use crate::connectors::{Connector, Framing, Options, Reading, Replay, connect};
+use crate::dataflow::source_columns::SourceColumns;
 use crate::error::{Error, Result, SqlState};
 use crate::formats::{Decoder, decoder};
 use crate::types::{BadRecord, Position, RelationId};
@@ -50,40 +51,50 @@ pub struct SourceTask {
     idle_timeout: Option<Duration>,
     /// How far a row's time may be ahead of the clock on the wall.
     ahead_max: Option<Duration>,
-    /// As it is where the task starts.
-    watermark: Option<SourceWatermark>,
+    /// As it is where the task starts, and what rows tell of it.
+    watermark: Option<(SourceWatermark, WatermarkDefinition)>,
 }
 
 /// What is read is what was asked for, and the times that are needed besides.
 struct ReadColumns {
-    /// Columns of the source, ascending: what connector and decoder make.
-    read: Vec<usize>,
-    /// The asked-for columns' places in `read`.
+    made: SourceColumns,
+    /// The asked-for columns' places in `made`.
     output: Vec<usize>,
     /// Which of the two columns that tell of a row's arrival are asked for besides; they come last.
     arrival: [bool; 2],
-    /// The watermark column's place in `read`.
+    /// The watermark column's place in `made`.
     event_time: Option<usize>,
-    /// The replay column's place in `read`.
+    /// The replay column's place in `made`.
     replay_time: Option<usize>,
 }
 
 impl ReadColumns {
+    /// Whether nothing is computed of what is read.
+    fn is_as_read(&self) -> bool {
+        self.made.is_as_read()
+    }
+
     /// Columns behind the source's `width` own are those of the arrival.
-    fn new(projection: &[usize], width: usize, event_time: Option<usize>, replay_time: Option<usize>) -> ReadColumns {
+    fn new(
+        schema: &SchemaRef,
+        definition: &SourceDefinition,
+        projection: &[usize],
+        replay_time: Option<usize>,
+    ) -> Result<ReadColumns> {
+        let width = schema.fields().len();
+        let event_time = definition.watermark.as_ref().map(|watermark| watermark.column);
         let arrival = [width, width + 1].map(|column| projection.contains(&column));
         let projection: Vec<usize> = projection.iter().copied().filter(|&column| column < width).collect();
-        let mut read: Vec<usize> = projection.iter().copied().chain(event_time).chain(replay_time).collect();
-        read.sort_unstable();
-        read.dedup();
-        let place = |column: usize| read.binary_search(&column).expect("every needed column is read");
-        ReadColumns {
+        let wanted = projection.iter().copied().chain(event_time).chain(replay_time);
+        let made = SourceColumns::new(schema, definition, wanted)?;
+        let place = |column: usize| made.place(column);
+        Ok(ReadColumns {
             output: projection.iter().map(|&column| place(column)).collect(),
             arrival,
             event_time: event_time.map(place),
             replay_time: replay_time.map(place),
-            read,
-        }
+            made,
+        })
     }
 }
 
@@ -100,7 +111,8 @@ impl SourceTask {
     ) -> Result<SourceTask> {
         let options = Options::new(definition.options.clone());
         let framing = Framing::of(&definition.encode, &definition.encode_options)?;
-        let connector = connect(&options, schema, framing)?;
+        let read_schema = definition.read_schema(schema);
+        let connector = connect(&options, &read_schema, framing)?;
         let reading = Reading::parse(&options, schema)?;
         // The past has happened: it is read as fast as it can be.
         let replay = reading.replay.filter(|_| until.is_none());
@@ -110,17 +122,17 @@ impl SourceTask {
         };
         let event_time = definition.watermark.as_ref().map(|watermark| watermark.column);
         if let Some(field) = event_time.map(|column| schema.field(column))
-            && !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
+            && !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Int64)
         {
             let message = format!("watermark column \"{}\" is no timestamp", field.name());
             return Err(Error::new(SqlState::DATATYPE_MISMATCH, message)
-                .with_hint("WATERMARK FOR takes a timestamp or timestamptz column"));
+                .with_hint("WATERMARK FOR takes a timestamp, a timestamptz, or a bigint of milliseconds"));
         }
-        let columns = ReadColumns::new(projection, schema.fields().len(), event_time, replay_time);
+        let columns = ReadColumns::new(schema, definition, projection, replay_time)?;
         let makes_rows = connector.native_schema().is_some() || framing == Framing::Parquet;
         let decoder = match makes_rows {
             true => None,
-            false => Some(decoder(&definition.encode, &definition.encode_options, schema, &columns.read)?),
+            false => Some(decoder(&definition.encode, &definition.encode_options, &read_schema, &columns.made.read)?),
         };
         let (idle_timeout, ahead_max) = (reading.idle_timeout, reading.ahead_max);
         if ahead_max.is_some() && definition.watermark.is_none() {
@@ -128,14 +140,15 @@ impl SourceTask {
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
                 .with_hint("declare one among the columns: WATERMARK FOR ts AS ts - INTERVAL '5 seconds'"));
         }
-        let watermark = definition.watermark.as_ref().map(|watermark| SourceWatermark::new(watermark.delay_us, None));
+        let watermark = definition.watermark.clone().map(|definition| (SourceWatermark::new(None), definition));
         let connector = Arc::from(connector);
         Ok(SourceTask { id, connector, decoder, columns, from, until, replay, idle_timeout, ahead_max, watermark })
     }
 
     /// Goes on from a watermark: rows are told of it as their arrival.
     pub fn with_watermark(self, watermark: Option<SourceWatermark>) -> SourceTask {
-        SourceTask { watermark: watermark.or(self.watermark), ..self }
+        let definition = self.watermark;
+        SourceTask { watermark: definition.map(|(fresh, definition)| (watermark.unwrap_or(fresh), definition)), ..self }
     }
 }
 
@@ -157,8 +170,8 @@ pub struct SourceBatch {
     pub partition: String,
     /// The partition's next offset once this batch is taken.
     pub next_offset: u64,
-    /// The largest watermark-column value of the rows, in microseconds since 1970; NULLs do not count.
-    pub event_time_max_us: Option<i64>,
+    /// The largest watermark that a row tells, in microseconds since 1970.
+    pub told_max_us: Option<i64>,
 }
 
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! Reads a source for one query: a blocking thread polls, decodes and hands batches through a bounded channel. Records
-//! that cannot be decoded are left out here; the views over the source count them.
+//! that cannot be decoded, or of which a generated column fails, are left out here; the views over the source count them.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::catalog::SourceDefinition;
 use crate::connectors::{Connector, Payload, Polled};
+use crate::dataflow::source_columns::SourceColumns;
 use crate::error::Result;
 use crate::formats;
 use crate::types::Position;
@@ -124,16 +126,18 @@ fn read(scan: &SourceScan, sender: &Sender<DataFusionResult<RecordBatch>>) -> Re
     let mut needed = scan.columns.clone();
     needed.sort_unstable();
     needed.dedup();
-    if needed.is_empty() && !scan.schema.fields().is_empty() {
-        needed.push(0);
-    }
-    let output: Vec<usize> = scan.columns.iter().filter_map(|c| needed.binary_search(c).ok()).collect();
     let definition = &scan.definition;
+    let read_schema = definition.read_schema(&scan.schema);
+    if needed.is_empty() && !read_schema.fields().is_empty() {
+        needed.extend((0..scan.schema.fields().len()).find(|&column| !definition.is_generated(column)));
+    }
+    let columns = SourceColumns::new(&scan.schema, definition, needed)?;
+    let output: Vec<usize> = scan.columns.iter().map(|&column| columns.place(column)).collect();
     let mut decoder = match definition.encode.as_str() {
         "NATIVE" | "PARQUET" => None,
-        encode => Some(formats::decoder(encode, &definition.encode_options, &scan.schema, &needed)?),
+        encode => Some(formats::decoder(encode, &definition.encode_options, &read_schema, &columns.read)?),
     };
-    let mut reader = scan.connector.open(&definition.start, scan.until.as_ref(), &needed)?;
+    let mut reader = scan.connector.open(&definition.start, scan.until.as_ref(), &columns.read)?;
     while !sender.is_closed() {
         let chunk = match reader.poll(POLL_TIMEOUT)? {
             Polled::Chunk(chunk) => chunk,
@@ -147,6 +151,13 @@ fn read(scan: &SourceScan, sender: &Sender<DataFusionResult<RecordBatch>>) -> Re
                 return Err(crate::error::Error::internal("a connector without a format sent records"));
             }
         };
+        let (mut batch, failed) = columns.complete(batch)?;
+        if !failed.is_empty() {
+            let keep: BooleanArray = (0..batch.num_rows())
+                .map(|row| Some(failed.binary_search_by_key(&row, |(row, _)| *row).is_err()))
+                .collect();
+            batch = filter_record_batch(&batch, &keep)?;
+        }
         if batch.num_rows() > 0 && sender.blocking_send(Ok(batch.project(&output)?)).is_err() {
             return Ok(());
         }

@@ -29,7 +29,8 @@ impl SourceTable {
     /// The connector of a definition, its options checked (22023).
     pub fn connect(definition: &SourceDefinition, schema: &SchemaRef) -> Result<Arc<dyn Connector>> {
         let framing = Framing::of(&definition.encode, &definition.encode_options)?;
-        Ok(Arc::from(connectors::connect(&Options::new(definition.options.clone()), schema, framing)?))
+        let options = Options::new(definition.options.clone());
+        Ok(Arc::from(connectors::connect(&options, &definition.read_schema(schema), framing)?))
     }
 }
 

@@ -26,6 +26,7 @@ mod operators;
 mod outer_constants;
 pub mod parser;
 pub mod rename;
+mod row_expression;
 mod sorted_inputs;
 mod state;
 mod statement;
@@ -37,5 +38,6 @@ mod window;
 mod testing;
 
 pub use bind::{BoundDml, RelationResolver, ResolvedRelation};
+pub use row_expression::row_expression;
 pub use state::dialect_state;
 pub use statement::*;

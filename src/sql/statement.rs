@@ -170,6 +170,8 @@ pub struct ColumnDefinition {
     pub nullable: bool,
     /// DEFAULT as SQL.
     pub default: Option<String>,
+    /// GENERATED ALWAYS AS, as SQL.
+    pub generated: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -202,12 +204,13 @@ pub struct CreateSource {
     pub encode_options: BTreeMap<String, String>,
 }
 
-/// `WATERMARK FOR column AS column [- INTERVAL '…']`.
+/// `WATERMARK FOR column AS expression`.
 #[derive(Clone, Debug)]
 pub struct Watermark {
     pub column: usize,
     pub expression: String,
-    pub delay_us: i64,
+    /// Of `column` and `column - INTERVAL '…'` over timestamps; `None`: any other expression.
+    pub delay_us: Option<i64>,
 }
 
 #[derive(Clone, Debug)]

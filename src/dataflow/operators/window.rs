@@ -5,13 +5,12 @@
 //! time is NULL belong to none. Buckets of a band join are the
 //! same over any axis.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use super::only;
+use crate::dataflow::event_time::{times_of, times_us};
 use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::plan::Window;
@@ -34,15 +33,20 @@ pub enum Keyless {
 }
 
 impl WindowOperator {
-    /// The time column is a timestamp in microseconds, or a whole number on whose axis the windows are buckets.
+    /// The time column is a timestamp, a bigint of milliseconds, or (where those without are kept) a whole number on whose axis the windows are buckets.
     pub fn new(time_column: usize, window: Window, keyless: Keyless, schema: SchemaRef) -> WindowOperator {
         assert!(window.slide_us() > 0 && window.size_us() > 0, "windows have a positive size and slide");
         WindowOperator { time_column, window, keyless, schema }
     }
 
     fn assign(&self, delta: &Delta) -> Result<Delta> {
-        let times = cast(delta.column(self.time_column), &DataType::Int64)?;
-        let times = times.as_primitive::<Int64Type>();
+        // An axis has no unit; times have.
+        let times = match self.keyless {
+            Keyless::Drop => times_us(delta.column(self.time_column))?,
+            Keyless::Keep => {
+                cast(delta.column(self.time_column), &DataType::Int64)?.as_primitive::<Int64Type>().clone()
+            }
+        };
         let is_tumbling = matches!(self.window, Window::Tumble { .. });
         let (delta, starts, ends) = if is_tumbling && times.null_count() == 0 {
             let size_us = self.window.size_us();
@@ -69,10 +73,12 @@ impl WindowOperator {
             (delta.take(&UInt32Array::from(rows))?, Int64Array::from(starts), Int64Array::from(ends))
         };
         let window_type = self.schema.field(self.schema.fields().len() - 1).data_type();
-        let bounds: [ArrayRef; 2] = [Arc::new(starts), Arc::new(ends)];
         let mut columns = delta.batch().columns().to_vec();
-        for bound in bounds {
-            columns.push(cast(&bound, window_type)?);
+        for bounds in [starts, ends] {
+            columns.push(match self.keyless {
+                Keyless::Drop => times_of(bounds, window_type)?,
+                Keyless::Keep => cast(&bounds, window_type)?,
+            });
         }
         Ok(delta.with_batch(RecordBatch::try_new(self.schema.clone(), columns)?))
     }

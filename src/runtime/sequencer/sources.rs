@@ -134,8 +134,7 @@ impl Source {
         // What the old reader had read ahead is read again by the new one.
         self.stop();
         if self.watermark.is_none() {
-            let definition = self.spec.definition.watermark.as_ref();
-            self.watermark = definition.map(|watermark| SourceWatermark::new(watermark.delay_us, None));
+            self.watermark = self.spec.definition.watermark.as_ref().map(|_| SourceWatermark::new(None));
         }
         self.reader = Some(Reader { handle, projection });
         self.state = "running";
@@ -168,7 +167,7 @@ impl Source {
         self.row_count += batch.rows.num_rows() as u64;
         self.bad_record_count += batch.bad_records.len() as u64;
         if let Some(watermark) = &mut self.watermark {
-            watermark.observe(&batch.partition, batch.rows.num_rows(), batch.event_time_max_us);
+            watermark.observe(&batch.partition, batch.rows.num_rows(), batch.told_max_us);
         }
     }
 }

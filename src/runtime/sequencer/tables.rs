@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, max};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::{Changes, EPOCH_WRITE_COUNT_MAX, EPOCH_WRITE_ROW_COUNT_MAX, Sequencer, WriteRequest};
+use crate::catalog::WatermarkDefinition;
+use crate::dataflow::event_time::told_us;
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::source::{SourceWatermark, arrival_columns};
 use crate::runtime::worker::RelationDelta;
@@ -44,7 +46,7 @@ impl Table {
         let layout = Layout::indexed(schema.clone(), spec.primary_key.clone());
         let layout = Layout { indexes: index_columns(&spec.indexes), ..layout };
         let columns = (0..schema.fields().len()).collect();
-        let watermark = spec.watermark.map(|(_, delay_us)| SourceWatermark::new(delay_us, None));
+        let watermark = spec.watermark.as_ref().map(|_| SourceWatermark::new(None));
         Table { spec, arrangement: Arrangement::new(layout), schema, columns, watermark, since_checkpoint: vec![] }
     }
 
@@ -52,11 +54,14 @@ impl Table {
         self.watermark.as_ref()?.current_us()
     }
 
-    /// A change as the table keeps it: rows are told of their arrival now.
+    /// A change as the table keeps it: rows are told of their arrival now. Fails as the watermark's expression does.
     fn arriving(&self, delta: Delta) -> Result<Delta> {
-        let Some(times) = self.times(&delta) else { return Ok(delta) };
+        let Some((told, mut failed)) = self.told(&delta)? else { return Ok(delta) };
+        if let Some((_, error)) = failed.pop() {
+            return Err(error);
+        }
         let now_us = chrono::Utc::now().timestamp_micros();
-        let told = arrival_columns(self.watermark.as_ref(), PARTITION, times, now_us);
+        let told = arrival_columns(self.watermark.as_ref(), PARTITION, &told, now_us);
         let columns = delta.batch().columns().iter().cloned().chain(told).collect();
         Ok(delta.with_batch(RecordBatch::try_new(self.schema.clone(), columns)?))
     }
@@ -64,9 +69,9 @@ impl Table {
     /// Takes in a change that [`Table::arriving`] made.
     fn append(&mut self, delta: &Delta) -> Result<()> {
         self.arrangement.append(delta)?;
-        let latest = self.times(delta).and_then(max);
-        if let Some(watermark) = &mut self.watermark {
-            watermark.observe(PARTITION, delta.row_count(), latest);
+        let told = self.told(delta)?;
+        if let (Some(watermark), Some((told, _))) = (&mut self.watermark, told) {
+            watermark.observe(PARTITION, delta.row_count(), max(&told));
         }
         Ok(())
     }
@@ -80,9 +85,10 @@ impl Table {
         self.watermark.clone_from(&before.watermark);
     }
 
-    fn times<'d>(&self, delta: &'d Delta) -> Option<&'d TimestampMicrosecondArray> {
-        let (column, _) = self.spec.watermark?;
-        Some(delta.column(column).as_primitive())
+    /// What the rows tell of the watermark, and those for which its expression fails.
+    fn told(&self, delta: &Delta) -> Result<Option<(Int64Array, Vec<(usize, Error)>)>> {
+        let told = |watermark: &WatermarkDefinition| told_us(watermark, delta.column(watermark.column));
+        self.spec.watermark.as_ref().map(told).transpose()
     }
 
     pub fn snapshot(&self) -> Snapshot {

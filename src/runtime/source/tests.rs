@@ -25,7 +25,13 @@ fn definition(options: &[(&str, &str)], encode: &str, has_watermark: bool) -> So
         format: "PLAIN".into(),
         encode: encode.into(),
         encode_options: BTreeMap::new(),
-        watermark: has_watermark.then(|| WatermarkDefinition { column: 1, expression: "ts".into(), delay_us: 0 }),
+        watermark: has_watermark.then(|| WatermarkDefinition {
+            column: 1,
+            expression: "ts".into(),
+            delay_us: Some(0),
+            planned: None,
+        }),
+        generated: vec![],
         start: Position::default(),
     }
 }
@@ -93,7 +99,7 @@ fn a_file_from_start_to_end() -> Outcome {
     loop {
         match running.next() {
             SourceEvent::Batch(batch) => {
-                assert_eq!((batch.rows.num_columns(), batch.event_time_max_us), (1, Some(5000)));
+                assert_eq!((batch.rows.num_columns(), batch.told_max_us), (1, Some(5000)));
                 assert_eq!((batch.next_offset, batch.bad_records[0].position), (41, 16));
                 events.push("batch");
             }
@@ -185,9 +191,11 @@ fn definitions_are_checked() -> Outcome {
     assert_eq!(refuse(&[files, ("path", "/x")], "NATIVE"), "0A000: ENCODE NATIVE is not supported");
     assert_eq!(refuse(&[files, ("path", "/no/x")], "JSON"), "58030: no file matches \"/no/x\"");
     assert_eq!(refuse(&[("connector", "pulsar")], "JSON"), "0A000: connector \"pulsar\" is not supported");
+    let fields = schema().fields().iter().cloned().chain([PgType::Text.field("t", true).into()]).collect::<Vec<_>>();
+    let with_text: SchemaRef = Arc::new(Schema::new(fields));
     let mut wrong = definition(&[files, ("path", "/x")], "JSON", true);
-    wrong.watermark.iter_mut().for_each(|watermark| watermark.column = 0);
-    assert_eq!(check(&schema(), &wrong).expect_err("no timestamp").code.0, "42804");
+    wrong.watermark.iter_mut().for_each(|watermark| watermark.column = 2);
+    assert_eq!(check(&with_text, &wrong).expect_err("no timestamp").code.0, "42804");
     Ok(())
 }
 
@@ -255,7 +263,7 @@ fn trouble_is_told_and_nothing_is_lost_or_doubled() -> Outcome {
         id: RelationId::FIRST,
         connector: Arc::new(Flaky { failures_left: Arc::new(Mutex::new(2)) }),
         decoder: Some(decoder("JSON", &BTreeMap::new(), &schema(), &[0])?),
-        columns: ReadColumns::new(&[0], 2, None, None),
+        columns: ReadColumns::new(&schema(), &definition(&[], "JSON", false), &[0], None)?,
         from: Position::default(),
         until: None,
         replay: None,

@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::watermark::arrival_columns;
 use super::{SourceBatch, SourceEvent, SourceTask};
 use crate::connectors::{Chunk, Payload, Polled, Reader};
+use crate::dataflow::event_time::{times_us, told_us};
 use crate::dataflow::row_text;
 use crate::error::{Error, Result};
 use crate::types::BadRecord;
@@ -110,7 +111,7 @@ impl Run<'_> {
             Some(reader) => reader,
             None => {
                 let task = &self.task;
-                reader.insert(task.connector.open(&task.from, task.until.as_ref(), &task.columns.read)?)
+                reader.insert(task.connector.open(&task.from, task.until.as_ref(), &task.columns.made.read)?)
             }
         };
         let start = Instant::now();
@@ -144,7 +145,8 @@ impl Run<'_> {
     fn decode(&mut self, chunk: Chunk) -> Result<PartBatch> {
         let Chunk { partition, payload, mut bad_records, next_offset } = chunk;
         // Where each row was is told only if somebody asks.
-        let is_paced = self.pace.is_some() || self.task.ahead_max.is_some();
+        let may_fail = !self.task.columns.is_as_read() || self.task.watermark.is_some();
+        let is_paced = self.pace.is_some() || self.task.ahead_max.is_some() || may_fail;
         let (rows, mut positions) = match (payload, &mut self.task.decoder) {
             (Payload::Records(records), Some(decoder)) => {
                 let decoded = decoder.decode(&partition, &records)?;
@@ -163,7 +165,16 @@ impl Run<'_> {
             let bad: BTreeSet<u64> = bad_records.iter().map(|bad| bad.position).collect();
             positions.retain(|position| !bad.contains(position));
         }
+        let (rows, failed) = self.task.columns.made.complete(rows)?;
         let mut batch = PartBatch { partition, rows, positions, bad_records, next_offset };
+        if !failed.is_empty() {
+            let mut keep = vec![true; batch.rows.num_rows()];
+            for (row, error) in failed {
+                batch.tell_bad(row, format!("a generated column failed: {error}"));
+                keep[row] = false;
+            }
+            batch.keep(&BooleanArray::from(keep))?;
+        }
         self.put_aside(&mut batch)?;
         Ok(batch)
     }
@@ -172,26 +183,16 @@ impl Run<'_> {
     fn put_aside(&self, batch: &mut PartBatch) -> Result<()> {
         let (Some(ahead_max), Some(place)) = (self.task.ahead_max, self.task.columns.event_time) else { return Ok(()) };
         let bound = now_us().saturating_add(i64::try_from(ahead_max.as_micros()).unwrap_or(i64::MAX));
-        let times = batch.rows.column(place).as_primitive::<TimestampMicrosecondType>();
-        if max(times).is_none_or(|latest| latest <= bound) {
+        let times = times_us(batch.rows.column(place))?;
+        if max(&times).is_none_or(|latest| latest <= bound) {
             return Ok(());
         }
         let keep: BooleanArray =
             (0..times.len()).map(|row| Some(times.is_null(row) || times.value(row) <= bound)).collect();
         for row in (0..times.len()).filter(|&row| !keep.value(row)) {
-            let reason = format!("its time is more than {ahead_max:?} ahead of the clock");
-            let payload = row_text(&batch.rows, row);
-            let position = batch.positions[row];
-            batch.bad_records.push(BadRecord::new(&batch.partition, position, reason, payload.as_bytes()));
+            batch.tell_bad(row, format!("its time is more than {ahead_max:?} ahead of the clock"));
         }
-        batch.bad_records.sort_by_key(|bad| bad.position);
-        let mut row = 0;
-        batch.positions.retain(|_| {
-            row += 1;
-            keep.value(row - 1)
-        });
-        batch.rows = filter_record_batch(&batch.rows, &keep)?;
-        Ok(())
+        batch.keep(&keep)
     }
 
     /// Queues a batch, whole or, where it is paced, part by part as its rows are due.
@@ -222,31 +223,36 @@ impl Run<'_> {
         pace.take(rows.num_rows(), time_us, self.started.elapsed())
     }
 
-    fn queue_batch(&mut self, batch: PartBatch) -> Result<(), Halt> {
+    fn queue_batch(&mut self, mut batch: PartBatch) -> Result<(), Halt> {
         let columns = &self.task.columns;
-        let times = columns.event_time.map(|place| batch.rows.column(place).as_primitive::<TimestampMicrosecondType>());
-        let event_time_max_us = times.and_then(max);
         let mut rows = batch.rows.project(&columns.output).map_err(Error::from)?;
-        if let (Some(times), true) = (times, columns.arrival.contains(&true)) {
-            let told = arrival_columns(self.task.watermark.as_ref(), &batch.partition, times, now_us());
-            rows = with_arrival(&rows, told, columns.arrival)?;
-        }
-        if let Some(watermark) = &mut self.task.watermark {
-            watermark.observe(&batch.partition, rows.num_rows(), event_time_max_us);
+        let mut told_max_us = None;
+        if let (Some((watermark, definition)), Some(place)) = (&mut self.task.watermark, columns.event_time) {
+            let (told, failed) = told_us(definition, batch.rows.column(place))?;
+            // Such a row is one as any other, but for the watermark.
+            for (row, error) in failed {
+                batch.tell_bad(row, format!("the row is kept, but tells nothing of the watermark: {error}"));
+            }
+            if columns.arrival.contains(&true) {
+                let arrival = arrival_columns(Some(watermark), &batch.partition, &told, now_us());
+                rows = with_arrival(&rows, arrival, columns.arrival)?;
+            }
+            told_max_us = max(&told);
+            watermark.observe(&batch.partition, rows.num_rows(), told_max_us);
         }
         self.task.from.0.insert(batch.partition.clone(), batch.next_offset);
         let PartBatch { partition, bad_records, next_offset, .. } = batch;
-        let batch = SourceBatch { rows, bad_records, partition, next_offset, event_time_max_us };
+        let batch = SourceBatch { rows, bad_records, partition, next_offset, told_max_us };
         self.push(SourceEvent::Batch(batch))
     }
 
     fn push(&mut self, event: SourceEvent) -> Result<(), Halt> {
         // The thread keeps the watermark as the sequencer will have it, which sees the same events.
         match (&event, &mut self.task.watermark) {
-            (SourceEvent::Partitions(partitions), Some(watermark)) => {
+            (SourceEvent::Partitions(partitions), Some((watermark, _))) => {
                 partitions.iter().for_each(|partition| watermark.add_partition(partition));
             }
-            (SourceEvent::Idle { partition }, Some(watermark)) => watermark.set_idle(partition),
+            (SourceEvent::Idle { partition }, Some((watermark, _))) => watermark.set_idle(partition),
             _ => {}
         }
         if !self.queue.push(event) {
@@ -276,13 +282,31 @@ fn now_us() -> i64 {
 struct PartBatch {
     partition: String,
     rows: RecordBatch,
-    /// Of each row; needed only to split.
+    /// Of each row; needed only to split, and to say which row is bad.
     positions: Vec<u64>,
     bad_records: Vec<BadRecord>,
     next_offset: u64,
 }
 
 impl PartBatch {
+    fn tell_bad(&mut self, row: usize, reason: String) {
+        let payload = row_text(&self.rows, row);
+        let bad = BadRecord::new(&self.partition, self.positions[row], reason, payload.as_bytes());
+        let place = self.bad_records.partition_point(|other| other.position <= bad.position);
+        self.bad_records.insert(place, bad);
+    }
+
+    /// Rows that are not kept are bad records.
+    fn keep(&mut self, keep: &BooleanArray) -> Result<()> {
+        let mut row = 0;
+        self.positions.retain(|_| {
+            row += 1;
+            keep.value(row - 1)
+        });
+        self.rows = filter_record_batch(&self.rows, keep)?;
+        Ok(())
+    }
+
     /// Takes off the first rows, fewer than there are, with the bad records among them.
     fn split(&mut self, row_count: usize) -> PartBatch {
         let cut = self.positions[row_count];

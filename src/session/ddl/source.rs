@@ -1,20 +1,19 @@
 //! CREATE SOURCE: everything that can be wrong with connector, format and watermark is said now, and where reading starts
 //! is made concrete, so that every view over the source sees the same rows.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::shape::require_distinct;
 use super::table::columns;
 use super::{Session, require_free};
-use crate::catalog::{Column, Object, ObjectKind, SourceDefinition, WatermarkDefinition};
+use crate::catalog::{Column, GeneratedColumn, Object, ObjectKind, SourceDefinition, WatermarkDefinition};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::check_source;
 use crate::serve::SourceTable;
 use crate::session::limits::Limits;
-use crate::session::shared::source_spec;
+use crate::session::shared::{arrival, schema_of, source_spec};
 use crate::sql::CreateSource;
 use crate::types::{PgType, Position};
 
@@ -44,10 +43,14 @@ impl Session {
             encode: create.encode.clone(),
             encode_options: create.encode_options.clone(),
             watermark: None,
+            generated: generated(create),
             start: Position::default(),
         };
         let columns = self.source_columns(create, &definition)?;
         definition.watermark = watermark(create, &columns)?;
+        let mut kind = ObjectKind::Source(definition);
+        arrival::plan(&self.state, &columns, &mut kind)?;
+        let ObjectKind::Source(mut definition) = kind else { return Err(Error::internal("a source is no source")) };
         definition.start = limits.guard(start(schema_of(&columns), definition.clone())).await?;
 
         let (shared, text) = (self.shared.clone(), text.to_string());
@@ -99,6 +102,9 @@ impl Session {
                 default: None,
             };
             columns = native.fields().iter().map(column).collect();
+        } else if !(0..columns.len()).any(|column| !definition.is_generated(column)) {
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, "a source needs a column that is read")
+                .with_hint("list the columns of its records beside the generated ones"));
         }
         match definition.encode.as_str() {
             "NATIVE" | "PARQUET" if native.is_some() => {}
@@ -120,8 +126,10 @@ impl Session {
     }
 }
 
-fn schema_of(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|c| c.pg_type.field(&c.name, c.nullable)).collect::<Vec<_>>()))
+fn generated(create: &CreateSource) -> Vec<GeneratedColumn> {
+    let columns = create.columns.iter().enumerate();
+    let generated = columns.filter_map(|(column, definition)| Some((column, definition.generated.clone()?)));
+    generated.map(|(column, expression)| GeneratedColumn { column, expression, planned: None }).collect()
 }
 
 /// 42804 unless it is over a point in time.
@@ -131,7 +139,7 @@ fn watermark(create: &CreateSource, columns: &[Column]) -> Result<Option<Waterma
         Error::new(SqlState::UNDEFINED_COLUMN, "the watermark's column does not exist")
             .with_hint("list the source's columns, the watermark's among them")
     })?;
-    if !matches!(column.pg_type, PgType::Timestamp | PgType::Timestamptz) {
+    if !matches!(column.pg_type, PgType::Timestamp | PgType::Timestamptz | PgType::Int8) {
         return Err(Error::new(
             SqlState::DATATYPE_MISMATCH,
             format!(
@@ -140,7 +148,7 @@ fn watermark(create: &CreateSource, columns: &[Column]) -> Result<Option<Waterma
                 column.pg_type.name()
             ),
         )
-        .with_hint("declare the column as timestamp or timestamptz"));
+        .with_hint("declare the column as timestamp or timestamptz, or as a bigint of milliseconds since 1970"));
     }
     Ok(Some(watermark_definition(watermark)))
 }
@@ -150,6 +158,7 @@ pub(super) fn watermark_definition(watermark: &crate::sql::Watermark) -> Waterma
         column: watermark.column,
         expression: watermark.expression.clone(),
         delay_us: watermark.delay_us,
+        planned: None,
     }
 }
 
@@ -179,7 +188,7 @@ mod tests {
             name: Name { schema: None, name: "s".into() },
             if_not_exists: false,
             columns: vec![],
-            watermark: Some(Watermark { column: 0, expression: "a".into(), delay_us: 0 }),
+            watermark: Some(Watermark { column: 0, expression: "a".into(), delay_us: Some(0) }),
             options: Default::default(),
             format: "PLAIN".into(),
             encode: "JSON".into(),

@@ -38,11 +38,16 @@ impl Session {
             }
         };
         require_distinct(columns.iter().map(|c| c.name.as_str()))?;
-        let kind = ObjectKind::Table {
+        if let Some(column) = create.columns.iter().find(|column| column.generated.is_some()) {
+            let what = format!("generated column \"{}\" of a table", column.name);
+            return Err(Error::unsupported(what, "compute it in a view over the table"));
+        }
+        let mut kind = ObjectKind::Table {
             primary_key: create.primary_key.clone(),
             append_only: create.append_only,
             watermark: create.watermark.as_ref().map(super::source::watermark_definition),
         };
+        crate::session::shared::arrival::plan(&self.state, &columns, &mut kind)?;
         let created = self.add_table(name, columns, kind, text.to_string(), rows).await;
         match created {
             Ok(()) => Ok(tag),

@@ -8,6 +8,7 @@
 //!            └─ registry: who is connected
 //! ```
 
+pub mod arrival;
 pub mod builds;
 mod persistence;
 mod recovery;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use parking_lot::{Mutex, RwLock};
 
@@ -26,7 +28,7 @@ pub use persistence::load as load_catalog;
 pub use system::SystemReader;
 
 use crate::catalog::functions::{AdvisoryLocks, aggregates};
-use crate::catalog::{Catalog, Index, Object, ObjectKind};
+use crate::catalog::{Catalog, Column, Index, Object, ObjectKind};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::plan::{StreamPlan, growth};
@@ -65,16 +67,18 @@ impl Shared {
     /// Reads the catalog, starts the runtime and re-creates sources; materialized views follow in the background, so
     /// that the server answers at once. XX001 if the catalog cannot be read.
     pub fn open(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Shared>> {
-        let catalog = persistence::load(store.as_ref())?;
+        let mut catalog = persistence::load(store.as_ref())?;
+        let thread_count = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
+        let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max)?;
+        let base_state = base_state(&engine);
+        arrival::plan_all(&base_state, &mut catalog)?;
         let tables = catalog.objects().filter_map(|object| table_spec(object)).collect();
         let views: Vec<RelationId> = recovery::maintained(&catalog).map(|view| view.id).collect();
         let runtime = Runtime::start(config.worker_count, store.clone(), tables, &views, config.checkpoint_interval)?;
-        let thread_count = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
-        let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max)?;
         let shared = Arc::new(Shared {
             config: config.clone(),
             runtime,
-            base_state: base_state(&engine),
+            base_state,
             engine,
             builds: Arc::default(),
             registry: Registry::default(),
@@ -197,6 +201,10 @@ fn base_state(engine: &QueryEngine) -> SessionState {
     state
 }
 
+pub(in crate::session) fn schema_of(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|c| c.pg_type.field(&c.name, c.nullable)).collect::<Vec<_>>()))
+}
+
 pub(in crate::session) fn table_spec(object: &Object) -> Option<TableSpec> {
     let ObjectKind::Table { primary_key, watermark, .. } = &object.kind else { return None };
     Some(TableSpec {
@@ -204,7 +212,7 @@ pub(in crate::session) fn table_spec(object: &Object) -> Option<TableSpec> {
         name: object.name.to_string(),
         schema: object.schema(),
         primary_key: primary_key.clone(),
-        watermark: watermark.as_ref().map(|watermark| (watermark.column, watermark.delay_us)),
+        watermark: watermark.clone(),
         indexes: index_specs(object),
     })
 }

@@ -130,6 +130,7 @@ fn test_catalog() -> Result<Catalog> {
         encode: "JSON".into(),
         encode_options: BTreeMap::new(),
         watermark: None,
+        generated: vec![],
         start: Position::default(),
     };
     add("clicks", ObjectKind::Source(source), pair(), "CREATE SOURCE clicks (…)", &[])?;

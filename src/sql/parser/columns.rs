@@ -113,11 +113,18 @@ fn primary_key(columns: &mut [ColumnDefinition], key: &[String]) -> Result<Vec<u
 fn column(reader: &mut Reader<'_>) -> Sofar<(ColumnDefinition, bool)> {
     let name = reader.ident()?;
     let pg_type = data_type(reader, 0)?;
-    let mut column = ColumnDefinition { name, pg_type, nullable: true, default: None };
+    let mut column = ColumnDefinition { name, pg_type, nullable: true, default: None, generated: None };
     let (mut is_key, mut said_null) = (false, false);
     loop {
         if reader.words(&["CONSTRAINT"]) {
             reader.ident()?;
+            continue;
+        }
+        if let Some(expression) = generated(reader)? {
+            if column.generated.replace(expression).is_some() {
+                let message = format!("multiple generation clauses specified for column \"{}\"", column.name);
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message).into());
+            }
             continue;
         }
         let from = reader.parser.index();
@@ -138,7 +145,7 @@ fn column(reader: &mut Reader<'_>) -> Sofar<(ColumnDefinition, bool)> {
             ColumnOption::Check(_) => return Err(unsupported_constraint("CHECK")),
             ColumnOption::ForeignKey(_) => return Err(unsupported_constraint("REFERENCES")),
             ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                return Err(Error::unsupported("a GENERATED column", "compute it in a view over the table").into());
+                return Err(Error::unsupported("a column GENERATED AS IDENTITY", "take a uuid or a key of your own").into());
             }
             ColumnOption::Collation(_) => {
                 return Err(Error::unsupported("COLLATE", "text is ordered by its bytes; leave it out").into());
@@ -153,7 +160,33 @@ fn column(reader: &mut Reader<'_>) -> Sofar<(ColumnDefinition, bool)> {
         let message = format!("conflicting NULL/NOT NULL declarations for column \"{}\"", column.name);
         return Err(Error::new(SqlState::SYNTAX_ERROR, message).into());
     }
+    if column.generated.is_some() && (column.default.is_some() || is_key) {
+        let what =
+            if is_key { "a generated column in PRIMARY KEY" } else { "both a default and a generation expression" };
+        return Err(Error::unsupported(format!("{what} of column \"{}\"", column.name), "leave one out").into());
+    }
     Ok((column, is_key))
+}
+
+/// `GENERATED ALWAYS AS (expression) STORED`; in short, as in Flink and RisingWave, `AS expression`.
+fn generated(reader: &mut Reader<'_>) -> Sofar<Option<String>> {
+    let is_short = reader.words(&["AS"]);
+    let from = reader.parser.index();
+    if !is_short && !reader.words(&["GENERATED", "ALWAYS", "AS", "("]) {
+        return Ok(None);
+    }
+    let expression = |reader: &mut Reader<'_>| reader.with_text(|reader| Ok(reader.parser.parse_expr()?));
+    let (_, text) = expression(reader)?;
+    if is_short {
+        return Ok(Some(text));
+    }
+    reader.expect(&Token::RParen)?;
+    if !reader.words(&["STORED"]) {
+        let hint = "write GENERATED ALWAYS AS (expression) STORED: it is computed when a row arrives";
+        let what = reader.text_since(from);
+        return Err(Error::unsupported(format!("{what} without STORED"), hint).into());
+    }
+    Ok(Some(text))
 }
 
 fn unsupported_constraint(kind: &str) -> Fault {
@@ -249,24 +282,32 @@ fn resolve_watermark(columns: &[ColumnDefinition], (name, expr, expression): Wat
         let message = format!("column \"{name}\" named in the watermark does not exist");
         return Err(Error::new(SqlState::UNDEFINED_COLUMN, message).with_hint("list it among the source's columns"));
     };
-    if !matches!(columns[column].pg_type, PgType::Timestamp | PgType::Timestamptz) {
-        let message = format!("watermark column \"{name}\" is of type {}", columns[column].pg_type.name());
-        return Err(
-            Error::new(SqlState::DATATYPE_MISMATCH, message).with_hint("take a timestamp or timestamptz column")
-        );
+    let pg_type = &columns[column].pg_type;
+    if !matches!(pg_type, PgType::Timestamp | PgType::Timestamptz | PgType::Int8) {
+        let message = format!("watermark column \"{name}\" is of type {}", pg_type.name());
+        let hint = "take a timestamp or timestamptz column, or a bigint one of milliseconds since 1970";
+        return Err(Error::new(SqlState::DATATYPE_MISMATCH, message).with_hint(hint));
     }
+    let is_instant = *pg_type != PgType::Int8;
     let is_column = |expr: &Expr| matches!(expr, Expr::Identifier(ident) if fold(ident) == name);
     let delay_us = match &expr {
-        expr if is_column(expr) => 0,
-        Expr::BinaryOp { left, op: ast::BinaryOperator::Minus, right } if is_column(left) => interval_us(right)?,
-        _ => {
-            return Err(Error::unsupported(
-                format!("watermark expression {expression}"),
-                format!("write WATERMARK FOR {name} AS {name} - INTERVAL '5 seconds'"),
-            ));
+        expr if is_column(expr) => Some(0),
+        Expr::BinaryOp { left, op: ast::BinaryOperator::Minus, right }
+            if is_instant && is_column(left) && is_interval(right) =>
+        {
+            Some(interval_us(right)?)
         }
+        _ => None,
     };
     Ok(Watermark { column, expression, delay_us })
+}
+
+fn is_interval(expr: &Expr) -> bool {
+    match expr {
+        Expr::Interval(interval) => matches!(interval.value.as_ref(), Expr::Value(_)),
+        Expr::Cast { expr, data_type: ast::DataType::Interval { .. }, .. } => matches!(expr.as_ref(), Expr::Value(_)),
+        _ => false,
+    }
 }
 
 /// A constant interval without months, in microseconds; not negative.

@@ -63,7 +63,7 @@ fn a_source_with_everything() {
     };
     assert_eq!((source.name.schema.as_deref(), source.name.name.as_str()), (Some("s"), "flights"));
     let watermark = source.watermark.expect("a watermark");
-    assert_eq!((watermark.column, watermark.delay_us), (1, 3_600_000_000));
+    assert_eq!((watermark.column, watermark.delay_us), (1, Some(3_600_000_000)));
     assert_eq!(watermark.expression, "t - INTERVAL '1' HOUR");
     assert_eq!(source.options["nexmark.event.num"], "10");
     assert_eq!((source.format.as_str(), source.encode.as_str()), ("PLAIN", "CSV"));
@@ -79,7 +79,6 @@ fn a_source_that_is_wrong() {
     assert_eq!(source("a int, WATERMARK FOR b AS b", "").0, "42703");
     assert_eq!(source("a int, WATERMARK FOR a AS a", "").0, "42804");
     assert_eq!(source("a timestamp, WATERMARK FOR a AS a - INTERVAL '1 month'", "").0, "0A000");
-    assert_eq!(source("a timestamp, WATERMARK FOR a AS a * 2", "").0, "0A000");
     assert_eq!(source("a int, a text", "").0, "42701");
     assert_eq!(source("a int", "FORMAT DEBEZIUM ENCODE JSON").1, "FORMAT DEBEZIUM is not supported");
     assert_eq!(source("a int primary key", "").0, "0A000");

@@ -5,9 +5,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, AsArray, ListArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{Array, Int64Array, ListArray};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result as PlanResult, UnnestOptions};
 use datafusion::execution::context::QueryPlanner;
@@ -20,6 +20,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::session_functions::SessionBound;
 use super::{SessionNode, WINDOW_END, WINDOW_START, WindowNode};
+use crate::dataflow::event_time::{times_of, times_us};
 use crate::plan::Window;
 
 /// The planner of ad-hoc queries: DataFusion's, with windows spelled out.
@@ -125,7 +126,7 @@ impl ScalarUDFImpl for WindowBounds {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let times = arrays[0].as_primitive::<TimestampMicrosecondType>();
+        let times = &times_us(&arrays[0])?;
         let (mut bounds, mut lengths) = (vec![], Vec::with_capacity(times.len()));
         for time in times {
             let before = bounds.len();
@@ -133,10 +134,10 @@ impl ScalarUDFImpl for WindowBounds {
             bounds.extend(windows.map(|(start, end)| if self.bound == Bound::Start { start } else { end }));
             lengths.push(bounds.len() - before);
         }
-        let values = TimestampMicrosecondArray::from(bounds).with_data_type(times.data_type().clone());
-        let item = Arc::new(Field::new_list_field(times.data_type().clone(), true));
-        let list =
-            ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(values), times.nulls().cloned())?;
+        let data_type = arrays[0].data_type();
+        let values = times_of(Int64Array::from(bounds), data_type)?;
+        let item = Arc::new(Field::new_list_field(data_type.clone(), true));
+        let list = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), values, times.nulls().cloned())?;
         Ok(ColumnarValue::Array(Arc::new(list)))
     }
 }

@@ -36,7 +36,7 @@ pub(super) const WINDOW_END: &str = "window_end";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct WindowNode {
     pub input: LogicalPlan,
-    /// A column of the input, in microseconds.
+    /// A column of the input: a timestamp, or milliseconds as a bigint.
     pub time: Column,
     pub window: Window,
     schema: DFSchemaRef,
@@ -119,7 +119,7 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 /// The columns of a relation, then `window_start` and `window_end`.
 fn with_window_columns(input: &LogicalPlan, time: &Column) -> PlanResult<DFSchemaRef> {
     let data_type = input.schema().field_from_column(time)?.data_type().clone();
-    if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+    if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _) | DataType::Int64) {
         return plan_err!("the time column of a window must be a timestamp, not {data_type}");
     }
     let mut fields: Vec<(Option<TableReference>, Arc<Field>)> =

@@ -74,7 +74,7 @@ fn plan_window(
     Ok(LogicalPlan::Extension(Extension { node }))
 }
 
-/// 42804 unless it is a column that holds timestamps.
+/// 42804 unless it is a column that holds times.
 fn time_column(function: Function, expr: Expr, schema: &DFSchema) -> PlanResult<Column> {
     let Expr::Column(time) = expr else {
         let message = format!("the time column of {} must be a column of the relation", function.name());
@@ -82,7 +82,9 @@ fn time_column(function: Function, expr: Expr, schema: &DFSchema) -> PlanResult<
     };
     let field = schema.field_from_column(&time)?;
     let pg_type = PgType::of(field);
-    if !matches!(pg_type, PgType::Timestamp | PgType::Timestamptz) || *field.data_type() != pg_type.arrow() {
+    if !matches!(pg_type, PgType::Timestamp | PgType::Timestamptz | PgType::Int8)
+        || *field.data_type() != pg_type.arrow()
+    {
         let message = format!("column \"{}\" is of type {}, not a timestamp", time.name, pg_type.name());
         let hint = format!("cast it in a subquery: {}((SELECT …, ts::timestamp AS ts FROM …), ts, …)", function.name());
         return Err(Error::new(SqlState::DATATYPE_MISMATCH, message).with_hint(hint).into());

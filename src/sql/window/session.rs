@@ -17,7 +17,7 @@ pub(in crate::sql) struct SessionNode {
     pub input: LogicalPlan,
     /// Columns of the input; without any, all rows are one partition.
     pub partition: Vec<Column>,
-    /// A column of the input, in microseconds.
+    /// A column of the input: a timestamp, or milliseconds as a bigint.
     pub time: Column,
     pub gap_us: i64,
     schema: DFSchemaRef,

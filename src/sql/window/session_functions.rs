@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{Field, FieldRef, TimestampMicrosecondType};
+use datafusion::arrow::array::{Array, ArrayRef, Int64Array};
+use datafusion::arrow::datatypes::{Field, FieldRef};
 use datafusion::common::{Result as PlanResult, exec_err, plan_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{Expr, PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl};
 
 use super::adhoc::Bound;
+use crate::dataflow::event_time::{times_of, times_us};
 use crate::plan::session;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -59,13 +60,13 @@ struct Partition {
 
 impl PartitionEvaluator for Partition {
     fn evaluate_all(&mut self, values: &[ArrayRef], _row_count: usize) -> PlanResult<ArrayRef> {
-        let times = values[0].as_primitive::<TimestampMicrosecondType>();
+        let times = times_us(&values[0])?;
         if times.null_count() > 0 {
             return exec_err!("a row without a time is in no session");
         }
         let bounds = session::bounds(times.values(), self.gap_us);
-        let bounds: TimestampMicrosecondArray =
+        let bounds: Int64Array =
             bounds.map(|(start, end)| Some(if self.bound == Bound::Start { start } else { end })).collect();
-        Ok(Arc::new(bounds.with_data_type(times.data_type().clone())))
+        Ok(times_of(bounds, values[0].data_type())?)
     }
 }

@@ -17,14 +17,14 @@ mod sessions;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::compute::{cast, is_not_null};
-use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::compute::is_not_null;
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, RowParser, SortField};
 
 use super::only;
+use crate::dataflow::event_time::{times_of, times_us};
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::OrderedRows;
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
@@ -176,8 +176,7 @@ impl SessionOperator {
     fn key_rows(&mut self, delta: &Delta, changes: &mut Vec<Change>, reach: impl Fn(usize, i64) -> i64) -> Result<()> {
         let key: Vec<ArrayRef> = self.partition.iter().map(|&column| delta.column(column).clone()).collect();
         let numbers = self.index.intern(&key, delta.row_count())?;
-        let times = cast(delta.column(self.time_column), &DataType::Int64)?;
-        let times = times.as_primitive::<Int64Type>();
+        let times = times_us(delta.column(self.time_column))?;
         let rows = self.converter.convert_columns(&delta.batch().columns()[..self.schema.fields().len() - 2])?;
         for (row, &partition) in numbers.iter().enumerate() {
             let time_us = times.value(row);
@@ -215,8 +214,7 @@ impl SessionOperator {
         let mut columns = self.converter.convert_rows(output.rows.iter().map(|row| self.parser.parse(row)))?;
         let window_type = self.schema.field(columns.len()).data_type();
         for bounds in [output.starts_us, output.ends_us] {
-            let bounds: ArrayRef = Arc::new(Int64Array::from(bounds));
-            columns.push(cast(&bounds, window_type)?);
+            columns.push(times_of(Int64Array::from(bounds), window_type)?);
         }
         let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
         let all_new = output.weights.iter().all(|&weight| weight == 1);

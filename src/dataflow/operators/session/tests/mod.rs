@@ -3,9 +3,11 @@
 mod closing;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Int32Array, TimestampMicrosecondArray};
-use arrow::datatypes::{Field, Int32Type, TimeUnit};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int32Type, TimeUnit};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
