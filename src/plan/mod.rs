@@ -25,7 +25,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 pub use join::{JoinClosing, JoinKeys, JoinType, Nearest};
 pub use over::{Reach, Running, WindowCall};
 pub use properties::{Arrival, Properties};
-pub use time::{TimeColumn, Watermark, Watermarks, least};
+pub use time::{Mapping, TimeColumn, Watermark, Watermarks, least};
 
 use crate::types::RelationId;
 use crate::types::moments::Statistic;

@@ -9,9 +9,16 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::physical_expr::PhysicalExpr;
 
 use super::Window;
+use crate::error::Result;
 use crate::types::RelationId;
+use crate::types::times::{times_of, times_us};
 
 /// Event times up to which the relations are complete, in microseconds since 1970. One that has none is absent.
 pub type Watermarks = BTreeMap<RelationId, i64>;
@@ -52,6 +59,42 @@ pub enum Watermark {
     End(Box<Watermark>, Window),
     /// Of the ends of sessions: one that ends at the time itself is over, too.
     SessionEnd(Box<Watermark>),
+    /// Of a monotone function of the time: its value at the watermark.
+    Mapped(Box<Watermark>, Mapping),
+}
+
+/// A function of a column, its column 0, that never falls as that grows.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    pub expr: Arc<dyn PhysicalExpr>,
+    pub data_type: DataType,
+    /// It stands still over spans of time, which are windows: `date_trunc('month', ts)`.
+    pub has_steps: bool,
+}
+
+impl PartialEq for Mapping {
+    fn eq(&self, other: &Mapping) -> bool {
+        self.expr.as_ref() == other.expr.as_ref() && self.data_type == other.data_type
+    }
+}
+
+impl Eq for Mapping {}
+
+impl Mapping {
+    /// As [`times_us`] reads it; `None` where the function has no value.
+    fn at(&self, time_us: i64) -> Option<i64> {
+        // At the end of time everything is over.
+        if time_us == i64::MAX {
+            return Some(i64::MAX);
+        }
+        let value = || -> Result<Int64Array> {
+            let time = times_of(Int64Array::from(vec![time_us]), &self.data_type)?;
+            let schema = Arc::new(Schema::new(vec![Field::new("time", self.data_type.clone(), true)]));
+            let batch = RecordBatch::try_new(schema, vec![time])?;
+            times_us(&self.expr.evaluate(&batch)?.into_array(1)?)
+        };
+        value().ok()?.iter().next().flatten()
+    }
 }
 
 impl Watermark {
@@ -66,6 +109,7 @@ impl Watermark {
             Watermark::Start(inner, window) => Some(window.first(inner.evaluate(of)?).0),
             Watermark::End(inner, window) => Some(window.first(inner.evaluate(of)?).1),
             Watermark::SessionEnd(inner) => Some(inner.evaluate(of)?.saturating_add(1)),
+            Watermark::Mapped(inner, mapping) => mapping.at(inner.evaluate(of)?),
         }
     }
 
@@ -83,7 +127,8 @@ impl Watermark {
             Watermark::Delayed(inner, _)
             | Watermark::Start(inner, _)
             | Watermark::End(inner, _)
-            | Watermark::SessionEnd(inner) => inner.collect_relations(relations),
+            | Watermark::SessionEnd(inner)
+            | Watermark::Mapped(inner, _) => inner.collect_relations(relations),
             Watermark::Least(all) => all.iter().for_each(|one| one.collect_relations(relations)),
         }
     }

@@ -11,6 +11,7 @@ pub mod binary_input;
 pub mod binary_output;
 pub mod text_input;
 pub mod text_output;
+pub mod times;
 
 pub mod canonical;
 pub mod datetime;

@@ -9,6 +9,7 @@
 mod aggregate;
 mod asof;
 mod band;
+mod follow;
 mod join;
 mod lookup;
 mod order;
@@ -171,7 +172,7 @@ fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaR
     let exprs: Vec<_> = exprs.into_iter().map(|expr| renamed(expr, &input.schema)).collect();
     let mut properties = input.properties.project(&sources);
     for (column, expr) in exprs.iter().enumerate().filter(|(column, _)| sources[*column].is_none()) {
-        let followed = time::followed(expr, &input.properties);
+        let followed = follow::followed(expr, &input.properties, &input.schema);
         properties.times.extend(followed.map(|time| TimeColumn { column, ..time }));
     }
     StreamPlan { node: StreamNode::Project { input: Box::new(input), exprs }, schema, properties }

@@ -10,9 +10,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn, Literal};
+use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::{Lowering, column_index, project};
@@ -287,6 +286,7 @@ fn is_of_windows(watermark: &Watermark) -> bool {
         Watermark::Start(..) | Watermark::End(..) | Watermark::SessionEnd(..) => true,
         Watermark::Least(all) => all.iter().all(is_of_windows),
         Watermark::Delayed(inner, _) => is_of_windows(inner),
+        Watermark::Mapped(_, mapping) => mapping.has_steps,
         Watermark::Relation(_) => false,
     }
 }
@@ -453,69 +453,6 @@ pub(super) fn of_join(
         side(right, &keys.right, left, &keys.left, width, near(1));
     }
     times
-}
-
-/// What an expression over columns with a watermark is known to follow: `ts`, `date_trunc('hour', ts)`, `date_bin(…)`.
-pub(super) fn followed(expr: &Arc<dyn PhysicalExpr>, input: &Properties) -> Option<TimeColumn> {
-    if let Some(column) = column_index(expr) {
-        return input.time(column).cloned();
-    }
-    let any: &dyn Any = expr.as_ref();
-    if let Some(cast) = any.downcast_ref::<CastExpr>() {
-        // Among instants the time stays; a date would be another unit.
-        let is_instant = matches!(cast.cast_type(), DataType::Timestamp(..));
-        return if is_instant { followed(cast.expr(), input) } else { None };
-    }
-    let call = any.downcast_ref::<ScalarFunctionExpr>()?;
-    let (window, argument) = match (call.name(), call.args()) {
-        ("date_trunc", [unit, time]) => (truncation(&text(unit)?)?, time),
-        ("date_bin", [stride, time]) => (bins(stride, None)?, time),
-        ("date_bin", [stride, time, origin]) => (bins(stride, Some(origin))?, time),
-        _ => return None,
-    };
-    let time = followed(argument, input)?;
-    Some(TimeColumn { watermark: Watermark::Start(Box::new(time.watermark.clone()), window), ..time })
-}
-
-/// Units of a fixed length, on the time line of UTC.
-fn truncation(unit: &str) -> Option<Window> {
-    const DAY_US: i64 = 86_400_000_000;
-    let (size_us, offset_us) = match unit.to_ascii_lowercase().as_str() {
-        "millisecond" | "milliseconds" => (1_000, 0),
-        "second" => (1_000_000, 0),
-        "minute" => (60_000_000, 0),
-        "hour" => (3_600_000_000, 0),
-        "day" => (DAY_US, 0),
-        // Weeks begin on Mondays; 1970 began on a Thursday.
-        "week" => (7 * DAY_US, 4 * DAY_US),
-        _ => return None,
-    };
-    Some(Window::Tumble { size_us, offset_us })
-}
-
-fn bins(stride: &Arc<dyn PhysicalExpr>, origin: Option<&Arc<dyn PhysicalExpr>>) -> Option<Window> {
-    let ScalarValue::IntervalMonthDayNano(Some(stride)) = literal(stride)? else { return None };
-    let size_us = i64::from(stride.days) * 86_400_000_000 + stride.nanoseconds / 1_000;
-    let offset_us = match origin.map(literal) {
-        None => 0,
-        Some(Some(ScalarValue::TimestampMicrosecond(Some(us), _))) => us,
-        Some(Some(ScalarValue::TimestampNanosecond(Some(ns), _))) if ns % 1_000 == 0 => ns / 1_000,
-        _ => return None,
-    };
-    (stride.months == 0 && size_us > 0 && stride.nanoseconds % 1_000 == 0)
-        .then_some(Window::Tumble { size_us, offset_us })
-}
-
-fn literal(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
-    let any: &dyn Any = expr.as_ref();
-    any.downcast_ref::<Literal>().map(|literal| literal.value().clone())
-}
-
-fn text(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
-    match literal(expr)? {
-        ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => text,
-        _ => None,
-    }
 }
 
 /// The view's last step for EMIT ON WINDOW CLOSE. 0A000 if nothing in it tells when a row is final.

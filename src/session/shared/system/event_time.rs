@@ -8,8 +8,8 @@ use arrow::datatypes::IntervalMonthDayNano;
 
 use super::{SystemReader, count, text};
 use crate::catalog::{Object, ObjectKind};
-use crate::plan::Watermarks;
-use crate::types::RelationId;
+use crate::plan::{TimeColumn, Watermark, Watermarks};
+use crate::types::{PgType, RelationId};
 
 struct Row {
     relation: String,
@@ -71,12 +71,19 @@ fn of_view(reader: &SystemReader, object: &Object, watermarks: &Watermarks) -> V
             relation: object.name.to_string(),
             kind: object.kind_name(),
             column: object.columns.get(time.column)?.name.clone(),
-            watermark_us: time.closed_below(&of).filter(|us| *us < i64::MAX / 2),
+            watermark_us: time.closed_below(&of).filter(|us| *us < i64::MAX / 2 && is_instant(object, time)),
             lateness_us: (time.lateness_us > 0).then_some(time.lateness_us),
             held_back_by: slowest.and_then(|relation| reader.name_of(relation)),
         })
     };
     properties.times.iter().filter_map(row).collect()
+}
+
+/// Numbers that count something else than milliseconds, as `floor(extract(epoch FROM ts) / 60)` does, are no instants.
+fn is_instant(object: &Object, time: &TimeColumn) -> bool {
+    let is_time = |pg_type: &PgType| matches!(pg_type, PgType::Timestamp | PgType::Timestamptz | PgType::Date);
+    let is_counted = matches!(time.watermark, Watermark::Mapped(..));
+    object.columns.get(time.column).is_some_and(|column| is_time(&column.pg_type) || !is_counted)
 }
 
 /// A row for each view and each relation whose rows it took out as too late.
