@@ -12,6 +12,7 @@ use crate::harness::{Client, Server, TestResult, rows, seed};
 const DELAY: i64 = 20;
 const SIZE: i64 = 60;
 const SLIDE: i64 = 30;
+const FINE_SLIDE: i64 = 5;
 const LATENESS: i64 = 45;
 const GAP: i64 = 20;
 
@@ -113,6 +114,13 @@ const VIEWS: &[&str] = &[
      FROM TUMBLE(t, ts, INTERVAL '60 seconds') GROUP BY window_start, k EMIT ON WINDOW CLOSE",
     "CREATE MATERIALIZED VIEW hops AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
      FROM HOP(t, ts, INTERVAL '30 seconds', INTERVAL '60 seconds') GROUP BY window_start, window_end, k",
+    "CREATE MATERIALIZED VIEW slid AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+     FROM HOP(t, ts, INTERVAL '5 seconds', INTERVAL '60 seconds') GROUP BY window_start, window_end, k",
+    "CREATE MATERIALIZED VIEW slid_closed AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+     FROM HOP(t, ts, INTERVAL '5 seconds', INTERVAL '60 seconds') GROUP BY k, window_end, window_start EMIT ON WINDOW CLOSE",
+    "CREATE MATERIALIZED VIEW slid_allowed WITH (allowed_lateness = '45 seconds', late_rows = 'keep') AS
+     SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+     FROM HOP(t, ts, INTERVAL '5 seconds', INTERVAL '60 seconds') WHERE k >= 0 GROUP BY window_start, k EMIT ON WINDOW CLOSE",
     "CREATE MATERIALIZED VIEW passed AS SELECT ts, k, v FROM t WHERE v >= 0",
     "CREATE MATERIALIZED VIEW over_passed AS SELECT date_trunc('minute', ts) AS s, k, count(*) AS n, sum(v) AS total
      FROM passed WHERE ts IS NOT NULL GROUP BY 1, k",
@@ -139,6 +147,15 @@ async fn compare(client: &Client, arrived: &[Row]) -> TestResult {
     assert_eq!(view(client, "closed").await?, shown(&strict, is_over), "closed");
     assert_eq!(view(client, "allowed").await?, shown(&lenient, is_over), "allowed");
     assert_eq!(view(client, "hops").await?, shown(&model(arrived, SLIDE, 0), |_| true), "hops");
+    let fine = model(arrived, FINE_SLIDE, 0);
+    assert_eq!(view(client, "slid").await?, shown(&fine, |_| true), "slid");
+    assert_eq!(view(client, "slid_closed").await?, shown(&fine, is_over), "slid_closed");
+    let slid_lenient = model(arrived, FINE_SLIDE, LATENESS);
+    assert_eq!(view(client, "slid_allowed").await?, shown(&slid_lenient, is_over), "slid_allowed");
+    let copies = arrived.iter().filter(|(time, ..)| time.is_some()).count() as i64 * (SIZE / FINE_SLIDE);
+    let late = rows(client, "SELECT count(*) FROM slid_allowed_late").await?;
+    let counted: i64 = slid_lenient.values().map(|(count, _)| count).sum();
+    assert_eq!(late[0][0].as_deref().unwrap_or_default().parse::<i64>()?, copies - counted, "late rows of slices");
     // What is not counted is kept, and nothing is both.
     let timed = arrived.iter().filter(|(time, ..)| time.is_some()).count() as i64;
     let counted: i64 = lenient.values().map(|(count, _)| count).sum();
@@ -250,6 +267,96 @@ async fn lateness_depends_on_nothing_but_the_order_of_rows() -> TestResult {
                 compare(&client, &arrived).await?;
                 compare_sessions(&client, &arrived).await?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Each row of a union is late by the watermark of its own table: so it does not matter how the rows of one came among those
+/// of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_union_are_late_by_their_own_relation() -> TestResult {
+    let seed = seed()?;
+    println!("HW_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let views = [
+        "CREATE MATERIALIZED VIEW above AS SELECT * FROM a UNION ALL SELECT * FROM b",
+        "CREATE MATERIALIZED VIEW eager AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+         FROM TUMBLE((SELECT * FROM a UNION ALL SELECT * FROM b), ts, INTERVAL '60 seconds') GROUP BY window_start, window_end, k",
+        "CREATE MATERIALIZED VIEW closed AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+         FROM TUMBLE(above, ts, INTERVAL '60 seconds') GROUP BY window_start, window_end, k EMIT ON WINDOW CLOSE",
+        "CREATE MATERIALIZED VIEW beside AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+         FROM (SELECT window_start, window_end, k, v FROM TUMBLE(a, ts, INTERVAL '60 seconds')
+               UNION ALL SELECT window_start, window_end, k, v FROM TUMBLE(b, ts, INTERVAL '60 seconds')) w
+         GROUP BY window_start, window_end, k",
+        "CREATE MATERIALIZED VIEW slid AS SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+         FROM HOP((SELECT * FROM a UNION ALL SELECT * FROM b), ts, INTERVAL '5 seconds', INTERVAL '60 seconds')
+         GROUP BY window_start, window_end, k",
+        "CREATE MATERIALIZED VIEW lenient WITH (allowed_lateness = '45 seconds', late_rows = 'keep') AS
+         SELECT window_start AS s, k, count(*) AS n, sum(v) AS total
+         FROM TUMBLE(above, ts, INTERVAL '60 seconds') GROUP BY window_start, window_end, k",
+    ];
+    for workers in [1, 2] {
+        let mut server = Server::start(workers)?;
+        let mut client = server.connect().await?;
+        for table in ["a", "b"] {
+            let sql = format!(
+                "CREATE TABLE {table} (ts timestamp, k int, v int, WATERMARK FOR ts AS ts - INTERVAL '20 seconds') APPEND ONLY"
+            );
+            client.batch_execute(&sql).await?;
+        }
+        let early = random.random_range(0..=views.len());
+        for view in &views[..early] {
+            client.batch_execute(view).await?;
+        }
+        let (mut arrived, mut now): ([Vec<Row>; 2], [i64; 2]) = ([vec![], vec![]], [0, 0]);
+        for round in 0..16 {
+            let side = random.random_range(0..2);
+            let batch: Vec<Row> = (0..random.random_range(1..25))
+                .map(|_| {
+                    now[side] += random.random_range(0..20);
+                    let back_max = if random.random_bool(0.2) { 200 } else { 20 };
+                    let back = random.random_range(0..back_max);
+                    (Some(now[side] - back), random.random_range(0..3), random.random_range(0..100))
+                })
+                .collect();
+            let values: Vec<String> = batch.iter().map(value).collect();
+            client.batch_execute(&format!("INSERT INTO {} VALUES {}", ["a", "b"][side], values.join(", "))).await?;
+            arrived[side].extend(batch);
+            if round == 7 {
+                for view in &views[early..] {
+                    client.batch_execute(view).await?;
+                }
+            }
+            if round == 11 {
+                server.kill()?;
+                server.start_again(Some(random.random_range(1..=2)))?;
+                client = server.connect().await?;
+            }
+            if round < 7 {
+                continue;
+            }
+            let both = |slide: i64, lateness: i64| {
+                let mut windows = model(&arrived[0], slide, lateness);
+                for (window, (count, sum)) in model(&arrived[1], slide, lateness) {
+                    let own = windows.entry(window).or_insert((0, 0));
+                    *own = (own.0 + count, own.1 + sum);
+                }
+                windows
+            };
+            let least = watermarks(&arrived[0]).1.min(watermarks(&arrived[1]).1);
+            let is_over = |start: i64| least.is_some_and(|watermark| watermark >= start + SIZE);
+            let strict = both(SIZE, 0);
+            assert_eq!(view(&client, "eager").await?, shown(&strict, |_| true), "eager");
+            assert_eq!(view(&client, "beside").await?, shown(&strict, |_| true), "beside");
+            assert_eq!(view(&client, "closed").await?, shown(&strict, is_over), "closed");
+            assert_eq!(view(&client, "slid").await?, shown(&both(FINE_SLIDE, 0), |_| true), "slid");
+            let lenient = both(SIZE, LATENESS);
+            assert_eq!(view(&client, "lenient").await?, shown(&lenient, |_| true), "lenient");
+            let counted: i64 = lenient.values().map(|(count, _)| count).sum();
+            let late = rows(&client, "SELECT count(*) FROM lenient_late").await?;
+            let all = (arrived[0].len() + arrived[1].len()) as i64;
+            assert_eq!(late[0][0].as_deref().unwrap_or_default().parse::<i64>()?, all - counted, "late rows");
         }
     }
     Ok(())

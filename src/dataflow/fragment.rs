@@ -17,8 +17,9 @@ use std::collections::HashMap;
 use super::meter::Meter;
 use super::operators::{
     AggregateOperator, AsofOperator, CombineOperator, ExpandOperator, FilterOperator, HoldOperator, JoinOperator,
-    Keyless, LateOperator, LookupOperator, OverWindowOperator, ProjectOperator, SessionOperator, TemporalOperator,
-    TopNOperator, UnionOperator, UnnestOperator, ValuesOperator, WindowOperator, combines,
+    Keyless, LateOperator, LookupOperator, OverWindowOperator, ProjectOperator, SessionOperator,
+    SlicedAggregateOperator, TemporalOperator, TopNOperator, UnionOperator, UnnestOperator, ValuesOperator,
+    WindowOperator, combines,
 };
 use super::partition::Partitioning;
 use super::{Durable, EpochContext, Operator, StateSize};
@@ -185,6 +186,9 @@ impl Builder {
             StreamNode::Asof { left, right, nearest, .. } => {
                 let [left_way, right_way] = join_partitioning(left, right, JoinType::Left, &nearest.keys);
                 vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
+            }
+            StreamNode::SlicedAggregate { input, keys, .. } => {
+                vec![self.exchanged(input, Partitioning::Hash(keys.clone()), spec)]
             }
             StreamNode::Aggregate { input, keys, calls, .. } => {
                 let way = Partitioning::Hash(keys.clone());
@@ -450,6 +454,11 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
                 Some(always) => operator.with_always(always.clone(), worker_count),
                 None => operator,
             })
+        }
+        StreamNode::SlicedAggregate { input, keys, calls, slices } => {
+            let (append_only, input) = (input.properties.append_only, input.delta_schema());
+            let (keys, calls, slices) = (keys.clone(), calls.clone(), slices.clone());
+            Box::new(SlicedAggregateOperator::new(input, keys, calls, slices, schema, append_only)?)
         }
         StreamNode::TopN { input, partition, order, top, closing } => {
             let append_only = input.properties.append_only;

@@ -177,6 +177,21 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let over = closing_text(closing, &input_name);
             format!("stream_over_window [{by}{order}{over}] [{}]", calls.join(", "))
         }
+        StreamNode::SlicedAggregate { keys, calls, slices, .. } => {
+            let by: Vec<String> = keys.iter().map(|&key| input_name(key)).collect();
+            let calls: Vec<&str> = calls.iter().map(|AggregateCall { name, .. }| name.as_str()).collect();
+            let over = if slices.closing.is_some() { "; until window_end is over" } else { "" };
+            let shown = if slices.on_close { "; shown when window_end is over" } else { "" };
+            format!(
+                "stream_sliced_aggregate [{}{}, slide {}, size {}, slices of {}{over}{shown}] [{}]",
+                partition_text(&by),
+                input_name(slices.time_column),
+                span(slices.window.slide_us()),
+                span(slices.window.size_us()),
+                span(slices.length_us()),
+                calls.join(", ")
+            )
+        }
         StreamNode::Session { partition, time_column, gap_us, closing, .. } => {
             let by: Vec<String> = partition.iter().map(|&column| input_name(column)).collect();
             let (by, time) = (partition_text(&by), input_name(*time_column));

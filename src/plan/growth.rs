@@ -68,6 +68,9 @@ fn is_bounded(plan: &StreamPlan) -> bool {
     {
         return true;
     }
+    if let StreamNode::SlicedAggregate { slices, .. } = &plan.node {
+        return slices.closing.is_some();
+    }
     if let StreamNode::TopN { input, partition, top, .. } = &plan.node {
         return partition.is_empty() && is_counted(top) && input.properties.append_only;
     }
@@ -90,6 +93,7 @@ fn kept(plan: &StreamPlan, growing: &[bool]) -> String {
             let what = if calls.is_empty() { "every distinct" } else { "a group for every" };
             format!("{what} ({})", names.join(", "))
         }
+        StreamNode::SlicedAggregate { .. } => "every slice of its windows".to_string(),
         StreamNode::Aggregate { .. } => "the values of its input".to_string(),
         StreamNode::Join { .. } | StreamNode::Lookup { .. } | StreamNode::Asof { .. } => match growing {
             [true, false] => "every row of its left input".to_string(),

@@ -11,6 +11,7 @@ mod join;
 mod over;
 mod properties;
 pub mod session;
+mod slices;
 mod time;
 mod window;
 
@@ -25,6 +26,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 pub use join::{JoinClosing, JoinKeys, JoinType, Nearest};
 pub use over::{Reach, Running, WindowCall};
 pub use properties::{Arrival, Properties};
+pub use slices::Slices;
 pub use time::{Mapping, TimeColumn, Watermark, Watermarks, least};
 
 use crate::types::RelationId;
@@ -100,6 +102,9 @@ pub enum StreamNode {
         /// A column of the input that is a key.
         closing: Option<TimeColumn>,
     },
+    /// Aggregates over windows that overlap, of rows that are not copied for each. Output columns are the keys, `window_start`,
+    /// `window_end`, then one for each call; calls merge ([`AggregateCall::merges`]).
+    SlicedAggregate { input: Box<StreamPlan>, keys: Vec<usize>, calls: Vec<AggregateCall>, slices: Slices },
     /// The first rows of each partition in the order of `order`; without partition columns, of all rows.
     /// Peers are ordered by the whole row. Partitions whose time is over are let go.
     TopN {
@@ -355,6 +360,7 @@ impl StreamPlan {
             | StreamNode::Buckets { input, .. }
             | StreamNode::Expand { input, .. }
             | StreamNode::Aggregate { input, .. }
+            | StreamNode::SlicedAggregate { input, .. }
             | StreamNode::Unnest { input, .. }
             | StreamNode::TopN { input, .. }
             | StreamNode::OverWindow { input, .. }
@@ -375,6 +381,7 @@ impl StreamPlan {
             | StreamNode::Hold { .. }
             | StreamNode::Temporal { .. }
             | StreamNode::Aggregate { .. }
+            | StreamNode::SlicedAggregate { .. }
             | StreamNode::TopN { .. }
             | StreamNode::OverWindow { .. }
             | StreamNode::Session { .. } => true,
@@ -404,6 +411,9 @@ impl StreamPlan {
             | StreamNode::Session { closing, .. }
             | StreamNode::TopN { closing, .. }
             | StreamNode::OverWindow { closing, .. } => closing.iter().cloned().collect(),
+            StreamNode::SlicedAggregate { slices, .. } => {
+                slices.closing.iter().cloned().chain(slices.shown_when_over()).collect()
+            }
             StreamNode::Join { closing: Some(closing), .. } => closing.times().to_vec(),
             StreamNode::Hold { time, .. } => vec![TimeColumn { lateness_us: 0, ..time.clone() }],
             _ => vec![],

@@ -44,6 +44,13 @@ impl TimeColumn {
     pub fn closed_below(&self, of: &dyn Fn(RelationId) -> Option<i64>) -> Option<i64> {
         self.watermark.evaluate(&|relation| Some(of(relation)?.saturating_sub(self.lateness_us)))
     }
+
+    /// What is over for a row that tells of its arrival: by the watermark then of the relation that it comes from, whatever
+    /// others that the time follows have come to. At least what was over `before` the row's epoch.
+    pub fn closed_for(&self, arrived: Option<i64>, before: &Watermarks) -> Option<i64> {
+        let own = arrived.max(self.watermark.least_of_relations(before));
+        self.closed_below(&|_| own)
+    }
 }
 
 /// A monotone function of relations' watermarks.
@@ -111,6 +118,35 @@ impl Watermark {
             Watermark::SessionEnd(inner) => Some(inner.evaluate(of)?.saturating_add(1)),
             Watermark::Mapped(inner, mapping) => mapping.at(inner.evaluate(of)?),
         }
+    }
+
+    /// The watermark of the relation that has come least far.
+    pub fn least_of_relations(&self, watermarks: &Watermarks) -> Option<i64> {
+        // `None` is the least of all.
+        self.relations().iter().map(|relation| watermarks.get(relation).copied()).min().flatten()
+    }
+
+    /// True if it is the same function of each relation that it follows, as that of a union's times is of its inputs.
+    pub fn is_uniform(&self) -> bool {
+        self.of_one().is_some()
+    }
+
+    /// The function, if it is the same of each relation; of one that stands for any.
+    fn of_one(&self) -> Option<Watermark> {
+        let inside = |inner: &Watermark| inner.of_one().map(Box::new);
+        Some(match self {
+            Watermark::Relation(_) => Watermark::Relation(RelationId(0)),
+            Watermark::Delayed(inner, delay_us) => Watermark::Delayed(inside(inner)?, *delay_us),
+            Watermark::Start(inner, window) => Watermark::Start(inside(inner)?, *window),
+            Watermark::End(inner, window) => Watermark::End(inside(inner)?, *window),
+            Watermark::SessionEnd(inner) => Watermark::SessionEnd(inside(inner)?),
+            Watermark::Mapped(inner, mapping) => Watermark::Mapped(inside(inner)?, mapping.clone()),
+            Watermark::Least(all) => {
+                let mut all = all.iter().map(|one| one.of_one());
+                let first = all.next()??;
+                return all.all(|other| other.as_ref() == Some(&first)).then_some(first);
+            }
+        })
     }
 
     /// Relations whose watermarks it follows.
@@ -199,6 +235,22 @@ mod tests {
         assert_eq!(at(&delayed, &Watermarks::from([(A, 5), (B, 3)])), Some(1));
         assert_eq!(both.relations(), [A, B]);
         assert_eq!(least(&both, &Watermark::Relation(B)), both);
+    }
+
+    #[test]
+    fn a_row_of_a_union_is_late_by_its_own_relation() {
+        let window = Window::Tumble { size_us: 60, offset_us: 0 };
+        let end = |relation| Watermark::End(Box::new(Watermark::Relation(relation)), window);
+        let both = least(&end(A), &end(B));
+        assert!(both.is_uniform() && Watermark::Delayed(Box::new(both.clone()), 3).is_uniform());
+        assert!(!least(&end(A), &Watermark::Relation(B)).is_uniform());
+        let time = TimeColumn { column: 0, watermark: both, lateness_us: 0, is_kept: true };
+        // Whatever the other one has come to; but not into what was over before the epoch.
+        let before = Watermarks::from([(A, 70), (B, 10)]);
+        assert_eq!(time.closed_for(Some(70), &before), Some(120));
+        assert_eq!(time.closed_for(Some(10), &before), Some(60));
+        assert_eq!(time.closed_for(None, &before), Some(60));
+        assert_eq!(time.closed_for(None, &Watermarks::from([(A, 70)])), None);
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub fn times_us(column: &ArrayRef) -> Result<Int64Array> {
         DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => {
             let numbers = cast(column, &DataType::Float64)?;
             // A cast to an integer saturates.
-            return Ok(numbers.as_primitive::<Float64Type>().unary(|ms: f64| (ms.floor() as i64).saturating_mul(US_PER_MS)));
+            return Ok(numbers
+                .as_primitive::<Float64Type>()
+                .unary(|ms: f64| (ms.floor() as i64).saturating_mul(US_PER_MS)));
         }
         DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
             cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?

@@ -1,8 +1,8 @@
 //! ΔL(A): the rows of ΔA that are not late. Nothing is kept.
 //!
 //! A row is late if its time is older than what was closed when it arrived: the function of [`TimeColumn::closed_below`]
-//! over the watermark that its relation had just before the row (a column of the row) and those that other relations had
-//! before this epoch. So it depends neither on how rows were batched nor on the worker.
+//! over the watermark that its relation had just before the row (a column of the row), whatever the relations that a union
+//! puts beside it have come to. So it depends neither on how rows were batched nor on the worker.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::dataflow::event_time::times_us;
 use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
 use crate::plan::{Late, LateRows, TimeColumn};
-use crate::types::{Delta, RelationId};
+use crate::types::Delta;
 
 pub struct LateOperator {
     late: Late,
@@ -31,18 +31,14 @@ impl LateOperator {
 
     /// True for each row that is late; `None` if none is.
     fn late_rows(&self, delta: &Delta, context: &EpochContext) -> Result<Option<BooleanArray>> {
-        let before = |relation: RelationId| context.watermarks_before.get(&relation).copied();
+        let before = &context.watermarks_before;
         let times = times_us(delta.column(self.late.time.column))?;
         let time = &self.late.time;
         let Some(arrival) = self.late.arrival else {
-            return Ok(time.closed_below(&before).and_then(|bound| older(&times, |_| Some(bound))));
+            return Ok(time.closed_at(before).and_then(|bound| older(&times, |_| Some(bound))));
         };
-        let own_before = before(arrival.relation);
         // What was closed for a row that arrived at this watermark.
-        let bound = |arrived: Option<i64>| {
-            let own = arrived.max(own_before);
-            time.closed_below(&|relation| if relation == arrival.relation { own } else { before(relation) })
-        };
+        let bound = |arrived: Option<i64>| time.closed_for(arrived, before);
         let arrivals = delta.column(arrival.column).as_primitive::<Int64Type>();
         let highest = bound(max(arrivals));
         let lowest = if arrivals.null_count() == 0 { bound(min(arrivals)) } else { bound(None) };
@@ -62,7 +58,7 @@ impl LateOperator {
         let mut columns: Vec<ArrayRef> = delta.batch().columns()[..self.width].to_vec();
         match self.late.arrival {
             Some(arrival) => {
-                let before = context.watermarks_before.get(&arrival.relation).copied();
+                let before = self.late.time.watermark.least_of_relations(&context.watermarks_before);
                 let own = delta.column(arrival.column).as_primitive::<Int64Type>();
                 let watermarks: Int64Array = own.iter().map(|own| own.max(before)).collect();
                 columns.extend([Arc::new(watermarks) as ArrayRef, delta.column(arrival.column + 1).clone()]);

@@ -17,7 +17,7 @@ mod unnest;
 mod values;
 mod window;
 
-pub use aggregate::{AggregateOperator, CombineOperator, combines};
+pub use aggregate::{AggregateOperator, CombineOperator, SlicedAggregateOperator, combines};
 pub use asof::AsofOperator;
 pub use expand::ExpandOperator;
 pub use filter::FilterOperator;

@@ -147,6 +147,7 @@ impl Parts<'_> {
                 });
                 own.collect::<Result<Vec<_>>>()?
             }
+            Spread::Everywhere => rows,
             Spread::Anywhere => {
                 if place.worker == 0 {
                     rows

@@ -52,8 +52,11 @@ fn fixed_us(text: &str) -> Option<i64> {
 
 /// 22023 if the options would have no effect: no row of the plan can be late.
 pub fn require_effect(options: &ViewOptions, plan: &StreamPlan) -> Result<()> {
-    let takes_out =
-        |part: &&StreamPlan| matches!(&part.node, StreamNode::Late { late, .. } if late.rows == LateRows::Drop);
+    let takes_out = |part: &&StreamPlan| match &part.node {
+        StreamNode::Late { late, .. } => late.rows == LateRows::Drop,
+        StreamNode::SlicedAggregate { slices, .. } => slices.takes_late,
+        _ => false,
+    };
     let has_effect = plan.preorder().iter().any(takes_out);
     if has_effect || (options.allowed_lateness_us == 0 && !options.keeps_late_rows) {
         return Ok(());

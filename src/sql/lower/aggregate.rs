@@ -86,6 +86,11 @@ impl Lowering<'_> {
                 project(input, exprs, Arc::new(Schema::new(fields)))
             }
         };
+        if grouping.is_none()
+            && let Some(plan) = self.sliced(&input, &keys, &calls)?
+        {
+            return Ok(StreamPlan { schema: aggregated_schema(aggregate, &calls, keys.len()), ..plan });
+        }
         let (input, keys, always) = match grouping {
             Some(sets) => expanded(input, keys, sets, &mut calls, &aggregate.schema)?,
             None => (input, keys, None),
@@ -99,15 +104,19 @@ impl Lowering<'_> {
             times: time::of_keys(&input.properties, &keys, closing.as_ref()),
             arrival: None,
         };
-        // Calls under their readable names.
-        let named = |(index, field): (usize, &Arc<Field>)| match index.checked_sub(keys.len()) {
-            Some(call) => field.as_ref().clone().with_name(&calls[call].name),
-            None => field.as_ref().clone(),
-        };
-        let schema = Arc::new(Schema::new(aggregate.schema.fields().iter().enumerate().map(named).collect::<Vec<_>>()));
+        let schema = aggregated_schema(aggregate, &calls, keys.len());
         let node = StreamNode::Aggregate { input: Box::new(input), keys, calls, always, closing };
         Ok(StreamPlan { node, schema, properties })
     }
+}
+
+/// The node's columns, calls under their readable names.
+fn aggregated_schema(aggregate: &Aggregate, calls: &[AggregateCall], key_count: usize) -> Arc<Schema> {
+    let named = |(index, field): (usize, &Arc<Field>)| match index.checked_sub(key_count) {
+        Some(call) => field.as_ref().clone().with_name(&calls[call].name),
+        None => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(aggregate.schema.fields().iter().enumerate().map(named).collect::<Vec<_>>()))
 }
 
 /// The sets in the order in which they were written, as DataFusion numbers them (`Aggregate::INTERNAL_GROUPING_ID`).

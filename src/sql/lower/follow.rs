@@ -19,11 +19,7 @@ use super::column_index;
 use crate::plan::{Mapping, Properties, TimeColumn, Watermark, Window};
 
 /// What an expression over columns with a watermark is known to follow.
-pub(super) fn followed(
-    expr: &Arc<dyn PhysicalExpr>,
-    input: &Properties,
-    schema: &SchemaRef,
-) -> Option<TimeColumn> {
+pub(super) fn followed(expr: &Arc<dyn PhysicalExpr>, input: &Properties, schema: &SchemaRef) -> Option<TimeColumn> {
     if let Some(column) = column_index(expr) {
         return input.time(column).cloned();
     }
@@ -111,8 +107,7 @@ fn mapped(expr: &Arc<dyn PhysicalExpr>, input: &Properties, schema: &SchemaRef) 
         }
         None => Ok(Transformed::no(expr)),
     });
-    let mapping =
-        Mapping { expr: alone.ok()?.data, data_type: schema.field(column).data_type().clone(), has_steps };
+    let mapping = Mapping { expr: alone.ok()?.data, data_type: schema.field(column).data_type().clone(), has_steps };
     Some(TimeColumn { watermark: Watermark::Mapped(Box::new(time.watermark.clone()), mapping), ..time.clone() })
 }
 

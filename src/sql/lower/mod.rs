@@ -15,6 +15,7 @@ mod lookup;
 mod order;
 mod over;
 mod refuse;
+mod sliced;
 mod temporal;
 mod time;
 mod unnest;
@@ -69,9 +70,9 @@ pub fn lower_view(
         return time::held(plan);
     }
     // Whoever reads the view in windows asks which rows are late.
-    let arrives = plan.properties.times.iter().find(|time| !time.is_kept).map(|time| time.watermark.relations());
-    if let Some([relation]) = arrives.as_deref()
-        && let Some(arriving) = lowering.with_arrival(&plan, *relation)?
+    let arrives = plan.properties.times.iter().find(|time| !time.is_kept).filter(|time| time.watermark.is_uniform());
+    if let Some(time) = arrives
+        && let Some(arriving) = lowering.with_arrival(&plan, &time.watermark.relations())?
     {
         return Ok(arriving);
     }

@@ -14,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::{Lowering, column_index, project};
+use super::{Lowering, column_index, project, sliced};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arrival, JoinClosing, JoinKeys, JoinType, Late, LateRows, Properties, StreamNode, StreamPlan, TimeColumn,
@@ -103,53 +103,66 @@ impl Lowering<'_> {
     }
 
     /// The input with the arrival of each row behind its columns, if it is known.
-    fn arriving(&self, input: StreamPlan, time: &TimeColumn) -> Result<(StreamPlan, Option<Arrival>)> {
+    pub(super) fn arriving(&self, input: StreamPlan, time: &TimeColumn) -> Result<(StreamPlan, Option<Arrival>)> {
         let column = input.schema.fields().len();
-        let [relation] = time.watermark.relations()[..] else { return Ok((input, None)) };
-        Ok(match self.with_arrival(&input, relation)? {
+        let relations = time.watermark.relations();
+        let is_uniform = time.watermark.is_uniform();
+        let Some(&relation) = relations.first().filter(|_| is_uniform) else { return Ok((input, None)) };
+        Ok(match self.with_arrival(&input, &relations)? {
             Some(input) => (input, Some(Arrival { column, relation })),
             None => (input, None),
         })
     }
 
-    /// The plan with two more columns: the watermark of `relation` when the row of it arrived that the plan's row was
-    /// made of, and the wall-clock time then. `None` where a row is made of many, or of none.
-    pub(super) fn with_arrival(&self, plan: &StreamPlan, relation: RelationId) -> Result<Option<StreamPlan>> {
+    /// The plan with two more columns: when the row arrived that the plan's row was made of, the watermark of its relation,
+    /// one of `relations`, and the wall-clock time. `None` where a row is made of many, or of none.
+    pub(super) fn with_arrival(&self, plan: &StreamPlan, relations: &[RelationId]) -> Result<Option<StreamPlan>> {
         let width = plan.schema.fields().len();
+        let Some(&relation) = relations.first() else { return Ok(None) };
         Ok(match &plan.node {
             StreamNode::Scan { relation: scanned, name, columns } => {
                 let known = self.arrivals.borrow().get(scanned).copied();
-                let Some(arrival) = known.filter(|arrival| arrival.relation == relation) else { return Ok(None) };
+                let Some(arrival) = known.filter(|arrival| relations.contains(&arrival.relation)) else {
+                    return Ok(None);
+                };
                 let mut columns = columns.clone();
                 columns.extend([arrival.column, arrival.column + 1]);
                 let node = StreamNode::Scan { relation: *scanned, name: name.clone(), columns };
                 Some(widened(plan, node, relation))
             }
-            StreamNode::Filter { input, predicate } => self.with_arrival(input, relation)?.map(|input| {
+            StreamNode::Filter { input, predicate } => self.with_arrival(input, relations)?.map(|input| {
                 let predicate = predicate.clone();
                 widened(plan, StreamNode::Filter { input: Box::new(input), predicate }, relation)
             }),
-            StreamNode::Project { input, exprs } => self.with_arrival(input, relation)?.map(|below| {
+            StreamNode::Project { input, exprs } => self.with_arrival(input, relations)?.map(|below| {
                 let first = input.schema.fields().len();
                 let passed = [first, first + 1].map(|column| copy(&below.schema, column));
                 let exprs = exprs.iter().cloned().chain(passed).collect();
                 widened(plan, StreamNode::Project { input: Box::new(below), exprs }, relation)
             }),
-            StreamNode::Unnest { input, columns, empty } => self.with_arrival(input, relation)?.map(|below| {
+            StreamNode::Unnest { input, columns, empty } => self.with_arrival(input, relations)?.map(|below| {
                 let first = input.schema.fields().len();
                 let passed = [first, first + 1].map(UnnestColumn::Copy);
                 let columns = columns.iter().copied().chain(passed).collect();
                 widened(plan, StreamNode::Unnest { input: Box::new(below), columns, empty: *empty }, relation)
             }),
-            StreamNode::Window { input, time_column, window } => self.with_arrival(input, relation)?.map(|below| {
+            StreamNode::Window { input, time_column, window } => self.with_arrival(input, relations)?.map(|below| {
                 let node = StreamNode::Window { input: Box::new(below), time_column: *time_column, window: *window };
                 moved_back(plan, node, input.schema.fields().len(), relation)
             }),
+            // Each input's rows come from its own.
             StreamNode::Union { inputs } => {
-                let inputs: Option<Vec<StreamPlan>> =
-                    inputs.iter().map(|input| self.with_arrival(input, relation)).collect::<Result<_>>()?;
+                let own = |input: &StreamPlan| -> Vec<RelationId> {
+                    let followed = input.properties.times.iter().flat_map(|time| time.watermark.relations());
+                    let followed: Vec<RelationId> = followed.collect();
+                    relations.iter().copied().filter(|relation| followed.contains(relation)).collect()
+                };
+                let wide = inputs.iter().map(|input| self.with_arrival(input, &own(input)));
+                let inputs: Option<Vec<StreamPlan>> = wide.collect::<Result<_>>()?;
                 inputs.map(|inputs| widened(plan, StreamNode::Union { inputs }, relation))
             }
+            // A row of two has two.
+            StreamNode::Join { .. } if relations.len() > 1 => None,
             StreamNode::Join { left, right, join_type, keys, residual, closing } => {
                 let left_width = left.schema.fields().len();
                 let shows_right = !matches!(join_type, JoinType::Semi | JoinType::Anti | JoinType::Mark);
@@ -161,7 +174,7 @@ impl Lowering<'_> {
                     residual,
                     closing: closing.clone(),
                 };
-                if let Some(wide) = self.with_arrival(left, relation)? {
+                if let Some(wide) = self.with_arrival(left, relations)? {
                     let residual = residual.clone().map(|residual| shifted(residual, left_width)).transpose()?;
                     let node = node(wide, right.as_ref().clone(), residual);
                     return Ok(Some(moved_back(plan, node, left_width, relation)));
@@ -169,7 +182,7 @@ impl Lowering<'_> {
                 if !shows_right {
                     return Ok(None);
                 }
-                let wide = self.with_arrival(right, relation)?;
+                let wide = self.with_arrival(right, relations)?;
                 wide.map(|wide| widened(plan, node(left.as_ref().clone(), wide, residual.clone()), relation))
             }
             StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
@@ -187,11 +200,11 @@ impl Lowering<'_> {
             // What takes out late rows may know their arrival already.
             StreamNode::Late { input, late, width } if late.rows == LateRows::Drop => {
                 let input = match late.arrival {
-                    Some(arrival) if arrival.column == *width && arrival.relation == relation => {
+                    Some(arrival) if arrival.column == *width && relations.contains(&arrival.relation) => {
                         Some(input.as_ref().clone())
                     }
                     Some(_) => None,
-                    None => self.with_arrival(input, relation)?,
+                    None => self.with_arrival(input, relations)?,
                 };
                 input.map(|input| {
                     let node = StreamNode::Late { input: Box::new(input), late: late.clone(), width: width + 2 };
@@ -468,6 +481,7 @@ pub(super) fn held(plan: StreamPlan) -> Result<StreamPlan> {
     // It only grows if no change of a closed window is let through, and every row is of one.
     let is_end = matches!(time.watermark, Watermark::End(..) | Watermark::SessionEnd(..));
     let append_only = time.lateness_us == 0 && is_end;
+    let plan = sliced::shown_on_close(plan, time.column);
     let node = StreamNode::Hold { input: Box::new(plan), time };
     Ok(StreamPlan { node, schema, properties: Properties { append_only, ..properties } })
 }

@@ -145,7 +145,9 @@ fn column(reader: &mut Reader<'_>) -> Sofar<(ColumnDefinition, bool)> {
             ColumnOption::Check(_) => return Err(unsupported_constraint("CHECK")),
             ColumnOption::ForeignKey(_) => return Err(unsupported_constraint("REFERENCES")),
             ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                return Err(Error::unsupported("a column GENERATED AS IDENTITY", "take a uuid or a key of your own").into());
+                return Err(
+                    Error::unsupported("a column GENERATED AS IDENTITY", "take a uuid or a key of your own").into()
+                );
             }
             ColumnOption::Collation(_) => {
                 return Err(Error::unsupported("COLLATE", "text is ordered by its bytes; leave it out").into());

@@ -43,6 +43,8 @@ pub enum Spread {
     By(Vec<usize>),
     /// Nothing depends on it.
     Anywhere,
+    /// Every worker has all of it.
+    Everywhere,
     /// Where they were: they cannot be spread among another number of workers.
     Fixed,
 }

@@ -1,13 +1,14 @@
 //! bool_and, bool_or, bit_and, bit_or, bit_xor: for each bit, how many of the group's values have it set. A bit of the
 //! result says of the count whether it is all, some, or an odd number.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryBuilder, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::{Accumulator, Evaluated, damaged};
+use super::{Accumulator, Evaluated, damaged, same};
 use crate::error::Result;
 use crate::plan::Fold;
 
@@ -51,6 +52,18 @@ impl Bits {
 }
 
 impl Accumulator for Bits {
+    fn merge_from(&mut self, into: u32, from: &dyn Accumulator, group: u32) {
+        let (from, into, group) = (same::<Bits>(from), into as usize, group as usize);
+        self.counts[into] += from.counts[group];
+        let ones = &mut self.ones[into * self.width..(into + 1) * self.width];
+        let others = &from.ones[group * self.width..(group + 1) * self.width];
+        ones.iter_mut().zip(others).for_each(|(ones, other)| *ones += other);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.counts.resize(group_count, 0);
         self.ones.resize(group_count * self.width, 0);

@@ -1,11 +1,12 @@
 //! count: the sum of the weights.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::{Accumulator, Evaluated};
+use super::{Accumulator, Evaluated, same};
 use crate::error::Result;
 
 #[derive(Default)]
@@ -14,6 +15,14 @@ pub struct Count {
 }
 
 impl Accumulator for Count {
+    fn merge_from(&mut self, into: u32, from: &dyn Accumulator, group: u32) {
+        self.counts[into as usize] += same::<Count>(from).counts[group as usize];
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.counts.resize(group_count, 0);
     }

@@ -29,6 +29,10 @@ impl Distinct {
 }
 
 impl Accumulator for Distinct {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.value_counts.resize(group_count, 0);
         self.inner.resize(group_count);

@@ -4,6 +4,7 @@
 //! Values are kept as machine words where the type's order is that of a word (floats through their total order, with
 //! NaN greatest), else as arrow rows, whose byte order is the value order.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
@@ -11,7 +12,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
 
-use super::{Accumulator, Evaluated};
+use super::{Accumulator, Evaluated, same};
 use crate::dataflow::key_index::is_word;
 use crate::error::Result;
 
@@ -139,7 +140,17 @@ impl<C: Codec> Best<C> {
     }
 }
 
-impl<C: Codec> Accumulator for Best<C> {
+impl<C: Codec + 'static> Accumulator for Best<C> {
+    fn merge_from(&mut self, into: u32, from: &dyn Accumulator, group: u32) {
+        if let Some(value) = &same::<Best<C>>(from).best[group as usize] {
+            self.see(into, value.clone());
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.best.resize(group_count, None);
     }
@@ -202,7 +213,11 @@ struct Ordered<C: Codec> {
     value_count: usize,
 }
 
-impl<C: Codec> Accumulator for Ordered<C> {
+impl<C: Codec + 'static> Accumulator for Ordered<C> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.values.resize_with(group_count, BTreeMap::new);
     }

@@ -157,6 +157,10 @@ impl General {
 }
 
 impl Accumulator for General {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.groups.resize_with(group_count, BTreeMap::new);
     }

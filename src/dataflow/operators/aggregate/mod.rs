@@ -12,11 +12,16 @@ mod durable;
 mod extreme;
 mod general;
 mod running;
+mod scratch;
+mod sliced;
 
 #[cfg(test)]
 mod tests;
 
 pub use combine::{CombineOperator, combines};
+pub use sliced::SlicedAggregateOperator;
+
+use std::any::Any;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, and, concat, filter, filter_record_batch, is_not_null, prep_null_mask_filter, take};
@@ -51,6 +56,14 @@ trait Accumulator: Send {
     fn update(&mut self, groups: &[u32], arguments: &[ArrayRef], weights: Option<&[i64]>) -> Result<()>;
 
     fn evaluate(&self, groups: &[u32]) -> Result<Evaluated>;
+
+    /// Adds the state of a group of another accumulator, of the same call; only of calls that merge
+    /// ([`AggregateCall::merges`]).
+    fn merge_from(&mut self, _into: u32, _from: &dyn Accumulator, _group: u32) {
+        unreachable!("this call does not merge");
+    }
+
+    fn as_any(&self) -> &dyn Any;
 
     /// True if the group's state is that of a group that was never touched.
     fn is_empty(&self, group: u32) -> bool;
@@ -95,6 +108,11 @@ trait Accumulator: Send {
 /// XX001: a state that is none.
 fn damaged() -> Error {
     Error::new(SqlState::DATA_CORRUPTED, "unreadable state of an aggregate")
+}
+
+/// Another accumulator of the same call.
+fn same<A: 'static>(accumulator: &dyn Accumulator) -> &A {
+    accumulator.as_any().downcast_ref().expect("accumulators of one call are of one kind")
 }
 
 pub struct AggregateOperator {
@@ -230,48 +248,6 @@ impl AggregateOperator {
         Ok(Shown { columns, has_row })
     }
 
-    /// −old +new for the touched groups, without those whose row stays the same. `places` holds, for each touched
-    /// group, its place in `old` and in `new`, where it has one.
-    fn difference(&self, old: &Shown, new: &Shown, places: &[(Option<u32>, Option<u32>)]) -> Result<Option<Delta>> {
-        let compared = old.columns.iter().zip(&new.columns).skip(self.keys.len());
-        let comparators = compared.map(|(old, new)| make_comparator(old, new, SortOptions::default()));
-        let comparators = comparators.collect::<Result<Vec<_>, _>>()?;
-        let old_count = old.has_row.len() as u32;
-        let (mut rows, mut weights) = (vec![], vec![]);
-        for &(old_place, new_place) in places {
-            let old_place = old_place.filter(|&place| old.has_row[place as usize]);
-            let new_place = new_place.filter(|&place| new.has_row[place as usize]);
-            if let (Some(o), Some(n)) = (old_place, new_place)
-                && comparators.iter().all(|compare| compare(o as usize, n as usize).is_eq())
-            {
-                continue;
-            }
-            if let Some(place) = old_place {
-                rows.push(place);
-                weights.push(-1);
-            }
-            if let Some(place) = new_place {
-                rows.push(old_count + place);
-                weights.push(1);
-            }
-        }
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let rows = UInt32Array::from(rows);
-        let columns = old.columns.iter().zip(&new.columns).map(|(old, new)| {
-            if old_count == 0 {
-                return Ok(take(new, &rows, None)?);
-            }
-            Ok(take(&concat(&[old.as_ref(), new.as_ref()])?, &rows, None)?)
-        });
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        let all_new = weights.iter().all(|&weight| weight == 1);
-        Ok(Some(if all_new { Delta::insert(batch) } else { Delta::new(batch, weights) }))
-    }
-
     /// Groups without rows and without state give their numbers back.
     fn forget(&mut self, touched: &[u32]) -> Result<()> {
         let is_dead = |group: &&u32| {
@@ -324,16 +300,7 @@ fn update(
         if let Some(log) = &mut log {
             log.counted(number, delta, mask.as_ref())?;
         }
-        match mask {
-            None => accumulator.update(groups, &arguments, weights)?,
-            Some(mask) => {
-                let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
-                let groups: Vec<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
-                let weights: Option<Vec<i64>> = weights.map(|w| rows.iter().map(|&r| w[r as usize]).collect());
-                let arguments = arguments.iter().map(|a| filter(a, &mask)).collect::<Result<Vec<_>, _>>()?;
-                accumulator.update(&groups, &arguments, weights.as_deref())?;
-            }
-        }
+        update_counted(accumulator.as_mut(), mask, groups, &arguments, weights)?;
     }
     Ok(())
 }
@@ -417,10 +384,58 @@ impl AggregateOperator {
         let new_groups: Vec<u32> = touched.iter().copied().filter(is_new).collect();
         place_groups(&touched, is_new, &mut places, |place, number| place.1 = Some(number));
         let new = self.show(&new_groups, 1, context)?;
-        let output = self.difference(&old, &new, &places)?;
+        let output = difference(&self.schema, self.keys.len(), &old, &new, &places)?;
         self.forget(&touched)?;
         Ok(output.into_iter().collect())
     }
+}
+
+/// −old +new for the touched groups, without those whose row stays the same; the first `key_count` columns always do.
+/// `places` holds, for each touched group, its place in `old` and in `new`, where it has one.
+fn difference(
+    schema: &SchemaRef,
+    key_count: usize,
+    old: &Shown,
+    new: &Shown,
+    places: &[(Option<u32>, Option<u32>)],
+) -> Result<Option<Delta>> {
+    let compared = old.columns.iter().zip(&new.columns).skip(key_count);
+    let comparators = compared.map(|(old, new)| make_comparator(old, new, SortOptions::default()));
+    let comparators = comparators.collect::<Result<Vec<_>, _>>()?;
+    let old_count = old.has_row.len() as u32;
+    let (mut rows, mut weights) = (vec![], vec![]);
+    for &(old_place, new_place) in places {
+        let old_place = old_place.filter(|&place| old.has_row[place as usize]);
+        let new_place = new_place.filter(|&place| new.has_row[place as usize]);
+        if let (Some(o), Some(n)) = (old_place, new_place)
+            && comparators.iter().all(|compare| compare(o as usize, n as usize).is_eq())
+        {
+            continue;
+        }
+        if let Some(place) = old_place {
+            rows.push(place);
+            weights.push(-1);
+        }
+        if let Some(place) = new_place {
+            rows.push(old_count + place);
+            weights.push(1);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let rows = UInt32Array::from(rows);
+    let columns = old.columns.iter().zip(&new.columns).map(|(old, new)| {
+        if old_count == 0 {
+            return Ok(take(new, &rows, None)?);
+        }
+        Ok(take(&concat(&[old.as_ref(), new.as_ref()])?, &rows, None)?)
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+    let all_new = weights.iter().all(|&weight| weight == 1);
+    Ok(Some(if all_new { Delta::insert(batch) } else { Delta::new(batch, weights) }))
 }
 
 /// Numbers the chosen groups in their order.
@@ -437,6 +452,22 @@ fn place_groups(
             number += 1;
         }
     }
+}
+
+/// Updates with the rows of the mask; without one, with all.
+fn update_counted(
+    accumulator: &mut dyn Accumulator,
+    mask: Option<BooleanArray>,
+    groups: &[u32],
+    arguments: &[ArrayRef],
+    weights: Option<&[i64]>,
+) -> Result<()> {
+    let Some(mask) = mask else { return accumulator.update(groups, arguments, weights) };
+    let rows: Vec<u32> = (0..groups.len() as u32).filter(|&row| mask.value(row as usize)).collect();
+    let groups: Vec<u32> = rows.iter().map(|&row| groups[row as usize]).collect();
+    let weights: Option<Vec<i64>> = weights.map(|w| rows.iter().map(|&r| w[r as usize]).collect());
+    let arguments = arguments.iter().map(|a| filter(a, &mask)).collect::<Result<Vec<_>, _>>()?;
+    accumulator.update(&groups, &arguments, weights.as_deref())
 }
 
 /// Rows that the call counts: its filter is true and no argument NULL. `None`: all.

@@ -1,11 +1,12 @@
 //! sum, avg, variance and its kin: a running [`Summary`] for each group, exact under retraction.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryBuilder};
 use arrow::datatypes::DataType;
 
-use super::{Accumulator, Evaluated, damaged};
+use super::{Accumulator, Evaluated, damaged, same};
 use crate::error::{Error, Result};
 use crate::types::moments::Statistic;
 use crate::types::summary::{Decimals, FloatStatistic, Floats, Integers, Intervals, Measure, Spread, Summary};
@@ -40,6 +41,14 @@ fn boxed<S: Summary>(summary: S) -> Box<dyn Accumulator> {
 }
 
 impl<S: Summary> Accumulator for Running<S> {
+    fn merge_from(&mut self, into: u32, from: &dyn Accumulator, group: u32) {
+        S::merge(&mut self.groups[into as usize], &same::<Running<S>>(from).groups[group as usize]);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn resize(&mut self, group_count: usize) {
         self.groups.resize_with(group_count, || self.summary.start());
     }
