@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{Client, Server, TestResult, rows, seed};
+use crate::harness::{Client, Server, TestResult, eventually, one, rows, seed};
 
 /// Seconds that the watermark trails the largest time.
 const DELAY: i64 = 20;
@@ -359,5 +359,32 @@ async fn rows_of_a_union_are_late_by_their_own_relation() -> TestResult {
             assert_eq!(late[0][0].as_deref().unwrap_or_default().parse::<i64>()?, all - counted, "late rows");
         }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_rows_are_kept_for_a_while() -> TestResult {
+    let server = Server::start(2)?;
+    let client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t (ts timestamp, k int, WATERMARK FOR ts AS ts) APPEND ONLY;
+             CREATE MATERIALIZED VIEW hourly WITH (late_rows = 'keep', late_rows_retention = '1 hour') AS
+                 SELECT window_end, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_end;
+             CREATE MATERIALIZED VIEW brief WITH (late_rows = 'keep', late_rows_retention = '500 milliseconds') AS
+                 SELECT window_end, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_end;
+             INSERT INTO t VALUES ('2026-01-01 00:00:30', 1), ('2026-01-01 00:01:00', 2), ('2026-01-01 00:00:40', 3)",
+        )
+        .await?;
+    eventually("the late row to go", std::time::Duration::from_secs(20), async || {
+        Ok((one(&client, "SELECT count(*) FROM brief_late").await? == "0").then_some(()))
+    })
+    .await?;
+    assert_eq!(one(&client, "SELECT k FROM hourly_late").await?, "3");
+    // It came too late all the same.
+    let counted = "SELECT string_agg(view || ' ' || row_count, ', ' ORDER BY view) FROM hw_catalog.late_rows";
+    assert_eq!(one(&client, counted).await?, "brief 1, hourly 1");
+    let with = one(&client, "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE relname = 'hourly'").await?;
+    assert_eq!(with, "late_rows=keep, late_rows_retention=3600 seconds");
     Ok(())
 }

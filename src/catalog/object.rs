@@ -81,21 +81,33 @@ pub struct ViewOptions {
     pub allowed_lateness_us: i64,
     /// Rows that are later are kept in a relation of their own.
     pub keeps_late_rows: bool,
+    /// For how long after their arrival, on the wall clock. `None`: for good.
+    #[serde(default)]
+    pub late_rows_retention_us: Option<i64>,
 }
 
 impl ViewOptions {
     /// `WITH (…) `, or nothing.
     pub fn with_clause(&self) -> String {
+        let options: Vec<String> = self.listed().iter().map(|(name, value)| format!("{name} = '{value}'")).collect();
+        if options.is_empty() { String::new() } else { format!("WITH ({}) ", options.join(", ")) }
+    }
+
+    /// Those of WITH that were given, by name.
+    pub fn listed(&self) -> Vec<(&'static str, String)> {
+        let span = |us: i64| match us % 1_000_000 {
+            0 => format!("{} seconds", us / 1_000_000),
+            _ => format!("{us} microseconds"),
+        };
         let mut options = vec![];
-        match self.allowed_lateness_us {
-            0 => {}
-            us if us % 1_000_000 == 0 => options.push(format!("allowed_lateness = '{} seconds'", us / 1_000_000)),
-            us => options.push(format!("allowed_lateness = '{us} microseconds'")),
+        if self.allowed_lateness_us != 0 {
+            options.push(("allowed_lateness", span(self.allowed_lateness_us)));
         }
         if self.keeps_late_rows {
-            options.push("late_rows = 'keep'".to_string());
+            options.push(("late_rows", "keep".to_string()));
         }
-        if options.is_empty() { String::new() } else { format!("WITH ({}) ", options.join(", ")) }
+        options.extend(self.late_rows_retention_us.map(|us| ("late_rows_retention", span(us))));
+        options
     }
 
     /// ` EMIT ON WINDOW CLOSE`, or nothing.

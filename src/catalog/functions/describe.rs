@@ -160,7 +160,14 @@ fn get_viewdef(call: &Call<'_>) -> Result<Value> {
     let view = catalog
         .get(RelationId(oid))
         .filter(|o| matches!(o.kind, ObjectKind::View | ObjectKind::MaterializedView { .. }));
-    Ok(view.map(|o| format!(" {};", o.definition.trim().trim_end_matches(';'))).into())
+    let text = |object: &Arc<Object>| {
+        let emit = match &object.kind {
+            ObjectKind::MaterializedView { options, .. } => options.emit_clause(),
+            _ => "",
+        };
+        format!(" {}{emit};", object.definition.trim().trim_end_matches(';'))
+    };
+    Ok(view.map(text).into())
 }
 
 fn get_userbyid(call: &Call<'_>) -> Result<Value> {

@@ -33,6 +33,11 @@ pub(super) fn pg_class(rows: &mut Rows, context: &SystemContext<'_>) {
     for object in context.catalog.objects() {
         let relkind = object.relkind();
         let stored = matches!(relkind, 'r' | 'm');
+        let options = match &object.kind {
+            ObjectKind::MaterializedView { options, .. } => options.listed(),
+            _ => vec![],
+        };
+        let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let namespace = schema_oid(context.catalog, &object.name.schema);
         let has_index = !indexes(object).is_empty();
         rows.push(&[
@@ -43,6 +48,7 @@ pub(super) fn pg_class(rows: &mut Rows, context: &SystemContext<'_>) {
             ("relfilenode", if stored { object.id.0 } else { 0 }.into()),
             ("relhasindex", has_index.into()),
             ("relkind", relkind.into()),
+            ("reloptions", if options.is_empty() { Value::Null } else { Value::Texts(options) }),
             ("relnatts", (object.columns.len() as i16).into()),
             ("relhasrules", matches!(relkind, 'v' | 'm').into()),
             ("relreplident", if stored { 'd' } else { 'n' }.into()),

@@ -5,17 +5,56 @@
 
 use super::Session;
 use super::view::{Maintained, dependencies};
-use crate::catalog::{Column, Object, ObjectKind, QualifiedName};
+use crate::catalog::{Column, Object, ObjectKind, QualifiedName, ViewOptions};
 use crate::error::Result;
+use crate::plan::StreamPlan;
 use crate::session::limits::Limits;
 use crate::session::shared::builds::Reservation;
 use crate::sql::CreateMaterializedView;
 use crate::sql::lower::lower_late;
-use crate::types::PgType;
+use crate::types::{PgType, RelationId};
 
 /// What the relation of a view's late rows is called.
 pub fn name_of(view: &QualifiedName) -> QualifiedName {
     QualifiedName { schema: view.schema.clone(), name: format!("{}_late", view.name) }
+}
+
+/// Whether the object holds the late rows of the view.
+pub(super) fn is_of(object: &Object, view: RelationId) -> bool {
+    matches!(object.kind, ObjectKind::MaterializedView { late_rows_of: Some(owner), .. } if owner == view)
+}
+
+/// The late rows of a view, to be kept.
+pub(super) struct Kept {
+    pub view_id: RelationId,
+    pub id: RelationId,
+    pub name: QualifiedName,
+    /// What the view reads.
+    pub depends_on: Vec<RelationId>,
+    pub options: ViewOptions,
+}
+
+impl Kept {
+    pub fn object(self, plan: &StreamPlan, definition: String) -> Object {
+        let column = |field: &arrow::datatypes::FieldRef| Column {
+            name: field.name().clone(),
+            pg_type: PgType::of(field),
+            nullable: true,
+            default: None,
+        };
+        let Kept { view_id, id, name, mut depends_on, options } = self;
+        depends_on.push(view_id);
+        let key = plan.properties.key.clone();
+        Object {
+            id,
+            name,
+            kind: ObjectKind::MaterializedView { key, options, late_rows_of: Some(view_id) },
+            columns: plan.schema.fields().iter().map(column).collect(),
+            definition,
+            depends_on,
+            indexes: vec![],
+        }
+    }
 }
 
 impl Session {
@@ -53,27 +92,14 @@ impl Session {
             return Err(crate::error::Error::internal("late rows of something that is no view"));
         };
         let plan = lower_late(&self.state, &resolver, &bound, options)?;
-        let column = |field: &arrow::datatypes::FieldRef| Column {
-            name: field.name().clone(),
-            pg_type: PgType::of(field),
-            nullable: true,
-            default: None,
-        };
-        let mut depends_on = dependencies(&resolver, &bound)?;
-        depends_on.push(view.id);
-        let object = Object {
+        let kept = Kept {
+            view_id: view.id,
             id: catalog.allocate_id(),
             name: name.clone(),
-            kind: ObjectKind::MaterializedView {
-                key: plan.properties.key.clone(),
-                options: options.clone(),
-                late_rows_of: Some(view.id),
-            },
-            columns: plan.schema.fields().iter().map(column).collect(),
-            definition: create.query_text.clone(),
-            depends_on,
-            indexes: vec![],
+            depends_on: dependencies(&resolver, &bound)?,
+            options: options.clone(),
         };
+        let object = kept.object(&plan, create.query_text.clone());
         let read = object.depends_on.iter().chain(&bound.relations).copied().collect();
         let reservation = self.shared.builds.reserve(object.id, Reservation { name, depends_on: read });
         drop(resolver);

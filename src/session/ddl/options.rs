@@ -34,8 +34,22 @@ pub fn view_options(create: &CreateMaterializedView) -> Result<ViewOptions> {
                     return wrong(message, "drop (counted in hw_catalog.late_rows) or keep (readable as <view>_late)");
                 }
             },
-            _ => return wrong(format!("unknown option \"{name}\""), "known options: allowed_lateness, late_rows"),
+            "late_rows_retention" => match fixed_us(value) {
+                Some(us) if us > 0 => options.late_rows_retention_us = Some(us),
+                _ => {
+                    let message = format!("invalid value for option \"late_rows_retention\": \"{value}\"");
+                    return wrong(message, "write a span of fixed length, as in late_rows_retention = '1 day'");
+                }
+            },
+            _ => {
+                let hint = "known options: allowed_lateness, late_rows, late_rows_retention";
+                return wrong(format!("unknown option \"{name}\""), hint);
+            }
         }
+    }
+    if options.late_rows_retention_us.is_some() && !options.keeps_late_rows {
+        let hint = "add late_rows = 'keep': rows that are dropped are not kept for any time";
+        return wrong("option \"late_rows_retention\" needs late_rows = 'keep'".to_string(), hint);
     }
     Ok(options)
 }

@@ -8,13 +8,14 @@
 //! A new dataflow has a new id, so ids still ascend from what is read to what reads it. The step is one record batch of
 //! the store: a crash leaves the whole old or the whole new. A reader that had bound an old id binds again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Session;
+use super::late;
 use super::options::{require_effect, view_options};
 use super::shape::shape;
 use super::view::{check_stored_view, dependencies, plan_stored_view, require_no_parameters, require_present};
+use super::{Session, require_free};
 use crate::catalog::{Catalog, Column, Index, Object, ObjectKind};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::StreamPlan;
@@ -24,7 +25,7 @@ use crate::session::resolver::Resolver;
 use crate::session::shared::builds::{Reservation, ReservationGuard};
 use crate::session::shared::{Shared, index_specs};
 use crate::sql::bind::bind_query;
-use crate::sql::lower::lower_view;
+use crate::sql::lower::{lower_late, lower_view};
 use crate::sql::{CreateMaterializedView, Name};
 use crate::types::RelationId;
 
@@ -43,7 +44,8 @@ pub(super) fn replaced(resolver: &Resolver<'_>, name: &Name) -> Result<Option<Ar
 
 /// One object that is replaced, and what takes its place.
 struct Successor {
-    old: Arc<Object>,
+    /// `None`: it comes with another one.
+    old: Option<Arc<Object>>,
     new: Object,
     /// `None` for a plain view: it runs nowhere and keeps its id.
     plan: Option<StreamPlan>,
@@ -52,7 +54,9 @@ struct Successor {
 /// In dependency order: the view itself first.
 struct Succession {
     successors: Vec<Successor>,
-    reservation: ReservationGuard,
+    /// Late rows that are no longer kept.
+    gone: Vec<Arc<Object>>,
+    reservations: Vec<ReservationGuard>,
 }
 
 impl Session {
@@ -116,7 +120,7 @@ impl Session {
         let (bound, columns) = shape(bind_query(&self.state, &resolver, &create.query, &[])?, &create.columns)?;
         require_no_parameters(&bound)?;
         let depends_on = dependencies(&resolver, &bound)?;
-        let above: Vec<Arc<Object>> = above(&catalog, &old);
+        let mut above: Vec<Arc<Object>> = above(&catalog, &old);
         let itself = above.iter().chain([&old]).find(|object| depends_on.contains(&object.id));
         if itself.is_some() || bound.relations.contains(&old.id) {
             let message = format!("materialized view \"{}\" would read itself", old.name);
@@ -128,39 +132,74 @@ impl Session {
                 Error::new(SqlState("55006"), message).with_hint("cancel the statement that builds it, or wait")
             );
         }
-        let keeps_late = |object: &Object| matches!(&object.kind, ObjectKind::MaterializedView { options, .. } if options.keeps_late_rows);
-        if keeps_late(&old) || view_options(create)?.keeps_late_rows {
-            return Err(Error::unsupported(
-                "CREATE OR REPLACE of a materialized view that keeps its late rows",
-                "create the new one under another name, then ALTER MATERIALIZED VIEW … SWAP WITH",
-            ));
-        }
+        let options = view_options(create)?;
+        // The late rows of the old view, which the new one's take the place of.
+        let is_late = |object: &Arc<Object>| late::is_of(object, old.id);
+        let old_late = above.iter().find(|object| is_late(object)).cloned();
+        above.retain(|object| !is_late(object));
         require_same_columns(&old, &columns, &above)?;
         let indexes = kept_indexes(&old, &columns)?;
-        let options = view_options(create)?;
         let plan = lower_view(&self.state, &resolver, &bound, &options)?;
         require_effect(&options, &plan)?;
+        let late_plan = match options.keeps_late_rows {
+            true => Some(lower_late(&self.state, &resolver, &bound, &options)?),
+            false => None,
+        };
         drop(resolver);
+        let gone: Vec<Arc<Object>> = old_late.iter().filter(|_| late_plan.is_none()).cloned().collect();
+        for late in &gone {
+            let readers = self::above(&catalog, late);
+            if !readers.is_empty() {
+                require_same_columns(late, &[], &readers)?;
+            }
+        }
 
         let read = depends_on.iter().chain(&bound.relations).copied();
-        let held = read.chain([old.id]).chain(above.iter().flat_map(|o| o.depends_on.iter().copied().chain([o.id])));
+        let held = read.chain([old.id]).chain(old_late.iter().map(|late| late.id));
+        let held = held.chain(above.iter().flat_map(|o| o.depends_on.iter().copied().chain([o.id])));
         let held: Vec<RelationId> = held.collect();
         let new = Object {
             id: catalog.allocate_id(),
             name: old.name.clone(),
-            kind: ObjectKind::maintained(plan.properties.key.clone(), options),
+            kind: ObjectKind::maintained(plan.properties.key.clone(), options.clone()),
             columns,
             definition: create.query_text.clone(),
             depends_on,
             indexes,
         };
+        let view_id = new.id;
+        let late_depends_on = new.depends_on.clone();
         let mut next = catalog.clone();
         let mut ids = BTreeMap::from([(old.id, new.id)]);
         let mut successors = vec![];
         shared.note_plan(new.id, &plan);
         next.remove(old.id);
         next.insert(new.clone())?;
-        successors.push(Successor { old: old.clone(), new, plan: Some(plan) });
+        successors.push(Successor { old: Some(old.clone()), new, plan: Some(plan) });
+        for late in &gone {
+            next.remove(late.id);
+        }
+        let mut reservations = vec![];
+        if let Some(plan) = late_plan {
+            let id = catalog.allocate_id();
+            let view = late::Kept { view_id, id, name: late::name_of(&old.name), depends_on: late_depends_on, options };
+            let new = view.object(&plan, create.query_text.clone());
+            match &old_late {
+                Some(old_late) => {
+                    require_same_columns(old_late, &new.columns, &self::above(&catalog, old_late))?;
+                    next.remove(old_late.id);
+                    ids.insert(old_late.id, id);
+                }
+                None => {
+                    require_free(shared, &catalog, &new.name)?;
+                    let reserved = Reservation { name: new.name.clone(), depends_on: held.clone() };
+                    reservations.push(shared.builds.reserve(id, reserved));
+                }
+            }
+            shared.note_plan(id, &plan);
+            next.insert(new.clone())?;
+            successors.push(Successor { old: old_late, new, plan: Some(plan) });
+        }
         for reader in above {
             let planned = succeed(shared, &mut catalog, &mut next, &mut ids, &reader);
             match planned {
@@ -172,10 +211,10 @@ impl Session {
             }
         }
         let reserved = Reservation { name: old.name.clone(), depends_on: held };
-        let reservation = shared.builds.reserve(successors[0].new.id, reserved);
+        reservations.push(shared.builds.reserve(successors[0].new.id, reserved));
         // Only the next id has changed: nobody else may get these.
         shared.publish(catalog).await?;
-        Ok(Succession { successors, reservation })
+        Ok(Succession { successors, gone, reservations })
     }
 }
 
@@ -193,7 +232,7 @@ fn succeed(
     if matches!(reader.kind, ObjectKind::View) {
         let new_object = next.insert(new.clone())?;
         check_stored_view(shared, Arc::new(next.clone()), &new_object)?;
-        return Ok(Successor { old: reader.clone(), new, plan: None });
+        return Ok(Successor { old: Some(reader.clone()), new, plan: None });
     }
     let plan = plan_stored_view(shared, Arc::new(next.clone()), reader)?;
     new.id = catalog.allocate_id();
@@ -204,32 +243,34 @@ fn succeed(
     ids.insert(reader.id, new.id);
     shared.note_plan(new.id, &plan);
     next.insert(new.clone())?;
-    Ok(Successor { old: reader.clone(), new, plan: Some(plan) })
+    Ok(Successor { old: Some(reader.clone()), new, plan: Some(plan) })
 }
 
 /// Everybody changes places: durable first, then visible, then the old dataflows end.
 async fn enter(shared: &Arc<Shared>, succession: Succession) -> Result<()> {
-    let Succession { successors, reservation } = succession;
+    let Succession { successors, gone, reservations } = succession;
     let _lock = shared.ddl.lock().await;
-    let view = successors[0].old.clone();
+    let olds: Vec<Arc<Object>> = successors.iter().filter_map(|s| s.old.clone()).chain(gone).collect();
+    let view = olds[0].clone();
     let mut catalog = shared.catalog().as_ref().clone();
+    // In the order of the catalog: dependents behind.
     let now: Vec<RelationId> = above(&catalog, &view).iter().map(|object| object.id).collect();
-    let then: Vec<RelationId> = successors[1..].iter().map(|s| s.old.id).collect();
-    let same = successors.iter().all(|s| catalog.get(s.old.id).is_some_and(|now| Arc::ptr_eq(now, &s.old)));
-    drop(reservation);
-    let is_read = successors.iter().any(|s| shared.builds.reserved_reader(s.old.id).is_some());
-    if !same || is_read || now != then {
+    let then: Vec<RelationId> = olds[1..].iter().map(|old| old.id).collect();
+    let same = olds.iter().all(|old| catalog.get(old.id).is_some_and(|now| Arc::ptr_eq(now, old)));
+    drop(reservations);
+    let is_read = olds.iter().any(|old| shared.builds.reserved_reader(old.id).is_some());
+    if !same || is_read || now.iter().collect::<BTreeSet<_>>() != then.iter().collect::<BTreeSet<_>>() {
         return Err(changed_meanwhile(&view));
     }
-    for successor in &successors {
-        catalog.remove(successor.old.id);
+    for old in &olds {
+        catalog.remove(old.id);
     }
-    let mut running = vec![];
+    let is_running =
+        |old: &&Arc<Object>| !matches!(old.kind, ObjectKind::View) && shared.builds.state(old.id).is_none();
+    let mut running: Vec<RelationId> = olds.iter().filter(is_running).map(|old| old.id).collect();
+    running.sort_unstable();
     for successor in successors {
         require_present(&catalog, &successor.new.depends_on)?;
-        if successor.plan.is_some() && shared.builds.state(successor.old.id).is_none() {
-            running.push(successor.old.id);
-        }
         catalog.insert(successor.new)?;
     }
     shared.publish(catalog).await?;

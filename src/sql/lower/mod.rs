@@ -11,6 +11,7 @@ mod asof;
 mod band;
 mod follow;
 mod join;
+mod late;
 mod lookup;
 mod order;
 mod over;
@@ -79,7 +80,8 @@ pub fn lower_view(
     Ok(plan)
 }
 
-/// The rows that the view of `bound` takes out because they are late. 0A000 unless there is one place where it does.
+/// The rows that the view of `bound` takes out because they are late; of several places where it does, those of all. 0A000
+/// unless there is one.
 pub fn lower_late(
     state: &SessionState,
     resolver: &dyn RelationResolver,
@@ -89,7 +91,7 @@ pub fn lower_late(
     let mut lowering = Lowering::new(state, resolver, options);
     lowering.late = RefCell::new(Some(vec![]));
     lowering.query(bound)?;
-    time::late_rows(lowering.late.into_inner().unwrap_or_default())
+    late::late_rows(lowering.late.into_inner().unwrap_or_default(), options)
 }
 
 fn optimized(state: &SessionState, bound: &Bound, prunes: bool) -> Result<LogicalPlan> {

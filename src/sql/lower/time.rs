@@ -9,12 +9,12 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::{Lowering, column_index, project, sliced};
+use super::{Lowering, column_index, sliced};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arrival, JoinClosing, JoinKeys, JoinType, Late, LateRows, Properties, StreamNode, StreamPlan, TimeColumn,
@@ -230,7 +230,7 @@ fn only_late(input: &StreamPlan, time: &TimeColumn, arrival: Option<Arrival>, sc
     StreamPlan { node, schema: Arc::new(Schema::new(fields)), properties }
 }
 
-const ARRIVAL_COLUMNS: [&str; 2] = ["watermark_at_arrival", "arrived_at"];
+pub(super) const ARRIVAL_COLUMNS: [&str; 2] = ["watermark_at_arrival", "arrived_at"];
 
 fn arrival_fields() -> [Arc<Field>; 2] {
     ARRIVAL_COLUMNS.map(|name| Arc::new(Field::new(name, DataType::Int64, true)))
@@ -484,35 +484,4 @@ pub(super) fn held(plan: StreamPlan) -> Result<StreamPlan> {
     let plan = sliced::shown_on_close(plan, time.column);
     let node = StreamNode::Hold { input: Box::new(plan), time };
     Ok(StreamPlan { node, schema, properties: Properties { append_only, ..properties } })
-}
-
-/// The late rows of a view's one place that takes them out, with the watermark and the time of their arrival.
-pub(super) fn late_rows(found: Vec<StreamPlan>) -> Result<StreamPlan> {
-    let mut found = found.into_iter();
-    let (Some(late), None) = (found.next(), found.next()) else {
-        return Err(Error::unsupported(
-            "late_rows = 'keep' for a query that takes out late rows nowhere or in several places",
-            "it takes one aggregate or top-n over one window, or one session, of a column with a watermark",
-        ));
-    };
-    // What clients see are timestamps.
-    let width = late.schema.fields().len() - ARRIVAL_COLUMNS.len();
-    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let mut fields: Vec<Arc<Field>> = vec![];
-    let mut exprs = vec![];
-    for (column, field) in late.schema.fields().iter().enumerate() {
-        let mut name = field.name().clone();
-        while fields.iter().any(|other| *other.name() == name) {
-            name.push('_');
-        }
-        let expr = copy(&late.schema, column);
-        if column < width {
-            exprs.push(expr);
-            fields.push(Arc::new(field.as_ref().clone().with_name(name)));
-        } else {
-            exprs.push(datafusion::physical_expr::expressions::cast(expr, &late.schema, instant.clone())?);
-            fields.push(Arc::new(Field::new(name, instant.clone(), true)));
-        }
-    }
-    Ok(project(late, exprs, Arc::new(Schema::new(fields))))
 }
