@@ -366,3 +366,61 @@ async fn a_generated_column_is_the_time_of_a_source() -> TestResult {
     check(&client).await?;
     Ok(())
 }
+
+/// `PROCTIME()` of a row is the instant at which it came first: for views that come later, and after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processing_time_is_told_once() -> TestResult {
+    let mut server = Server::start(2)?;
+    let client = server.connect().await?;
+    let directory = server.scratch()?;
+    std::fs::write(directory.join("a.json"), "{\"a\":1}\n{\"a\":2}\n")?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE s (a int, p timestamptz AS PROCTIME(), WATERMARK FOR p AS p)
+             WITH (connector = 'files', path = '{}', follow = 'true') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW early AS SELECT a, p FROM s;
+             CREATE SOURCE bid (bidder bigint, p_time timestamptz GENERATED ALWAYS AS (PROCTIME()) STORED)
+             WITH (connector = 'nexmark', nexmark.table.type = 'Bid', nexmark.event.num = '50000', nexmark.split.num = '3');
+             CREATE MATERIALIZED VIEW q12 AS SELECT bidder, count(*) AS bid_count, window_start, window_end
+                 FROM TUMBLE(bid, p_time, INTERVAL '10' MILLISECOND) GROUP BY bidder, window_start, window_end",
+            directory.display()
+        ))
+        .await?;
+    becomes(&client, "SELECT count(*) FROM early", "2").await?;
+    finished(&client, "bid").await?;
+    assert_eq!(one(&client, "SELECT sum(bid_count) FROM q12").await?, "46000");
+    let mut file = std::fs::OpenOptions::new().append(true).open(directory.join("a.json"))?;
+    writeln!(file, "{{\"a\":3}}")?;
+    becomes(&client, "SELECT count(*) FROM early", "3").await?;
+    // Columns that the reader does not make yet start it anew.
+    client
+        .batch_execute(
+            "CREATE MATERIALIZED VIEW late AS SELECT a, p FROM s;
+             CREATE MATERIALIZED VIEW q12_again AS SELECT bidder, count(*) AS bid_count, window_start, window_end
+                 FROM TUMBLE(bid, p_time, INTERVAL '10' MILLISECOND) GROUP BY bidder, window_start, window_end",
+        )
+        .await?;
+    let differ = |a: &str, b: &str| format!("SELECT count(*) FROM (SELECT * FROM {a} EXCEPT ALL SELECT * FROM {b}) d");
+    assert_eq!(one(&client, &differ("early", "late")).await?, "0");
+    assert_eq!(one(&client, &differ("q12", "q12_again")).await?, "0");
+    assert_eq!(one(&client, "SELECT count(DISTINCT p) FROM early").await?, "2");
+    let told = |sql: &str| format!("SELECT string_agg(a || ' ' || p, ', ' ORDER BY a) FROM {sql}");
+    let (rows_before, windows_before) = (
+        one(&client, &told("early")).await?,
+        one(&client, "SELECT count(*) || ' ' || min(window_start) || ' ' || max(window_end) FROM q12").await?,
+    );
+    let refused = one(&client, "SELECT p FROM s LIMIT 1").await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("PROCTIME")));
+    assert_eq!(one(&client, "SELECT a FROM s LIMIT 1").await?, "1");
+    server.kill()?;
+    server.start_again(Some(1))?;
+    let client = server.connect().await?;
+    becomes(&client, "SELECT count(*) FROM early", "3").await?;
+    finished(&client, "bid").await?;
+    assert_eq!(one(&client, &told("early")).await?, rows_before);
+    assert_eq!(
+        one(&client, "SELECT count(*) || ' ' || min(window_start) || ' ' || max(window_end) FROM q12").await?,
+        windows_before
+    );
+    Ok(())
+}

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::SimpleQueryMessage;
 
-use queries::{QUERIES, Query};
+use queries::{Emits, QUERIES, Query};
 use server::{Client, Server};
 
 pub type TestResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -52,18 +52,21 @@ async fn run(flags: Flags) -> TestResult {
     let wanted = |name: &str| flags.query.as_deref().is_none_or(|query| query == name);
     let queries: Vec<&Query> = QUERIES.iter().filter(|query| wanted(query.name)).collect();
     if !queries.is_empty() {
-        println!("| query | workers | rows | seconds | rows/s | peak memory |\n|---|---|---|---|---|---|");
+        println!(
+            "| query | workers | rows | seconds | rows/s | peak memory | most state | of a row |\n|---|---|---|---|---|---|---|---|"
+        );
     }
     for query in queries {
         for workers in &flags.workers {
             let measured = measure(query, flags.event_count, *workers).await?;
             println!(
-                "| {} | {workers} | {} | {:.2} | {:.2} M | {} MB |",
+                "| {} | {workers} | {} | {:.2} | {:.2} M | {} MB | {} |",
                 query.title,
                 measured.row_count,
                 measured.elapsed.as_secs_f64(),
                 measured.row_count as f64 / measured.elapsed.as_secs_f64() / 1e6,
-                measured.peak_bytes >> 20
+                measured.peak_bytes >> 20,
+                measured.state.map_or("– | –".to_string(), |state| state.to_string())
             );
         }
     }
@@ -93,7 +96,38 @@ struct Measured {
     row_count: u64,
     elapsed: Duration,
     peak_bytes: u64,
+    /// Where windows close.
+    state: Option<State>,
 }
+
+/// What operators keep: rows, open windows and sessions among them.
+#[derive(Clone, Copy, Default)]
+struct State {
+    row_count: u64,
+    bytes: u64,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = self.bytes / self.row_count.max(1);
+        write!(f, "{} rows, {} MB | {each} B", self.row_count, self.bytes >> 20)
+    }
+}
+
+/// Looks while the query runs; the workers are asked between two epochs, so not too often.
+async fn most_state(client: &Client, most: &mut State) -> TestResult {
+    let sql = "SELECT sum(state_row_count)::bigint, sum(state_bytes)::bigint FROM hw_catalog.view_operators";
+    if let [Some(row_count), Some(bytes)] = rows(client, sql).await?.concat().as_slice() {
+        let now = State { row_count: row_count.parse()?, bytes: bytes.parse()? };
+        if now.bytes > most.bytes {
+            *most = now;
+        }
+    }
+    Ok(())
+}
+
+/// How often the state is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 async fn measure(query: &Query, event_count: u64, workers: usize) -> TestResult<Measured> {
     measure_on(&Server::start(workers)?, query, event_count).await
@@ -110,6 +144,7 @@ async fn measure_on(server: &Server, query: &Query, event_count: u64) -> TestRes
         let sql = query.statement();
         async move { client.batch_execute(&sql).await }
     });
+    let (mut most, mut looked) = (State::default(), Instant::now());
     let row_count = loop {
         if let Some(row_count) = finished_row_count(&watch, query.tables.len()).await? {
             break row_count;
@@ -117,11 +152,16 @@ async fn measure_on(server: &Server, query: &Query, event_count: u64) -> TestRes
         if sink.is_finished() && start.elapsed() > LIMIT {
             return Err(format!("{} did not finish within {LIMIT:?}", query.name).into());
         }
+        if query.emits != Emits::Changes && looked.elapsed() > LOOK_EVERY {
+            most_state(&watch, &mut most).await?;
+            looked = Instant::now();
+        }
         tokio::time::sleep(ASK_EVERY).await;
     };
     let elapsed = start.elapsed();
     sink.await??;
-    Ok(Measured { row_count, elapsed, peak_bytes: machine::peak_bytes(server.pid())? })
+    let state = (most.bytes > 0).then_some(most);
+    Ok(Measured { row_count, elapsed, peak_bytes: machine::peak_bytes(server.pid())?, state })
 }
 
 /// Rows made by all sources, once all of them are finished.

@@ -18,13 +18,17 @@ pub enum Emits {
     Changes,
     /// Each window when it is over, into a view; the source has a watermark.
     OnWindowClose,
+    /// Every change, by the time at which the rows came.
+    ByArrival,
 }
 
 impl Query {
     /// What starts it.
     pub fn statement(&self) -> String {
         match self.emits {
-            Emits::Changes => format!("CREATE SINK {} AS {} WITH (connector = 'blackhole')", self.name, self.sql),
+            Emits::Changes | Emits::ByArrival => {
+                format!("CREATE SINK {} AS {} WITH (connector = 'blackhole')", self.name, self.sql)
+            }
             Emits::OnWindowClose => {
                 format!("CREATE MATERIALIZED VIEW {} AS {} EMIT ON WINDOW CLOSE", self.name, self.sql)
             }
@@ -37,6 +41,9 @@ pub fn source(table: &str, event_count: u64, emits: Emits) -> String {
     // Of bids, since nothing else is asked for by window.
     let columns = match emits {
         Emits::Changes => "",
+        Emits::ByArrival => {
+            "(bidder BIGINT, p_time TIMESTAMPTZ AS PROCTIME(), WATERMARK FOR p_time AS p_time - INTERVAL '1 second')"
+        }
         Emits::OnWindowClose => {
             "(auction BIGINT, bidder BIGINT, price BIGINT, date_time TIMESTAMP,
               WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds')"
@@ -154,6 +161,44 @@ pub const QUERIES: &[Query] = &[
               FROM HOP(bid, date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND) GROUP BY window_start, window_end, auction",
         emits: Emits::OnWindowClose,
         factor: 0.5,
+    },
+    Query {
+        name: "tumble_keys",
+        title: "1 M keys in 5 min, on close",
+        tables: &["Bid"],
+        sql: "SELECT window_start, window_end, (auction * 1000003 + bidder * 10007 + price) % 1000000 AS k, count(*) AS n, sum(price) AS total
+              FROM TUMBLE(bid, date_time, INTERVAL '5' MINUTE)
+              GROUP BY window_start, window_end, (auction * 1000003 + bidder * 10007 + price) % 1000000",
+        emits: Emits::OnWindowClose,
+        factor: 1.0,
+    },
+    Query {
+        name: "hop_fine",
+        title: "bids of a hundred keys in 1 h every 1 s, on close",
+        tables: &["Bid"],
+        sql: "SELECT window_start, window_end, auction % 100 AS k, count(*) AS n, sum(price) AS total, max(price) AS high
+              FROM HOP(bid, date_time, INTERVAL '1' SECOND, INTERVAL '1' HOUR) GROUP BY window_start, window_end, auction % 100",
+        emits: Emits::OnWindowClose,
+        factor: 0.5,
+    },
+    Query {
+        name: "sessions_open",
+        title: "100 k sessions open (gap 1 min), on close",
+        tables: &["Bid"],
+        sql: "SELECT k, window_start, window_end, count(*) AS n
+              FROM SESSION((SELECT (auction * 1000003 + bidder * 10007 + price) % 100000 AS k, date_time FROM bid)
+                           PARTITION BY k, date_time, INTERVAL '1' MINUTE) GROUP BY k, window_start, window_end",
+        emits: Emits::OnWindowClose,
+        factor: 0.5,
+    },
+    Query {
+        name: "q12",
+        title: "q12 bids of a bidder in 10 s of processing time",
+        tables: &["Bid"],
+        sql: "SELECT bidder, count(*) AS bid_count, window_start, window_end
+              FROM TUMBLE(bid, p_time, INTERVAL '10' SECOND) GROUP BY bidder, window_start, window_end",
+        emits: Emits::ByArrival,
+        factor: 1.0,
     },
     Query {
         name: "q11",

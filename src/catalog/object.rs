@@ -161,7 +161,20 @@ pub struct GeneratedColumn {
     pub planned: Option<Arc<dyn PhysicalExpr>>,
 }
 
+impl GeneratedColumn {
+    /// The instant at which the row was read first.
+    pub fn is_proctime(&self) -> bool {
+        let expression: String = self.expression.chars().filter(|c| !c.is_whitespace()).collect();
+        expression.eq_ignore_ascii_case("proctime()")
+    }
+}
+
 impl SourceDefinition {
+    /// Whether a row's first arrival is told.
+    pub fn tells_arrival(&self) -> bool {
+        self.generated.iter().any(GeneratedColumn::is_proctime)
+    }
+
     /// Whether the column is computed rather than read.
     pub fn is_generated(&self, column: usize) -> bool {
         self.generated.iter().any(|generated| generated.column == column)

@@ -78,6 +78,8 @@ pub struct Chunk {
     pub bad_records: Vec<BadRecord>,
     /// The partition's next offset once this chunk is taken.
     pub next_offset: u64,
+    /// Of the rows of [`Payload::Rows`], where they are not consecutive up to `next_offset`, bad records among them.
+    pub positions: Option<Vec<u64>>,
 }
 
 pub enum Payload {

@@ -4,13 +4,14 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::event_time::times_of;
 use super::expression::values_or_null;
 use crate::catalog::SourceDefinition;
 use crate::error::{Error, Result};
@@ -19,8 +20,8 @@ use crate::error::{Error, Result};
 pub struct SourceColumns {
     /// Of those columns that can be read ([`SourceDefinition::read_schema`]): what connector and decoder make, ascending.
     pub read: Vec<usize>,
-    /// Over the columns that are read.
-    generated: Vec<(Arc<Field>, Arc<dyn PhysicalExpr>)>,
+    /// Over the columns that are read; `None`: the instant of the row's arrival.
+    generated: Vec<(Arc<Field>, Option<Arc<dyn PhysicalExpr>>)>,
     /// The source's columns in the order in which [`SourceColumns::complete`] has them.
     columns: Vec<usize>,
 }
@@ -36,18 +37,21 @@ impl SourceColumns {
             wanted.into_iter().partition(|&column| definition.is_generated(column));
         let computed = definition.generated.iter().filter(|generated| computed.contains(&generated.column));
         let planned = computed.map(|generated| match &generated.planned {
-            Some(expr) => Ok((generated.column, expr)),
-            None => Err(Error::internal("a generated column was not planned")),
+            None if !generated.is_proctime() => Err(Error::internal("a generated column was not planned")),
+            expr => Ok((generated.column, expr.as_ref())),
         });
-        let planned: Vec<(usize, &Arc<dyn PhysicalExpr>)> = planned.collect::<Result<_>>()?;
-        for (_, expr) in &planned {
+        let planned: Vec<(usize, Option<&Arc<dyn PhysicalExpr>>)> = planned.collect::<Result<_>>()?;
+        for expr in planned.iter().filter_map(|(_, expr)| *expr) {
             read.extend(collect_columns(expr).iter().map(|column| column.index()));
         }
         read.sort_unstable();
         read.dedup();
         let generated = planned
             .iter()
-            .map(|(column, expr)| Ok((schema.fields()[*column].clone(), over(&read, (*expr).clone())?)))
+            .map(|(column, expr)| {
+                let expr = expr.map(|expr| over(&read, expr.clone())).transpose()?;
+                Ok((schema.fields()[*column].clone(), expr))
+            })
             .collect::<Result<_>>()?;
         let columns = read.iter().copied().chain(planned.iter().map(|(column, _)| *column)).collect();
         let before = |column: usize| (0..column).filter(|&column| !definition.is_generated(column)).count();
@@ -59,20 +63,34 @@ impl SourceColumns {
         self.generated.is_empty()
     }
 
+    /// Whether [`SourceColumns::complete`] wants to know when rows arrived.
+    pub fn takes_arrival(&self) -> bool {
+        self.generated.iter().any(|(_, expr)| expr.is_none())
+    }
+
     /// Where a wanted column stands.
     pub fn place(&self, column: usize) -> usize {
         self.columns.iter().position(|&known| known == column).expect("every wanted column is made")
     }
 
-    /// The rows with the computed columns behind those that were read; also the rows for which one fails, and why: each once.
-    pub fn complete(&self, rows: RecordBatch) -> Result<(RecordBatch, Vec<(usize, Error)>)> {
+    /// The rows with the computed columns behind those that were read, by the instants at which they arrived (microseconds);
+    /// also the rows for which one fails, and why: each once.
+    pub fn complete(
+        &self,
+        rows: RecordBatch,
+        arrived_us: Option<Int64Array>,
+    ) -> Result<(RecordBatch, Vec<(usize, Error)>)> {
         if self.generated.is_empty() {
             return Ok((rows, vec![]));
         }
         let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
         let (mut columns, mut failed) = (rows.columns().to_vec(), vec![]);
         for (field, expr) in &self.generated {
-            let (values, failures) = values_or_null(expr, &rows)?;
+            let (values, failures) = match (expr, &arrived_us) {
+                (Some(expr), _) => values_or_null(expr, &rows)?,
+                (None, Some(arrived_us)) => (times_of(arrived_us.clone(), field.data_type())?, vec![]),
+                (None, None) => return Err(Error::internal("nobody tells when the rows arrived")),
+            };
             fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
             columns.push(values);
             failed.extend(failures);
@@ -97,7 +115,7 @@ fn over(read: &[usize], expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalE
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::array::{ArrayRef, AsArray};
     use arrow::datatypes::{DataType, Int64Type};
     use datafusion::logical_expr::Operator;
     use datafusion::physical_expr::expressions::{binary, lit};
@@ -126,7 +144,7 @@ mod tests {
         assert_eq!(columns.read, [1], "c is the second column that can be read");
         let c: ArrayRef = Arc::new(Int64Array::from(vec![Some(3), Some(0), None, Some(4), Some(0)]));
         let read = RecordBatch::try_new(Arc::new(schema.project(&[2])?), vec![c])?;
-        let (rows, failed) = columns.complete(read)?;
+        let (rows, failed) = columns.complete(read, None)?;
         let b: Vec<Option<i64>> = rows.column(columns.place(1)).as_primitive::<Int64Type>().iter().collect();
         assert_eq!(b, [Some(4), None, None, Some(3), None]);
         assert_eq!(failed.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1, 4]);

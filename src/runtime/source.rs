@@ -14,6 +14,7 @@
 //! A task with `until` reads what is past: it is neither paced nor does it follow, and it ends with
 //! [`SourceEvent::Finished`]. One without ends only if the source does.
 
+mod arrivals;
 mod idle;
 mod pace;
 mod queue;
@@ -34,6 +35,7 @@ use crate::formats::{Decoder, decoder};
 use crate::types::{BadRecord, Position, RelationId};
 use queue::Queue;
 
+pub use arrivals::ArrivalLog;
 pub use watermark::{SourceWatermark, arrival_columns};
 
 /// One pass over a source, yet to be started.
@@ -51,6 +53,8 @@ pub struct SourceTask {
     idle_timeout: Option<Duration>,
     /// How far a row's time may be ahead of the clock on the wall.
     ahead_max: Option<Duration>,
+    /// When rows were read first.
+    arrivals: Arc<ArrivalLog>,
     /// As it is where the task starts, and what rows tell of it.
     watermark: Option<(SourceWatermark, WatermarkDefinition)>,
 }
@@ -142,7 +146,25 @@ impl SourceTask {
         }
         let watermark = definition.watermark.clone().map(|definition| (SourceWatermark::new(None), definition));
         let connector = Arc::from(connector);
-        Ok(SourceTask { id, connector, decoder, columns, from, until, replay, idle_timeout, ahead_max, watermark })
+        let arrivals = Arc::default();
+        Ok(SourceTask {
+            id,
+            connector,
+            decoder,
+            columns,
+            from,
+            until,
+            replay,
+            idle_timeout,
+            ahead_max,
+            arrivals,
+            watermark,
+        })
+    }
+
+    /// Rows that are known there have come before.
+    pub fn with_arrivals(self, arrivals: Arc<ArrivalLog>) -> SourceTask {
+        SourceTask { arrivals, ..self }
     }
 
     /// Goes on from a watermark: rows are told of it as their arrival.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::Sender;
 use crate::catalog::SourceDefinition;
 use crate::connectors::{Connector, Payload, Polled};
 use crate::dataflow::source_columns::SourceColumns;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats;
 use crate::types::Position;
 
@@ -132,6 +132,10 @@ fn read(scan: &SourceScan, sender: &Sender<DataFusionResult<RecordBatch>>) -> Re
         needed.extend((0..scan.schema.fields().len()).find(|&column| !definition.is_generated(column)));
     }
     let columns = SourceColumns::new(&scan.schema, definition, needed)?;
+    if columns.takes_arrival() {
+        let hint = "query a view over the source: there each row has the instant at which it came";
+        return Err(Error::unsupported("PROCTIME() in a query that reads the source itself", hint));
+    }
     let output: Vec<usize> = scan.columns.iter().map(|&column| columns.place(column)).collect();
     let mut decoder = match definition.encode.as_str() {
         "NATIVE" | "PARQUET" => None,
@@ -148,10 +152,10 @@ fn read(scan: &SourceScan, sender: &Sender<DataFusionResult<RecordBatch>>) -> Re
             (Payload::Rows(batch), _) => batch,
             (Payload::Records(records), Some(decoder)) => decoder.decode(&chunk.partition, &records)?.batch,
             (Payload::Records(_), None) => {
-                return Err(crate::error::Error::internal("a connector without a format sent records"));
+                return Err(Error::internal("a connector without a format sent records"));
             }
         };
-        let (mut batch, failed) = columns.complete(batch)?;
+        let (mut batch, failed) = columns.complete(batch, None)?;
         if !failed.is_empty() {
             let keep: BooleanArray = (0..batch.num_rows())
                 .map(|row| Some(failed.binary_search_by_key(&row, |(row, _)| *row).is_err()))

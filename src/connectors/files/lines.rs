@@ -209,6 +209,7 @@ impl LineFile {
             payload: Payload::Records(records),
             bad_records,
             next_offset: self.offset,
+            positions: None,
         }
     }
 

@@ -125,6 +125,7 @@ impl ParquetFile {
             payload: Payload::Rows(rows),
             bad_records,
             next_offset: self.offset,
+            positions: None,
         }))
     }
 

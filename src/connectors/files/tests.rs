@@ -33,7 +33,9 @@ fn drain(reader: &mut dyn Reader) -> Result<(Vec<String>, Position, Vec<BadRecor
     let (mut texts, mut position, mut bad) = (vec![], Position::default(), vec![]);
     loop {
         match reader.poll(Duration::from_millis(60))? {
-            Polled::Chunk(Chunk { partition, payload: Payload::Records(records), bad_records, next_offset }) => {
+            Polled::Chunk(Chunk {
+                partition, payload: Payload::Records(records), bad_records, next_offset, ..
+            }) => {
                 for index in 0..records.len() {
                     let text = String::from_utf8_lossy(records.get(index)).into_owned();
                     texts.push(format!("{partition}:{}:{text}", records.positions[index]));

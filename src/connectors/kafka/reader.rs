@@ -214,6 +214,7 @@ impl KafkaReader {
                     payload: Payload::Records(std::mem::take(&mut partition.records)),
                     bad_records: std::mem::take(&mut partition.bad_records),
                     next_offset: partition.next,
+                    positions: None,
                 });
             }
         }

@@ -141,6 +141,7 @@ impl Reader for NexmarkReader {
                     payload: Payload::Rows(self.make()?),
                     next_offset: next,
                     bad_records: Vec::<BadRecord>::new(),
+                    positions: Some(self.events.clone()),
                 }));
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::{Changes, EPOCH_ROW_COUNT_MAX, Sequencer, Wake};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::SourceSpec;
-use crate::runtime::source::{self, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark};
+use crate::runtime::source::{self, ArrivalLog, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark};
 use crate::runtime::status::SourceStatus;
 use crate::runtime::worker::RelationDelta;
+use crate::state::StoreBatch;
 use crate::state::checkpoint::record::SourceRecord;
 use crate::types::{BadRecord, Delta, Epoch, Position, RelationId};
 
@@ -27,6 +28,7 @@ pub struct Source {
     checkpoint: Option<(Position, Option<SourceWatermark>)>,
     /// Nothing is taken from it until it is told to go on.
     is_paused: bool,
+    arrivals: Arc<ArrivalLog>,
     state: &'static str,
     error: Option<Error>,
     row_count: u64,
@@ -59,7 +61,7 @@ impl Source {
         }
     }
 
-    fn new(spec: SourceSpec) -> Source {
+    fn new(spec: SourceSpec, arrivals: ArrivalLog) -> Source {
         let position = spec.definition.start.clone();
         Source {
             reader: None,
@@ -68,6 +70,7 @@ impl Source {
             checkpoint: None,
             is_paused: spec.is_paused,
             spec,
+            arrivals: Arc::new(arrivals),
             state: "idle",
             error: None,
             row_count: 0,
@@ -114,6 +117,7 @@ impl Source {
     ) -> Result<SourceHandle> {
         let spec = &self.spec;
         let task = SourceTask::new(spec.id, &spec.schema, &spec.definition, projection, from.clone(), until.cloned())?
+            .with_arrivals(self.arrivals.clone())
             .with_watermark(watermark);
         let wake = wake.clone();
         source::spawn(task, Arc::new(move || wake.call()), READ_AHEAD_ROW_COUNT_MAX)
@@ -214,7 +218,11 @@ impl Sequencer {
         // Options are tried here, so that a definition that cannot be read is refused when it is made.
         let start = &spec.definition.start;
         SourceTask::new(spec.id, &spec.schema, &spec.definition, &[], start.clone(), None)?;
-        let (id, mut source) = (spec.id, Source::new(spec));
+        let arrivals = match spec.definition.tells_arrival() {
+            true => ArrivalLog::load(spec.id, self.store.as_ref())?,
+            false => ArrivalLog::default(),
+        };
+        let (id, mut source) = (spec.id, Source::new(spec, arrivals));
         if let Some(saved) = self.checkpoints.source(id) {
             source = source.restored(saved)?;
         }
@@ -267,6 +275,13 @@ impl Sequencer {
     pub(super) fn drop_source(&mut self, id: RelationId) {
         if let Some(mut source) = self.sources.remove(&id) {
             source.stop();
+            if source.spec.definition.tells_arrival() {
+                let mut batch = StoreBatch::default();
+                let deleted = ArrivalLog::delete(id, self.store.as_ref(), &mut batch);
+                if let Err(error) = deleted.and_then(|()| self.store.commit(batch)) {
+                    tracing::warn!("arrivals of a dropped source stay on disk: {error}");
+                }
+            }
         }
     }
 
@@ -334,10 +349,24 @@ impl Sequencer {
                 changed.push((*id, bad_records));
             }
         }
+        self.save_arrivals();
         if more {
             self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
         }
         changed
+    }
+
+    /// Before anybody sees the rows: after a restart they have come when they did.
+    fn save_arrivals(&self) {
+        let mut batch = StoreBatch::default();
+        for (id, source) in self.sources.iter().filter(|(_, source)| source.spec.definition.tells_arrival()) {
+            source.arrivals.save(*id, &mut batch);
+        }
+        if !batch.is_empty()
+            && let Err(error) = self.store.commit(batch)
+        {
+            tracing::error!("could not keep when rows arrived: {error}");
+        }
     }
 
     /// Tells what became of the sources in an epoch, once the epoch is visible: a source that says that it has finished

@@ -249,6 +249,7 @@ impl Reader for FlakyReader {
             payload: Payload::Records(records),
             bad_records: vec![],
             next_offset: self.next,
+            positions: None,
         }))
     }
 
@@ -269,6 +270,7 @@ fn trouble_is_told_and_nothing_is_lost_or_doubled() -> Outcome {
         replay: None,
         idle_timeout: None,
         ahead_max: None,
+        arrivals: Arc::default(),
         watermark: None,
     };
     let (ids, others, position) = start(task, 1000)?.drain();

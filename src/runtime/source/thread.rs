@@ -143,7 +143,7 @@ impl Run<'_> {
     }
 
     fn decode(&mut self, chunk: Chunk) -> Result<PartBatch> {
-        let Chunk { partition, payload, mut bad_records, next_offset } = chunk;
+        let Chunk { partition, payload, mut bad_records, next_offset, positions: told_positions } = chunk;
         // Where each row was is told only if somebody asks.
         let may_fail = !self.task.columns.is_as_read() || self.task.watermark.is_some();
         let is_paced = self.pace.is_some() || self.task.ahead_max.is_some() || may_fail;
@@ -156,7 +156,8 @@ impl Run<'_> {
             (Payload::Rows(rows), _) => {
                 // Consecutive offsets, the bad ones among them.
                 let count = if is_paced { (rows.num_rows() + bad_records.len()) as u64 } else { 0 };
-                (rows, (next_offset.saturating_sub(count)..next_offset).collect())
+                let consecutive = || (next_offset.saturating_sub(count)..next_offset).collect();
+                (rows, told_positions.unwrap_or_else(consecutive))
             }
             (Payload::Records(_), None) => return Err(Error::internal("records of a source that has no decoder")),
         };
@@ -165,7 +166,10 @@ impl Run<'_> {
             let bad: BTreeSet<u64> = bad_records.iter().map(|bad| bad.position).collect();
             positions.retain(|position| !bad.contains(position));
         }
-        let (rows, failed) = self.task.columns.made.complete(rows)?;
+        let made = &self.task.columns.made;
+        let arrived =
+            made.takes_arrival().then(|| self.task.arrivals.instants_us(&partition, &positions, next_offset, now_us()));
+        let (rows, failed) = made.complete(rows, arrived)?;
         let mut batch = PartBatch { partition, rows, positions, bad_records, next_offset };
         if !failed.is_empty() {
             let mut keep = vec![true; batch.rows.num_rows()];

@@ -40,6 +40,10 @@ pub fn plan(state: &SessionState, columns: &[Column], kind: &mut ObjectKind) -> 
         ObjectKind::Source(definition) => {
             let computed: Vec<usize> = definition.generated.iter().map(|generated| generated.column).collect();
             for generated in &mut definition.generated {
+                if generated.is_proctime() {
+                    proctime(&columns[generated.column])?;
+                    continue;
+                }
                 generated.planned = Some(generated_column(state, generated, &computed, columns, &schema)?);
             }
             let is_told = definition.watermark.as_mut().map_or(Ok(false), |told| watermark(state, told, &schema))?;
@@ -48,6 +52,16 @@ pub fn plan(state: &SessionState, columns: &[Column], kind: &mut ObjectKind) -> 
         ObjectKind::Table { watermark: Some(told), .. } => watermark(state, told, &schema),
         _ => Ok(false),
     }
+}
+
+/// 42804 for another type than an instant's.
+fn proctime(column: &Column) -> Result<()> {
+    if matches!(column.pg_type, PgType::Timestamptz | PgType::Timestamp) {
+        return Ok(());
+    }
+    let message =
+        format!("column \"{}\" is of type {} but PROCTIME() is an instant", column.name, column.pg_type.name());
+    Err(Error::new(SqlState::DATATYPE_MISMATCH, message).with_hint("declare the column as timestamptz"))
 }
 
 /// 42P17 if it reads another generated column, 42804 if it is of another type.

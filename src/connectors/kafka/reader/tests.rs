@@ -43,7 +43,9 @@ fn read(reader: &mut dyn Reader, count: usize) -> Result<(Vec<String>, Position,
     let deadline = Instant::now() + Duration::from_secs(30);
     while texts.len() + bad.len() < count && Instant::now() < deadline {
         match reader.poll(Duration::from_millis(100))? {
-            Polled::Chunk(Chunk { partition, payload: Payload::Records(records), bad_records, next_offset }) => {
+            Polled::Chunk(Chunk {
+                partition, payload: Payload::Records(records), bad_records, next_offset, ..
+            }) => {
                 for index in 0..records.len() {
                     let text = String::from_utf8_lossy(records.get(index)).into_owned();
                     texts.push(format!("{partition}:{}:{text}", records.positions[index]));
