@@ -111,7 +111,8 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 None => vec![],
                 Some(JoinClosing::Keys(time)) => vec![left.schema.field(time.column).name()],
                 Some(JoinClosing::Rows([l, r])) => {
-                    vec![left.schema.field(l.column).name(), right.schema.field(r.column).name()]
+                    let left = l.iter().map(|time| left.schema.field(time.column).name().as_str());
+                    left.chain(r.iter().map(|time| right.schema.field(time.column).name().as_str())).collect()
                 }
             };
             let over = match names[..] {

@@ -41,9 +41,13 @@ pub fn unbounded(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool)
 
 fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found: &mut Vec<String>) {
     let mut growing: Vec<bool> = plan.inputs().into_iter().map(|input| grows(input, relation_grows)).collect();
-    if let StreamNode::Lookup { left, .. } = &plan.node {
+    match &plan.node {
         // What is never taken back need not be remembered.
-        growing[0] &= !left.properties.append_only;
+        StreamNode::Lookup { left, .. } => growing[0] &= !left.properties.append_only,
+        StreamNode::Join { closing: Some(closing), .. } => {
+            growing.iter_mut().zip(closing.lets_go()).for_each(|(grows, lets_go)| *grows &= !lets_go);
+        }
+        _ => {}
     }
     if plan.is_stateful() && growing.contains(&true) && !is_bounded(plan) {
         found.push(format!("{} keeps {}", operator(plan), kept(plan, &growing)));
@@ -61,7 +65,6 @@ fn is_bounded(plan: &StreamPlan) -> bool {
     if let StreamNode::Hold { .. }
     | StreamNode::Temporal { .. }
     | StreamNode::Aggregate { closing: Some(_), .. }
-    | StreamNode::Join { closing: Some(_), .. }
     | StreamNode::Session { closing: Some(_), .. }
     | StreamNode::TopN { closing: Some(_), .. }
     | StreamNode::OverWindow { closing: Some(_), .. } = &plan.node
@@ -189,7 +192,7 @@ mod tests {
     fn joins_are_bounded_where_they_let_go() {
         let watermark = Watermark::Relation(SOURCE);
         let time = TimeColumn { column: 0, watermark, lateness_us: 0, is_kept: true };
-        let closings = [JoinClosing::Keys(time.clone()), JoinClosing::Rows([time.clone(), time])];
+        let closings = [JoinClosing::Keys(time.clone()), JoinClosing::Rows([Some(time.clone()), Some(time)])];
         for lets_go in closings {
             let mut joined = join(scan(SOURCE), scan(SOURCE));
             if let StreamNode::Join { closing, .. } = &mut joined.node {
@@ -199,6 +202,17 @@ mod tests {
             // What comes out is there for good.
             assert!(grows(&joined, &|relation| relation == SOURCE));
         }
+    }
+
+    #[test]
+    fn a_join_that_lets_go_of_one_side_keeps_the_other() {
+        let time = TimeColumn { column: 0, watermark: Watermark::Relation(SOURCE), lateness_us: 0, is_kept: true };
+        let mut joined = join(scan(SOURCE), scan(SOURCE));
+        if let StreamNode::Join { closing, .. } = &mut joined.node {
+            *closing = Some(JoinClosing::Rows([Some(time), None]));
+        }
+        let kept = told(&joined);
+        assert!(kept[0].ends_with("keeps every row of its right input"), "{kept:?}");
     }
 
     #[test]

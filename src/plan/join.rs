@@ -73,15 +73,23 @@ pub enum JoinClosing {
     /// A pair of keys tells of windows: rows go with their window. A column of the left input.
     Keys(TimeColumn),
     /// Matching rows are near each other in time: a row goes when none to come can reach it. A column of the left input
-    /// and one of the right.
-    Rows([TimeColumn; 2]),
+    /// and one of the right; `None` where rows to come can always reach back.
+    Rows([Option<TimeColumn>; 2]),
 }
 
 impl JoinClosing {
-    pub fn times(&self) -> &[TimeColumn] {
+    pub fn times(&self) -> Vec<TimeColumn> {
         match self {
-            JoinClosing::Keys(time) => std::slice::from_ref(time),
-            JoinClosing::Rows(times) => times,
+            JoinClosing::Keys(time) => vec![time.clone()],
+            JoinClosing::Rows(times) => times.iter().flatten().cloned().collect(),
+        }
+    }
+
+    /// For left and right: whether rows are let go.
+    pub fn lets_go(&self) -> [bool; 2] {
+        match self {
+            JoinClosing::Keys(_) => [true, true],
+            JoinClosing::Rows(times) => [times[0].is_some(), times[1].is_some()],
         }
     }
 }

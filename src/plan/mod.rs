@@ -414,7 +414,7 @@ impl StreamPlan {
             StreamNode::SlicedAggregate { slices, .. } => {
                 slices.closing.iter().cloned().chain(slices.shown_when_over()).collect()
             }
-            StreamNode::Join { closing: Some(closing), .. } => closing.times().to_vec(),
+            StreamNode::Join { closing: Some(closing), .. } => closing.times(),
             StreamNode::Hold { time, .. } => vec![TimeColumn { lateness_us: 0, ..time.clone() }],
             _ => vec![],
         };

@@ -25,15 +25,9 @@ pub(super) struct Band {
     hi: i64,
 }
 
-/// The narrowest band that the conditions give for a wanted pair of columns, if it is bounded on both sides.
-pub(super) fn find(
-    conditions: &[Expr],
-    left: &DFSchema,
-    right: &DFSchema,
-    is_wanted: impl Fn(usize, usize) -> bool,
-) -> Option<Band> {
-    let bounds = conditions.iter().filter_map(|condition| bound(condition, left, right));
-    let bounds: Vec<Bound> = bounds.filter(|bound| is_wanted(bound.columns.0, bound.columns.1)).collect();
+/// The narrowest band that the conditions give for a pair of columns, if it is bounded on both sides.
+pub(super) fn find(conditions: &[Expr], left: &DFSchema, right: &DFSchema) -> Option<Band> {
+    let bounds: Vec<Bound> = conditions.iter().filter_map(|condition| bound(condition, left, right)).collect();
     let bands = bounds.iter().map(|first| {
         let same = bounds.iter().filter(|other| other.columns == first.columns);
         let lo = same.clone().filter_map(|bound| bound.lo).max()?;
@@ -44,17 +38,17 @@ pub(super) fn find(
     bands.flatten().min_by_key(|band| band.hi - band.lo)
 }
 
+/// Pairs of columns with a lower bound of left − right, and pairs with an upper one.
+pub(super) fn bounds(conditions: &[Expr], left: &DFSchema, right: &DFSchema) -> [Vec<((usize, usize), i64)>; 2] {
+    let bounds = conditions.iter().filter_map(|condition| bound(condition, left, right));
+    let bounds: Vec<Bound> = bounds.collect();
+    let of = |side: fn(&Bound) -> Option<i64>| {
+        bounds.iter().filter_map(|bound| Some((bound.columns, side(bound)?))).collect::<Vec<_>>()
+    };
+    [of(|bound| bound.lo), of(|bound| bound.hi)]
+}
+
 impl Band {
-    /// The columns of left and right.
-    pub(super) fn columns(&self) -> (usize, usize) {
-        (self.left_column, self.right_column)
-    }
-
-    /// The least and the largest difference between them.
-    pub(super) fn reach(&self) -> (i64, i64) {
-        (self.lo, self.hi)
-    }
-
     /// Both inputs with their bucket as the last column, in place of `left` and `right`. `None` for a join that shows both
     /// sides by themselves.
     pub(super) fn buckets(&self, left: StreamPlan, right: StreamPlan, join_type: JoinType) -> Option<[StreamPlan; 2]> {

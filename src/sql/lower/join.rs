@@ -44,9 +44,7 @@ impl Lowering<'_> {
             }
             closed => closed,
         };
-        let any = |_, _| true;
-        let band =
-            if keys.is_empty() { band::find(&condition.rest, first.schema(), second.schema(), any) } else { None };
+        let band = if keys.is_empty() { band::find(&condition.rest, first.schema(), second.schema()) } else { None };
         let residual = match conjunction(condition.rest) {
             None => None,
             Some(rest) => Some(self.physical(&rest, &first.schema().join(second.schema())?)?),
@@ -75,8 +73,9 @@ impl Lowering<'_> {
         Ok((left, right, Some(JoinClosing::Keys(time))))
     }
 
-    /// Inputs whose rows match only near each other in time, `lo ≤ left − right ≤ hi`: without late rows. Right rows to
-    /// come are at W(right) or after it, so left rows before W(right) + lo go, and right rows before W(left) − hi.
+    /// Inputs whose rows match only near each other in time, `lo ≤ left − right ≤ hi`, or bounded on one side: without the
+    /// rows that come too late to meet what was let go. Right rows to come are at W(right) or after it, so left rows
+    /// before W(right) + lo go, and right rows before W(left) − hi. Without a bound, or the watermark, that side's stay.
     fn near_in_time(
         &self,
         left: StreamPlan,
@@ -86,27 +85,47 @@ impl Lowering<'_> {
     ) -> Result<Closed> {
         let instant = |plan: &StreamPlan, column: usize| {
             let is_instant = matches!(plan.schema.field(column).data_type(), DataType::Timestamp(..));
-            plan.properties.time(column).filter(|_| is_instant).cloned()
+            is_instant.then(|| plan.properties.time(column).cloned()).flatten()
         };
-        let is_timed = |l: usize, r: usize| instant(&left, l).is_some() && instant(&right, r).is_some();
-        let Some(band) = band::find(conditions, schemas[0], schemas[1], is_timed) else {
+        // What only grows takes nothing back of what has gone; of others, nothing older than their watermark changes.
+        let may_go = |plan: &StreamPlan, own: usize| plan.properties.append_only || instant(plan, own).is_some();
+        let [lowers, uppers] = band::bounds(conditions, schemas[0], schemas[1]);
+        let lower = lowers.into_iter().filter(|((l, r), _)| instant(&right, *r).is_some() && may_go(&left, *l));
+        let upper = uppers.into_iter().filter(|((l, r), _)| instant(&left, *l).is_some() && may_go(&right, *r));
+        let (lower, upper) = (lower.max_by_key(|(_, lo)| *lo), upper.min_by_key(|(_, hi)| *hi));
+        if lower.is_none() && upper.is_none() {
             return Ok((left, right, None));
+        }
+        // Of the times of an input: that by which the other one's rows go, and its own, if it takes rows back.
+        let on_time = |mut plan: StreamPlan, wanted: [Option<usize>; 2]| {
+            let width = plan.schema.fields().len();
+            for column in wanted.into_iter().flatten() {
+                if let Some(time) = instant(&plan, column) {
+                    plan = self.without_late(plan, time, width)?.0;
+                }
+            }
+            Ok::<StreamPlan, Error>(plan)
         };
-        let ((left_column, right_column), (lo, hi)) = (band.columns(), band.reach());
-        let (Some(left_time), Some(right_time)) = (instant(&left, left_column), instant(&right, right_column)) else {
-            return Ok((left, right, None));
+        let takes_back = |plan: &StreamPlan| !plan.properties.append_only;
+        let (of_left, of_right) = (lower.map(|((l, _), _)| l), upper.map(|((_, r), _)| r));
+        let left_own = of_left.filter(|_| takes_back(&left));
+        let right_own = of_right.filter(|_| takes_back(&right));
+        let left = on_time(left, [upper.map(|((l, _), _)| l), left_own])?;
+        let right = on_time(right, [lower.map(|((_, r), _)| r), right_own])?;
+        let closing = |own: &StreamPlan, column: usize, other: &StreamPlan, other_column: usize, delay_us: i64| {
+            let other = instant(other, other_column)?;
+            let delayed = match delay_us {
+                0 => other.watermark.clone(),
+                _ => Watermark::Delayed(Box::new(other.watermark.clone()), delay_us),
+            };
+            Some(match instant(own, column) {
+                // What a side has not let through yet may take rows back, too.
+                Some(own) => both(&own, own.watermark.clone(), &other, delayed),
+                None => TimeColumn { column, watermark: delayed, is_kept: true, ..other },
+            })
         };
-        let widths = [&left, &right].map(|plan| plan.schema.fields().len());
-        let (left, left_time) = self.without_late(left, left_time, widths[0])?;
-        let (right, right_time) = self.without_late(right, right_time, widths[1])?;
-        let delayed = |time: &TimeColumn, delay_us: i64| match delay_us {
-            0 => time.watermark.clone(),
-            _ => Watermark::Delayed(Box::new(time.watermark.clone()), delay_us),
-        };
-        // What a side has not let through yet may take rows back, too.
-        let of_left =
-            both(&left_time, left_time.watermark.clone(), &right_time, delayed(&right_time, lo.saturating_neg()));
-        let of_right = both(&right_time, right_time.watermark.clone(), &left_time, delayed(&left_time, hi));
+        let of_left = lower.and_then(|((l, r), lo)| closing(&left, l, &right, r, lo.saturating_neg()));
+        let of_right = upper.and_then(|((l, r), hi)| closing(&right, r, &left, l, hi));
         Ok((left, right, Some(JoinClosing::Rows([of_left, of_right]))))
     }
 }

@@ -433,9 +433,12 @@ pub(super) fn of_join(
     };
     // A row changes while the other side may still bring a match for it, and is let go then.
     let near = |side: usize| match closing {
-        Some(JoinClosing::Rows(times)) => Some(&times[side]),
+        Some(JoinClosing::Rows(times)) => times[side].as_ref(),
         _ => None,
     };
+    // Of a side without a watermark older rows may always come.
+    let keeps = |plan: &StreamPlan, time: &TimeColumn| plan.properties.time(time.column).is_some_and(|own| own.is_kept);
+    let near = |side: usize, plan: &StreamPlan| near(side).filter(|time| keeps(plan, time));
     let mut times = vec![];
     let mut side = |own: &StreamPlan,
                     own_keys: &[usize],
@@ -460,10 +463,10 @@ pub(super) fn of_join(
         }
     };
     if shows_left {
-        side(left, &keys.left, right, &keys.right, 0, near(0));
+        side(left, &keys.left, right, &keys.right, 0, near(0, left));
     }
     if shows_right {
-        side(right, &keys.right, left, &keys.left, width, near(1));
+        side(right, &keys.right, left, &keys.left, width, near(1, right));
     }
     times
 }

@@ -102,8 +102,8 @@ impl JoinOperator {
             Some(JoinClosing::Rows(times)) => {
                 assert!(self.residual.is_some(), "how near rows are is told by the residual");
                 let [left, right] = &mut self.sides;
-                left.expire_by(times[0].clone());
-                right.expire_by(times[1].clone());
+                times[0].iter().for_each(|time| left.expire_by(time.clone()));
+                times[1].iter().for_each(|time| right.expire_by(time.clone()));
             }
         }
         self

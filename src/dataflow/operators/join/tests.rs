@@ -258,7 +258,7 @@ fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
         is_kept: true,
     };
     let by_key = JoinClosing::Keys(time(0, of(0, 0), of(1, 0)));
-    let by_value = JoinClosing::Rows([time(1, of(0, 0), of(1, 3)), time(1, of(1, 0), of(0, -1))]);
+    let by_value = JoinClosing::Rows([Some(time(1, of(0, 0), of(1, 3))), Some(time(1, of(1, 0), of(0, -1)))]);
     let cases = Case::all().into_iter().flat_map(|case| {
         let keyed = case.has_key.then(|| (case, by_key.clone()));
         let near = case.has_residual.then(|| (Case { is_near: true, ..case }, by_value.clone()));
