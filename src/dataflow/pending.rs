@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::SortOptions;
 use arrow::compute::sort_to_indices;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 
 use super::StateSize;
 use crate::error::Result;
@@ -79,7 +79,7 @@ impl Pending {
 
     /// On disk: the time, then the row. What is taken needs no retraction.
     pub fn part(&self) -> Part {
-        let time = Arc::new(Field::new("$time", DataType::Int64, false));
+        let time = Arc::new(Field::new("$time", DataType::Timestamp(TimeUnit::Microsecond, None), false));
         let fields: Vec<_> = std::iter::once(time).chain(self.schema.fields().iter().cloned()).collect();
         Part {
             schema: Arc::new(Schema::new(fields)),
@@ -96,7 +96,7 @@ impl Pending {
     pub fn take_change(&mut self) -> Result<PartChange> {
         let added = self.added.as_mut().map(std::mem::take).unwrap_or_default();
         let times = added.iter().flat_map(|(time, delta)| std::iter::repeat_n(*time, delta.row_count()));
-        let times: ArrayRef = Arc::new(Int64Array::from_iter_values(times));
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(times));
         let deltas: Vec<Delta> = added.into_iter().map(|(_, delta)| delta).collect();
         if deltas.is_empty() {
             return Ok(PartChange { deltas, below: self.taken_below });
@@ -114,7 +114,7 @@ impl Pending {
         for delta in saved {
             let order = sort_to_indices(delta.column(0), Some(SortOptions::default()), None)?;
             let delta = delta.take(&order)?;
-            let times = delta.column(0).as_primitive::<Int64Type>().clone();
+            let times = delta.column(0).as_primitive::<TimestampMicrosecondType>().clone();
             let rows = delta.project(&columns)?;
             let mut start = 0;
             for group in times.values().chunk_by(|a, b| a == b) {

@@ -21,7 +21,7 @@ use crate::state::{Arrangement, Layout, Store};
 use crate::types::{Delta, Epoch, RelationId};
 
 /// Layouts of operator state change with this number: state of another is not read.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// A view as it was at the last checkpoint.
 pub struct Restored {

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::Array;
 use serde::{Deserialize, Serialize};
 
-use super::{Part, PartKind, microseconds, not_below};
+use super::{Part, PartKind, not_below};
 use crate::error::Result;
 use crate::state::codec::{decode_delta, encode_delta};
 use crate::state::store::{Block, SegmentWriter, Store};
 use crate::types::Delta;
+use crate::types::times::times_us;
 
 /// Where an operator's part belongs. A view's contents are those of the operator behind its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -188,11 +190,11 @@ impl Collection {
 
     fn newest_us(&self, delta: &Delta) -> Result<Option<i64>> {
         let Some(column) = self.time_column else { return Ok(None) };
-        let times = microseconds(delta.column(column))?;
+        let times = times_us(delta.column(column))?;
         if times.null_count() > 0 {
             return Ok(None);
         }
-        Ok(arrow::compute::max(arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&times)))
+        Ok(arrow::compute::max(&times))
     }
 }
 
@@ -309,9 +311,9 @@ mod tests {
             collection.append(&[delta(&[(times[0], "x", 1), (times[1], "x", 1)])?], writer.as_mut())?;
             writer.finish()?;
         }
-        collection.close_below(Some(6));
+        collection.close_below(Some(6_000));
         assert_eq!(collection.runs().len(), 2, "a run that is over as a whole goes");
-        collection.close_below(Some(3));
+        collection.close_below(Some(3_000));
         let left: Vec<i64> = rows(&collection.read(&store)?).into_keys().map(|(time, _)| time).collect();
         assert_eq!(left, [6, 7, 9]);
         Ok(())

@@ -18,13 +18,14 @@ pub mod record;
 
 pub use collection::{Collection, Place};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
-use arrow::compute::{SortOptions, cast, take_record_batch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
+use arrow::array::{Array, BooleanArray, UInt32Array};
+use arrow::compute::{SortOptions, take_record_batch};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use crate::error::Result;
 use crate::types::Delta;
+use crate::types::times::times_us;
 
 /// A Z-set that belongs to the state of an operator, as it is kept on disk.
 #[derive(Clone, Debug)]
@@ -116,22 +117,11 @@ fn latest(delta: &Delta, key_width: usize) -> Result<Delta> {
 /// The rows that are not older than `below`; those without a time stay.
 fn not_below(delta: Delta, time_column: usize, below: i64) -> Result<Delta> {
     let column = delta.column(time_column);
-    let times = microseconds(column)?;
-    let times = times.as_primitive::<Int64Type>();
+    let times = times_us(column)?;
     let stays = |row: usize| times.is_null(row) || times.value(row) >= below;
     if (0..times.len()).all(stays) {
         return Ok(delta);
     }
     let mask: BooleanArray = (0..times.len()).map(|row| Some(stays(row))).collect();
     Ok(delta.filter(&mask)?)
-}
-
-fn microseconds(column: &ArrayRef) -> Result<ArrayRef> {
-    let instants = match column.data_type() {
-        DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
-            cast(column, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?
-        }
-        _ => column.clone(),
-    };
-    Ok(cast(&instants, &DataType::Int64)?)
 }

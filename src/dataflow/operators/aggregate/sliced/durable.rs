@@ -8,9 +8,9 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_a
 use arrow::compute::min;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 
-use crate::dataflow::operators::aggregate::Accumulator;
 use super::{Place, SlicedAggregateOperator};
 use crate::dataflow::key_index::KeyIndex;
+use crate::dataflow::operators::aggregate::Accumulator;
 use crate::dataflow::{Durable, EpochContext};
 use crate::error::Result;
 use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
