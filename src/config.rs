@@ -21,6 +21,9 @@ pub struct Config {
     pub query_memory_bytes_max: usize,
     /// How often the state of views is saved; `None`: never, a start computes them again.
     pub checkpoint_interval: Option<Duration>,
+    /// Changes that are kept for one subscriber that does not take them, in bytes. One that is further behind is ended
+    /// with 53400.
+    pub subscriber_memory_bytes_max: usize,
 }
 
 /// The file's shape: every key optional, unknown keys refused.
@@ -34,6 +37,7 @@ pub struct ConfigFile {
     pub query_memory_bytes: Option<usize>,
     /// 0: never.
     pub checkpoint_interval_ms: Option<u64>,
+    pub subscriber_memory_bytes: Option<usize>,
 }
 
 impl ConfigFile {
@@ -42,7 +46,8 @@ impl ConfigFile {
             .map_err(|e| Error::new(SqlState::CONFIG_FILE_ERROR, format!("could not read {}: {e}", path.display())))?;
         toml::from_str(&text).map_err(|e| {
             Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {}", path.display(), e.message())).with_hint(
-                "known keys: listen, data_dir, workers, max_connections, query_memory_bytes, checkpoint_interval_ms",
+                "known keys: listen, data_dir, workers, max_connections, query_memory_bytes, subscriber_memory_bytes, \
+                 checkpoint_interval_ms",
             )
         })
     }
@@ -79,6 +84,10 @@ impl Config {
                 Some(interval_ms) => Some(Duration::from_millis(interval_ms)),
                 None => Some(CHECKPOINT_INTERVAL),
             },
+            subscriber_memory_bytes_max: overrides
+                .subscriber_memory_bytes
+                .or(file.subscriber_memory_bytes)
+                .unwrap_or(64 << 20),
         })
     }
 }

@@ -67,7 +67,7 @@ struct Flags {
     /// Milliseconds between two checkpoints of views; 0: none, a start computes them again [default: 1000]
     #[arg(long, value_name = "MS")]
     checkpoint_interval_ms: Option<u64>,
-    /// TOML file with the same settings (listen, data_dir, …) and query_memory_bytes; flags win
+    /// TOML file with the same settings (listen, data_dir, …), query_memory_bytes and subscriber_memory_bytes; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -79,7 +79,7 @@ impl Flags {
 
     fn overrides(self) -> ConfigFile {
         let Flags { listen, data_dir, workers, max_connections, checkpoint_interval_ms, config: _ } = self;
-        ConfigFile { listen, data_dir, workers, max_connections, query_memory_bytes: None, checkpoint_interval_ms }
+        ConfigFile { listen, data_dir, workers, max_connections, checkpoint_interval_ms, ..ConfigFile::default() }
     }
 }
 

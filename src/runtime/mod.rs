@@ -24,8 +24,8 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 
 pub use source::check as check_source;
 pub use status::{OperatorMeasurement, SourceError, SourceStatus, ViewError, ViewMeasurement, ViewStatus};
@@ -33,6 +33,7 @@ pub use status::{OperatorMeasurement, SourceError, SourceStatus, ViewError, View
 use crate::catalog::{SourceDefinition, WatermarkDefinition};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, Watermarks};
+use crate::state::history::Hold;
 use crate::state::{Layout, Store, World};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -44,12 +45,22 @@ use status::Statuses;
 #[derive(Clone)]
 pub struct Runtime {
     events: Sender<Event>,
-    world: Arc<RwLock<Arc<World>>>,
+    world: Arc<watch::Sender<Arc<World>>>,
     statuses: Arc<Mutex<Statuses>>,
     store: Arc<dyn Store>,
     worker_count: usize,
     /// The checkpoint that this start goes on from.
     saved: Arc<Saved>,
+}
+
+/// A subscriber's start.
+pub struct Followed {
+    /// The newest one.
+    pub world: Arc<World>,
+    /// What comes after the epoch that was asked for. `None`: that is longer ago than is kept, or has not come yet.
+    pub hold: Option<Hold>,
+    /// All worlds after that one, or the latest of them.
+    pub worlds: watch::Receiver<Arc<World>>,
 }
 
 #[derive(Clone)]
@@ -112,13 +123,15 @@ pub struct TableWrite {
 
 impl Runtime {
     /// Starts workers and sequencer. Table contents are read from `store`; XX001 if they cannot be. `views` are those that
-    /// will be made again, or given up; what was saved of others goes. Without an interval no checkpoints are written.
+    /// will be made again, or given up; what was saved of others goes. Without an interval no checkpoints are written. A
+    /// subscriber may be behind by `held_bytes_max`.
     pub fn start(
         worker_count: usize,
         store: Arc<dyn Store>,
         tables: Vec<TableSpec>,
         views: &[RelationId],
         checkpoint_interval: Option<Duration>,
+        held_bytes_max: usize,
     ) -> Result<Runtime> {
         let saved = match checkpoint_interval {
             Some(_) => Saved::load(store.as_ref(), views)?,
@@ -128,18 +141,25 @@ impl Runtime {
             }
         };
         let saved = Arc::new(saved);
-        let world = Arc::new(RwLock::new(Arc::new(World::default())));
+        let world = Arc::new(watch::Sender::new(Arc::new(World::default())));
         let statuses = Arc::new(Mutex::new(Statuses::default()));
-        let (its_store, its_saved) = (store.clone(), saved.clone());
-        let (its_world, its_statuses) = (world.clone(), statuses.clone());
-        let events =
-            sequencer::start(worker_count, its_store, tables, its_saved, checkpoint_interval, its_world, its_statuses)?;
+        let start = sequencer::Start {
+            worker_count,
+            store: store.clone(),
+            tables,
+            saved: saved.clone(),
+            checkpoint_interval,
+            world: world.clone(),
+            statuses: statuses.clone(),
+            held_bytes_max,
+        };
+        let events = sequencer::start(start)?;
         Ok(Runtime { events, world, statuses, store, worker_count, saved })
     }
 
     /// The last committed epoch.
     pub fn world(&self) -> Arc<World> {
-        self.world.read().clone()
+        self.world.borrow().clone()
     }
 
     pub async fn create_table(&self, spec: TableSpec) -> Result<()> {
@@ -207,6 +227,28 @@ impl Runtime {
     /// could not be made durable.
     pub async fn write(&self, writes: Vec<TableWrite>) -> Result<Epoch> {
         self.ask(|reply| Event::Write { writes, reply }).await
+    }
+
+    /// From now on the relation keeps what it was for so long; zero: it does not. 55000 if it cannot be read.
+    pub async fn set_retention(&self, relation: RelationId, retention_us: i64) -> Result<()> {
+        self.ask(|reply| Event::SetRetention { relation, retention_us, reply }).await
+    }
+
+    /// Follows a relation from the changes after `from` on, by default from now on. 55000 if it cannot be read.
+    pub async fn follow(&self, relation: RelationId, from: Option<Epoch>) -> Result<Followed> {
+        self.ask(|reply| Event::Follow { relation, from, reply }).await
+    }
+
+    /// The last epoch at or before the instant, which must not be in the future; no other will come at or before it.
+    pub async fn settle(&self, instant_us: i64) -> Result<Epoch> {
+        self.ask(|reply| Event::Settle { instant_us, reply }).await
+    }
+
+    /// Drops what was maintained for a subscriber alone, without waiting for it.
+    pub fn abandon(&self, relation: RelationId) {
+        let (reply, _) = oneshot::channel();
+        // The sequencer is gone only when the server ends.
+        let _ = self.events.send(Event::Drop { ids: vec![relation], reply });
     }
 
     /// Ends sources, workers and sequencer; returns when they are gone.

@@ -2,6 +2,7 @@
 //!
 //! - [`arrangement`]: a Z-set indexed by key, made of immutable runs, so that a [`Snapshot`] costs a few clones.
 //! - [`world`]: every relation's snapshot at one epoch; what a query reads.
+//! - [`history`]: what changed in a relation, epoch by epoch.
 //! - [`codec`]: deltas as bytes.
 //! - [`checkpoint`]: the state of operators and views as it lies on disk.
 //! - [`store`]: the durable side behind a trait; only `store/rocks.rs` names RocksDB.
@@ -9,9 +10,11 @@
 pub mod arrangement;
 pub mod checkpoint;
 pub mod codec;
+pub mod history;
 pub mod store;
 pub mod world;
 
 pub use arrangement::{Arrangement, Layout, Run, Snapshot};
+pub use history::{History, Timeline};
 pub use store::{Store, StoreBatch};
 pub use world::World;

@@ -18,3 +18,11 @@ impl fmt::Display for Epoch {
         write!(f, "{}", self.0)
     }
 }
+
+/// An epoch and the wall-clock instant of its commit. Of two moments the one with the later epoch has the later instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Moment {
+    pub epoch: Epoch,
+    /// Microseconds since 1970.
+    pub at_us: i64,
+}

@@ -31,7 +31,7 @@ pub mod summary;
 mod wide;
 
 pub use delta::Delta;
-pub use epoch::Epoch;
+pub use epoch::{Epoch, Moment};
 pub use exact_number::ExactNumber;
 pub use exact_sum::ExactSum;
 pub use json_input::{check_json, jsonb_text, normal_jsonb};
@@ -47,4 +47,11 @@ pub struct RelationId(pub u32);
 impl RelationId {
     /// Postgres gives user objects OIDs from 16384 on.
     pub const FIRST: RelationId = RelationId(16384);
+
+    /// From here on: what lives no longer than the session that made it, and is neither in the catalog nor on disk.
+    pub const FIRST_TEMPORARY: RelationId = RelationId(1 << 31);
+
+    pub fn is_temporary(self) -> bool {
+        self >= RelationId::FIRST_TEMPORARY
+    }
 }

@@ -22,8 +22,6 @@ use crate::types::{BadRecord, Epoch, RelationId};
 
 /// Input rows of a checkpoint that has become due, beyond which sources wait for it: what it holds is kept in memory.
 const UNSAVED_ROW_COUNT_MAX: usize = 512 * EPOCH_ROW_COUNT_MAX;
-/// Numbers of epochs that a start leaves out behind the last checkpoint: they may have been given out since.
-const SKIPPED_EPOCH_COUNT: u64 = 1 << 20;
 
 pub struct Checkpoints {
     /// `None`: nothing is saved.
@@ -77,6 +75,11 @@ impl Checkpoints {
         self.writer.is_some()
     }
 
+    /// True if the view is saved. What lives only as long as a subscription is not.
+    pub fn saves(&self, id: RelationId) -> bool {
+        self.is_on() && !id.is_temporary()
+    }
+
     /// Some views have yet to be made from the last checkpoint.
     pub fn is_recovering(&self) -> bool {
         !self.awaited.is_empty()
@@ -85,14 +88,6 @@ impl Checkpoints {
     /// The epoch of the checkpoint that this start goes on from.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.saved.engine.epoch)
-    }
-
-    /// The first number that no epoch of this directory has had.
-    pub fn first_epoch(&self, last_of_tables: Epoch) -> Epoch {
-        match self.saved.engine.epoch {
-            0 => last_of_tables.next(),
-            saved => last_of_tables.max(Epoch(saved + SKIPPED_EPOCH_COUNT)).next(),
-        }
     }
 
     pub fn now_us(&self) -> i64 {
@@ -107,10 +102,13 @@ impl Checkpoints {
     pub fn note_epoch(&mut self, touched: &[RelationId], row_count: usize) {
         self.is_due = true;
         self.unsaved_row_count += row_count;
-        self.touched.extend(touched);
+        self.touched.extend(touched.iter().filter(|id| !id.is_temporary()));
     }
 
     pub fn note_fresh(&mut self, id: RelationId) {
+        if id.is_temporary() {
+            return;
+        }
         self.fresh.insert(id);
         self.touched.insert(id);
         self.is_due = true;
@@ -118,6 +116,9 @@ impl Checkpoints {
 
     /// The relation is gone, or what is saved of it is of no use.
     pub fn note_forgotten(&mut self, id: RelationId) {
+        if id.is_temporary() {
+            return;
+        }
         self.forgotten.push(id);
         self.touched.remove(&id);
         self.fresh.remove(&id);

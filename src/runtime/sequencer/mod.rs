@@ -5,6 +5,8 @@
 //! Commands (create, drop) are carried out between epochs, so they need no locks.
 
 mod checkpoints;
+mod clock;
+mod history;
 mod sources;
 mod tables;
 mod views;
@@ -16,22 +18,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 
 use self::checkpoints::Checkpoints;
+use self::clock::Clock;
+use self::history::Histories;
 use self::sources::Source;
 use self::tables::{Table, TableFiles};
 use self::views::View;
 use super::checkpoint::{Finished, Restored, Saved};
 use super::status::{Statuses, ViewMeasurement};
 use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
-use super::{IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
+use super::{Followed, IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
 use crate::dataflow::partition::spread;
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
 use crate::state::{Snapshot, Store, StoreBatch, World};
-use crate::types::{BadRecord, Epoch, RelationId};
+use crate::types::{BadRecord, Epoch, Moment, RelationId};
 
 pub enum Event {
     CreateTable {
@@ -77,6 +81,20 @@ pub enum Event {
         writes: Vec<TableWrite>,
         reply: oneshot::Sender<Result<Epoch>>,
     },
+    SetRetention {
+        relation: RelationId,
+        retention_us: i64,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Follow {
+        relation: RelationId,
+        from: Option<Epoch>,
+        reply: oneshot::Sender<Result<Followed>>,
+    },
+    Settle {
+        instant_us: i64,
+        reply: oneshot::Sender<Result<Epoch>>,
+    },
     Measure {
         reply: Sender<Vec<ViewMeasurement>>,
     },
@@ -109,7 +127,7 @@ struct Sequencer {
     sources: BTreeMap<RelationId, Source>,
     /// Ids ascend with creation, so this is dependency order.
     views: BTreeMap<RelationId, View>,
-    world: Arc<RwLock<Arc<World>>>,
+    world: Arc<watch::Sender<Arc<World>>>,
     statuses: Arc<Mutex<Statuses>>,
     events: Receiver<Event>,
     wake: Wake,
@@ -119,6 +137,8 @@ struct Sequencer {
     watermarks: Arc<Watermarks>,
     /// Wall-clock time of the epoch under way, microseconds since 1970; never goes back.
     now_us: i64,
+    clock: Clock,
+    histories: Histories,
 }
 
 struct WriteRequest {
@@ -145,24 +165,31 @@ impl Wake {
 /// Deltas of one epoch by relation, for all views that read it.
 type Changes = HashMap<RelationId, Vec<RelationDelta>>;
 
-pub fn start(
-    worker_count: usize,
-    store: Arc<dyn Store>,
-    specs: Vec<TableSpec>,
-    saved: Arc<Saved>,
-    checkpoint_interval: Option<Duration>,
-    world: Arc<RwLock<Arc<World>>>,
-    statuses: Arc<Mutex<Statuses>>,
-) -> Result<Sender<Event>> {
+/// What a sequencer is started with.
+pub struct Start {
+    pub worker_count: usize,
+    pub store: Arc<dyn Store>,
+    pub tables: Vec<TableSpec>,
+    pub saved: Arc<Saved>,
+    pub checkpoint_interval: Option<Duration>,
+    pub world: Arc<watch::Sender<Arc<World>>>,
+    pub statuses: Arc<Mutex<Statuses>>,
+    pub held_bytes_max: usize,
+}
+
+pub fn start(start: Start) -> Result<Sender<Event>> {
+    let Start { worker_count, store, tables, saved, checkpoint_interval, world, statuses, held_bytes_max } = start;
     let (events, receiver) = std::sync::mpsc::channel();
     let wake = Wake { events: events.clone(), is_set: Arc::new(AtomicBool::new(false)) };
     let finished = checkpoints::tell(events.clone());
     let checkpoints = Checkpoints::start(store.clone(), saved, checkpoint_interval, finished)?;
     let mut files = TableFiles::new(store.clone(), checkpoints.is_on().then_some(checkpoints.epoch()));
-    let (tables, last_epoch) = files.load(specs)?;
+    let (tables, last_epoch) = files.load(tables)?;
     let (workers, links) = worker::start(worker_count)?;
+    let (mut clock, epoch) = Clock::open(store.clone(), last_epoch.max(checkpoints.epoch()))?;
+    clock.pass(checkpoints.now_us());
     let mut sequencer = Sequencer {
-        epoch: checkpoints.first_epoch(last_epoch),
+        epoch,
         store,
         files,
         links,
@@ -177,7 +204,10 @@ pub fn start(
         watermarks: Arc::default(),
         now_us: checkpoints.now_us(),
         checkpoints,
+        clock,
+        histories: Histories::new(held_bytes_max),
     };
+    sequencer.begin_time();
     sequencer.publish_all();
     let thread = std::thread::Builder::new().name("sequencer".to_string());
     thread
@@ -215,6 +245,7 @@ impl Sequencer {
             }
             self.run_epoch();
             self.checkpoint();
+            self.trim_histories();
         }
     }
 
@@ -278,6 +309,15 @@ impl Sequencer {
             Event::Drop { ids, reply } => {
                 let _ = reply.send(self.drop_relations(ids));
             }
+            Event::SetRetention { relation, retention_us, reply } => {
+                let _ = reply.send(self.set_retention(relation, retention_us));
+            }
+            Event::Follow { relation, from, reply } => {
+                let _ = reply.send(self.follow(relation, from));
+            }
+            Event::Settle { instant_us, reply } => {
+                let _ = reply.send(Ok(self.settle(instant_us)));
+            }
             Event::Measure { reply } => {
                 let _ = reply.send(self.measure());
             }
@@ -320,7 +360,7 @@ impl Sequencer {
 
     /// Collects the watermarks of sources and tables, and looks at the clock.
     fn advance_time(&mut self) {
-        self.now_us = self.now_us.max(clock_us());
+        self.now_us = self.now_us.max(self.clock.now_us());
         let sources = self.sources.iter().filter_map(|(id, source)| Some((*id, source.watermark_us()?)));
         let tables = self.tables.iter().filter_map(|(id, table)| Some((*id, table.watermark_us()?)));
         let now: Watermarks = sources.chain(tables).collect();
@@ -424,10 +464,12 @@ impl Sequencer {
         changed_sources: &[(RelationId, Vec<BadRecord>)],
         became_ready: &[RelationId],
     ) {
-        let mut world = World::clone(&self.world.read());
-        world.epoch = epoch;
-        for id in changes.keys() {
+        let at = Moment { epoch, at_us: self.now_us };
+        let mut world = World::clone(&self.world.borrow());
+        (world.epoch, world.at_us) = (at.epoch, at.at_us);
+        for (id, deltas) in changes {
             if let Some(table) = self.tables.get(id) {
+                deltas.iter().for_each(|change| self.histories.note(*id, &change.delta));
                 world.snapshots.insert(*id, Arc::new(table.snapshot()));
             }
         }
@@ -447,24 +489,41 @@ impl Sequencer {
                 world.positions.insert(*id, Arc::new(source.position().clone()));
             }
         }
-        *self.world.write() = Arc::new(world);
+        self.clock.committed(at);
+        self.histories.commit(at);
+        if self.histories.len() != world.histories.len() {
+            world.histories = self.histories.published();
+        }
+        self.world.send_replace(Arc::new(world));
     }
 
     /// After a change that is not an epoch's: what is there is what the catalog says is there.
     fn publish_all(&mut self) {
-        let old = self.world.read().clone();
+        let old = self.world.borrow().clone();
         let keep = |id: &RelationId, fresh: Snapshot| old.snapshots.get(id).cloned().unwrap_or(Arc::new(fresh));
         let tables = self.tables.iter().map(|(id, table)| (*id, keep(id, table.snapshot())));
         let views = self.views.iter().filter(|(_, view)| view.is_ready && !view.has_failed());
         let views = views.filter_map(|(id, view)| Some((*id, keep(id, view.snapshot()?))));
         let running = self.sources.iter().filter(|(_, source)| source.is_running());
         let world = World {
-            // A restart starts one below the first epoch to come.
-            epoch: old.epoch.max(Epoch(self.epoch.0 - 1)),
+            epoch: old.epoch,
+            at_us: old.at_us,
+            histories: self.histories.published(),
+            timeline: old.timeline.clone(),
             snapshots: tables.chain(views).collect(),
             positions: running.map(|(id, source)| (*id, Arc::new(source.position().clone()))).collect(),
         };
-        *self.world.write() = Arc::new(world);
+        self.world.send_replace(Arc::new(world));
+    }
+
+    /// The world before the first epoch to come: nothing older can be asked for.
+    fn begin_time(&mut self) {
+        let at = Moment { epoch: Epoch(self.epoch.0 - 1), at_us: self.clock.now_us() };
+        self.clock.committed(at);
+        self.histories.timeline().push(at);
+        let timeline = self.histories.timeline().clone();
+        let world = World { epoch: at.epoch, at_us: at.at_us, timeline, ..World::default() };
+        self.world.send_replace(Arc::new(world));
     }
 
     fn command_all(&self, command: impl Fn() -> Command) {
@@ -487,7 +546,9 @@ impl Sequencer {
     /// All but the sources' and views' own share of a drop is here: their state goes, then the durable rows.
     fn drop_relations(&mut self, ids: Vec<RelationId>) -> Result<()> {
         let mut batch = StoreBatch::default();
-        for id in ids {
+        let temporary = self.temporary_readers(&ids);
+        for id in temporary.into_iter().chain(ids) {
+            self.histories.forget(id);
             self.give_up(id);
             self.drop_view(id);
             self.drop_source(id);
@@ -508,5 +569,6 @@ impl Sequencer {
         self.command_all(|| Command::Stop);
         drop(workers);
         self.stop_checkpoints();
+        self.clock.stop(self.epoch);
     }
 }

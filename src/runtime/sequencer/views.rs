@@ -258,7 +258,7 @@ impl Sequencer {
         let layout = arrangement.as_ref().map(|arrangement| arrangement.layout().clone());
         let (id, name, epoch) = (spec.id, spec.name.clone(), self.epoch);
         let due_us = fragments.iter().flatten().filter_map(|fragment| fragment.due_us()).min();
-        let is_recorded = self.checkpoints.is_on();
+        let is_recorded = self.checkpoints.saves(id);
         self.command_each(|| Command::Create {
             view: id,
             name: name.clone(),
@@ -434,9 +434,10 @@ impl Sequencer {
             }
             let appended = match (&mut view.arrangement, output.run) {
                 (Some(arrangement), Some(run)) => {
-                    if self.checkpoints.is_on() && run.row_count() > 0 {
+                    if self.checkpoints.saves(output.view) && run.row_count() > 0 {
                         view.unsaved.push(run.delta());
                     }
+                    self.histories.note_run(output.view, &run);
                     arrangement.append_run(run)
                 }
                 _ => Ok(()),

@@ -106,7 +106,7 @@ const VIEWS: &[RelationId] = &[BY_KEY, JOINED, COUNTS];
 /// One life of an engine: until the store breaks, or for some rounds. Returns what the tables may hold.
 async fn live(store: Arc<dyn Store>, random: &mut StdRng, models: Vec<Model>, seed: u64) -> Result<Vec<Model>> {
     let worker_count = random.random_range(1..=2);
-    let Ok(runtime) = Runtime::start(worker_count, store, tables(), VIEWS, Some(Duration::ZERO)) else {
+    let Ok(runtime) = Runtime::start(worker_count, store, tables(), VIEWS, Some(Duration::ZERO), 1 << 20) else {
         return Ok(models);
     };
     if make_views(&runtime).await.is_err() {

@@ -74,7 +74,8 @@ impl Shared {
         arrival::plan_all(&base_state, &mut catalog)?;
         let tables = catalog.objects().filter_map(|object| table_spec(object)).collect();
         let views: Vec<RelationId> = recovery::maintained(&catalog).map(|view| view.id).collect();
-        let runtime = Runtime::start(config.worker_count, store.clone(), tables, &views, config.checkpoint_interval)?;
+        let (every, held_bytes_max) = (config.checkpoint_interval, config.subscriber_memory_bytes_max);
+        let runtime = Runtime::start(config.worker_count, store.clone(), tables, &views, every, held_bytes_max)?;
         let shared = Arc::new(Shared {
             config: config.clone(),
             runtime,

@@ -65,6 +65,33 @@ impl Snapshot {
         Ok(Snapshot::new(self.layout.clone(), runs))
     }
 
+    /// This snapshot as it was before some changes that are in it, the last ones.
+    pub fn before(&self, changes: &[Delta]) -> Result<Snapshot> {
+        if self.layout.indexed {
+            let undo = Delta::concat(&self.layout.schema, changes)?.negate();
+            let undo = Run::build(&self.layout, &undo)?;
+            let runs = self.runs.iter().cloned().chain([Arc::new(undo)]).collect();
+            return Ok(Snapshot::new(self.layout.clone(), runs));
+        }
+        // The rows of a log stand as they came.
+        let later: usize = changes.iter().map(|delta| delta.row_count()).sum();
+        let mut left = self.row_count_max().checked_sub(later).expect("what has changed since is in the log");
+        let mut runs = vec![];
+        for run in self.runs.iter() {
+            let taken = run.row_count().min(left);
+            left -= taken;
+            match taken {
+                0 => break,
+                _ if taken == run.row_count() => runs.push(run.clone()),
+                _ => {
+                    let weights = run.weights.as_ref().map(|weights| weights.slice(0, taken));
+                    runs.push(Arc::new(Run::new(run.batch.slice(0, taken), weights, vec![])));
+                }
+            }
+        }
+        Ok(Snapshot::new(self.layout.clone(), runs))
+    }
+
     /// All rows; a row of weight 2 appears twice. Added up at the first call and kept.
     pub fn rows(&self) -> Result<Arc<Vec<RecordBatch>>> {
         if let Some(rows) = self.rows.get() {
