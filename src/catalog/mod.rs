@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use function::{Argument, Function, Returns};
 pub use object::{
     Column, GeneratedColumn, Index, Object, ObjectKind, QualifiedName, SourceDefinition, ViewOptions,
-    WatermarkDefinition,
+    WatermarkDefinition, span_option,
 };
 
 use crate::error::{Error, Result, SqlState};

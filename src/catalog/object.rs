@@ -44,6 +44,9 @@ pub enum ObjectKind {
         /// Only of an append-only table.
         #[serde(default)]
         watermark: Option<WatermarkDefinition>,
+        /// For how long it is known what it was.
+        #[serde(default)]
+        retention_us: i64,
     },
     Source(SourceDefinition),
     /// A name for a query; nothing runs.
@@ -64,7 +67,7 @@ pub enum ObjectKind {
 impl ObjectKind {
     /// A table whose rows change.
     pub fn table(primary_key: Vec<usize>) -> ObjectKind {
-        ObjectKind::Table { primary_key, append_only: false, watermark: None }
+        ObjectKind::Table { primary_key, append_only: false, watermark: None, retention_us: 0 }
     }
 
     pub fn maintained(key: Option<Vec<usize>>, options: ViewOptions) -> ObjectKind {
@@ -84,6 +87,9 @@ pub struct ViewOptions {
     /// For how long after their arrival, on the wall clock. `None`: for good.
     #[serde(default)]
     pub late_rows_retention_us: Option<i64>,
+    /// For how long it is known what the view was.
+    #[serde(default)]
+    pub retention_us: i64,
 }
 
 impl ViewOptions {
@@ -95,24 +101,32 @@ impl ViewOptions {
 
     /// Those of WITH that were given, by name.
     pub fn listed(&self) -> Vec<(&'static str, String)> {
-        let span = |us: i64| match us % 1_000_000 {
-            0 => format!("{} seconds", us / 1_000_000),
-            _ => format!("{us} microseconds"),
-        };
         let mut options = vec![];
-        if self.allowed_lateness_us != 0 {
-            options.push(("allowed_lateness", span(self.allowed_lateness_us)));
-        }
+        options.extend(span(self.allowed_lateness_us).map(|span| ("allowed_lateness", span)));
         if self.keeps_late_rows {
             options.push(("late_rows", "keep".to_string()));
         }
-        options.extend(self.late_rows_retention_us.map(|us| ("late_rows_retention", span(us))));
+        options.extend(self.late_rows_retention_us.and_then(span).map(|span| ("late_rows_retention", span)));
+        options.extend(span(self.retention_us).map(|span| ("retention", span)));
         options
     }
 
     /// ` EMIT ON WINDOW CLOSE`, or nothing.
     pub fn emit_clause(&self) -> &'static str {
         if self.emit_on_window_close { " EMIT ON WINDOW CLOSE" } else { "" }
+    }
+}
+
+/// An option that is a span of time, as WITH (…) says it; nothing if it is zero.
+pub fn span_option(name: &str, us: i64) -> Option<String> {
+    span(us).map(|span| format!("{name} = '{span}'"))
+}
+
+fn span(us: i64) -> Option<String> {
+    match us {
+        0 => None,
+        us if us % 1_000_000 == 0 => Some(format!("{} seconds", us / 1_000_000)),
+        us => Some(format!("{us} microseconds")),
     }
 }
 
@@ -220,6 +234,15 @@ pub struct Index {
 impl Object {
     pub fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(|c| c.pg_type.field(&c.name, c.nullable)).collect::<Vec<_>>()))
+    }
+
+    /// For how long it is known what the relation was.
+    pub fn retention_us(&self) -> i64 {
+        match &self.kind {
+            ObjectKind::Table { retention_us, .. } => *retention_us,
+            ObjectKind::MaterializedView { options, .. } => options.retention_us,
+            _ => 0,
+        }
     }
 
     /// `pg_class.relkind`: sources read as foreign tables, as they do in RisingWave's clients.

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -18,6 +20,9 @@ use super::outbox::Outbox;
 use super::portal::Portal;
 use crate::error::{Error, Result, SqlState};
 use crate::session::TransactionStatus;
+
+/// How long rows are gathered for more to come with them.
+const GATHER_MAX: Duration = Duration::from_millis(5);
 
 /// What Parse made: the empty text, or a statement.
 pub(super) enum Parsed<P> {
@@ -71,6 +76,35 @@ impl<R: AsyncRead + Unpin> Client<'_, R> {
             done = work => Ok(done),
             () = self.reader.watch() => Err(Trouble::Gone),
             () = raised(&mut self.terminated) => Err(terminated()),
+        }
+    }
+
+    /// The next item of what may take its time, or may come as time goes on: meanwhile the client gets what is gathered.
+    /// `is_endless`: there may be no last one.
+    pub async fn next_of<S, W>(
+        &mut self,
+        items: &mut S,
+        outbox: &mut Outbox<W>,
+        is_endless: bool,
+    ) -> Result<Option<S::Item>, Trouble>
+    where
+        S: Stream + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        match self.watched(tokio::time::timeout(GATHER_MAX, items.next())).await? {
+            Ok(item) => Ok(item),
+            Err(_) => {
+                self.watched(outbox.flush()).await??;
+                if !is_endless {
+                    return self.watched(items.next()).await;
+                }
+                tokio::select! {
+                    biased;
+                    item = items.next() => Ok(item),
+                    () = self.reader.watch_endless() => Err(Trouble::Gone),
+                    () = raised(&mut self.terminated) => Err(terminated()),
+                }
+            }
         }
     }
 

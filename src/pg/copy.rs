@@ -4,7 +4,6 @@
 //! client may still be sending: the connection's loop passes over what comes.
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -82,7 +81,7 @@ where
     ) -> Result<String, Trouble> {
         self.outbox.copy_out_response(column_count, format(binary));
         let mut line_count = 0u64;
-        while let Some(line) = self.client.watched(lines.next()).await? {
+        while let Some(line) = self.client.next_of(&mut lines, self.outbox, true).await? {
             self.outbox.copy_data(&line?);
             line_count += 1;
             if self.outbox.is_full() {

@@ -143,11 +143,47 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             std::future::pending::<()>().await;
         }
     }
+
+    /// As [`FrameReader::watch`], while something without an end is done: what a Sync behind it would commit is not worth
+    /// waiting for, since it is never reached.
+    pub async fn watch_endless(&mut self) {
+        while !self.is_closed && self.buffer.len() < READ_AHEAD_BYTES_MAX {
+            let _ = self.fill(READ_BYTES).await;
+        }
+        if !self.is_closed || !has_only_ends(&self.buffer) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// True if nothing is asked for any more: these are Sync, Flush, Close, Describe and Terminate.
+fn has_only_ends(mut bytes: &[u8]) -> bool {
+    while let [kind, ref rest @ ..] = *bytes {
+        let length = rest.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+        let end = length.saturating_add(1);
+        if !matches!(kind, b'S' | b'H' | b'C' | b'D' | b'X') {
+            return false;
+        }
+        match bytes.get(end.max(5)..) {
+            Some(rest) => bytes = rest,
+            None => return true,
+        }
+    }
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_a_pipeline_asks_for_nothing() {
+        assert!(has_only_ends(b""));
+        assert!(has_only_ends(b"S\0\0\0\x04C\0\0\0\x06Ss\0"));
+        assert!(has_only_ends(b"S\0\0\0\x04X\0\0\0\x04"));
+        assert!(!has_only_ends(b"S\0\0\0\x04Q\0\0\0\x08x;\0"));
+        assert!(!has_only_ends(b"P\0\0"), "what is not whole may be asked for");
+    }
     use rand::{Rng, SeedableRng};
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -6,7 +6,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Trouble;
@@ -100,10 +99,12 @@ impl RowSource {
         W: AsyncWrite + Unpin,
     {
         let limit = if row_limit == 0 { u64::MAX } else { row_limit as u64 };
+        // What follows a relation, and what reads a cursor over that.
+        let is_endless = matches!(self.tag, "SUBSCRIBE" | "FETCH");
         let mut row_count = 0;
         while row_count < limit {
             let Some((encoder, row)) = &mut self.current else {
-                match client.watched(self.stream.next()).await? {
+                match client.next_of(&mut self.stream, outbox, is_endless).await? {
                     None => return Ok(Sent { row_count, is_exhausted: true }),
                     Some(batch) => self.current = Some((self.encoder(&batch.map_err(Error::from)?)?, 0)),
                 }

@@ -29,9 +29,18 @@ pub struct SnapshotTable {
     pub name: String,
     pub schema: SchemaRef,
     pub indexes: Vec<TableIndex>,
+    /// The expression of the instant at which it is read, if that is not now.
+    pub instant: Option<String>,
 }
 
 impl SnapshotTable {
+    fn snapshot(&self, read: &ReadPoint) -> Result<Arc<Snapshot>> {
+        match &self.instant {
+            Some(instant) => read.snapshot_at(self.id, &self.name, instant),
+            None => read.snapshot(self.id, &self.name),
+        }
+    }
+
     fn access(&self, snapshot: &Snapshot, filters: &[Expr]) -> Result<Access> {
         let count = |columns: &[usize], intervals: &[Interval]| snapshot.range_count(columns, intervals);
         Ok(match choose(&self.schema, snapshot.key(), &self.indexes, filters, &count)? {
@@ -70,7 +79,7 @@ impl TableProvider for SnapshotTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let snapshot = ReadPoint::of(state)?.snapshot(self.id, &self.name)?;
+        let snapshot = self.snapshot(ReadPoint::of(state)?.as_ref())?;
         let found = match self.access(&snapshot, filters)? {
             Access::Key(keys) => Some(snapshot.lookup(&keys)?),
             Access::Index { index, intervals, .. } => snapshot.range(&index.columns, &intervals)?,
@@ -106,7 +115,7 @@ fn access_line(scan: &TableScan, read: &ReadPoint) -> Result<Option<String>> {
     let Ok(provider) = source_as_provider(&scan.source) else { return Ok(None) };
     let provider: &dyn Any = provider.as_ref();
     let Some(table) = provider.downcast_ref::<SnapshotTable>() else { return Ok(None) };
-    let snapshot = read.snapshot(table.id, &table.name)?;
+    let snapshot = table.snapshot(read)?;
     let named = |columns: &[usize]| {
         let names: Vec<&str> = columns.iter().map(|&column| table.schema.field(column).name().as_str()).collect();
         names.join(", ")

@@ -1,6 +1,7 @@
 //! The session as its SQL functions see it: `current_setting`, `set_config`, `pg_backend_pid`, `pg_cancel_backend` ….
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -17,6 +18,8 @@ pub struct SessionContext {
     pub settings: Mutex<Settings>,
     pub entry: Arc<Entry>,
     pub user: String,
+    /// The epoch that the statement under way reads.
+    pub epoch: AtomicU64,
 }
 
 impl FunctionContext for SessionContext {
@@ -74,7 +77,7 @@ impl FunctionContext for SessionContext {
     }
 
     fn epoch(&self) -> u64 {
-        self.shared.runtime.world().epoch.0
+        self.epoch.load(Ordering::Relaxed)
     }
 
     fn locks(&self) -> &AdvisoryLocks {

@@ -1,4 +1,7 @@
 //! SQL cursors: DECLARE, FETCH, MOVE, CLOSE. A cursor reads the world of its DECLARE, however long it lives.
+//!
+//! One over SUBSCRIBE goes on with time: FETCH waits for a first row, then takes what is there; with a timeout it waits so
+//! long for all that it may take.
 
 use std::sync::Arc;
 
@@ -10,18 +13,21 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::limits::{Busy, Limits};
 use super::{Outcome, Session};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::FetchCount;
 use crate::sql::bind::Bound;
+use crate::sql::{FetchCount, Subscribe};
 
 pub struct Cursor {
     schema: SchemaRef,
     rows: Arc<Mutex<Rows>>,
     /// Stays when its transaction commits.
     pub hold: bool,
+    /// Over SUBSCRIBE: its rows come as time goes on.
+    is_live: bool,
 }
 
 struct Rows {
@@ -68,6 +74,19 @@ impl Session {
         parameters: &[ScalarValue],
         hold: bool,
     ) -> Result<Outcome> {
+        self.require_declarable(name, hold)?;
+        let stream = self.start_query(bound, parameters).await?;
+        Ok(self.declared(name, stream, hold, false))
+    }
+
+    /// As [`Session::declare`], over SUBSCRIBE.
+    pub(super) async fn declare_subscribe(&mut self, name: &str, subscribe: &Subscribe, hold: bool) -> Result<Outcome> {
+        self.require_declarable(name, hold)?;
+        let stream = self.start_subscription(subscribe).await?;
+        Ok(self.declared(name, stream, hold, true))
+    }
+
+    fn require_declarable(&self, name: &str, hold: bool) -> Result<()> {
         if !hold && !self.transaction.is_open() {
             return Err(Error::new(
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
@@ -77,11 +96,14 @@ impl Session {
         if self.cursors.contains_key(name) {
             return Err(Error::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
         }
-        let stream = self.start_query(bound, parameters).await?;
+        Ok(())
+    }
+
+    fn declared(&mut self, name: &str, stream: SendableRecordBatchStream, hold: bool, is_live: bool) -> Outcome {
         let schema = stream.schema();
         let rows = Arc::new(Mutex::new(Rows { stream: Some(stream), rest: None }));
-        self.cursors.insert(name.to_string(), Cursor { schema, rows, hold });
-        Ok(Outcome::Done { tag: "DECLARE CURSOR".to_string() })
+        self.cursors.insert(name.to_string(), Cursor { schema, rows, hold, is_live });
+        Outcome::Done { tag: "DECLARE CURSOR".to_string() }
     }
 
     /// 34000 if there is none of this name.
@@ -92,17 +114,34 @@ impl Session {
     }
 
     /// Rows are read from the query as the client takes them.
-    pub(super) fn fetch(&self, name: &str, count: FetchCount, limits: Limits, busy: Busy) -> Result<Outcome> {
+    pub(super) fn fetch(
+        &self,
+        name: &str,
+        count: FetchCount,
+        timeout: Option<&str>,
+        limits: Limits,
+        busy: Busy,
+    ) -> Result<Outcome> {
         let cursor = self.cursor(name)?;
+        let patience = match (timeout, cursor.is_live) {
+            (Some(timeout), true) => Patience::Until(Instant::now() + super::subscribe::timeout(timeout)?),
+            (None, true) => Patience::FirstRow,
+            (None, false) => Patience::All,
+            (Some(_), false) => {
+                let message = format!("cursor \"{name}\" has no timeout: its rows are there");
+                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                    .with_hint("timeout is for cursors over SUBSCRIBE; leave it out"));
+            }
+        };
         let (schema, rows) = (cursor.schema.clone(), cursor.rows.clone());
-        let batches = futures::stream::unfold(Some((rows, count_max(count))), |state| async move {
-            let (rows, left) = state.filter(|(_, left)| *left > 0)?;
-            let next = rows.lock().await.next(left).await;
+        let batches = futures::stream::unfold(Some((rows, count_max(count), patience)), |state| async move {
+            let (rows, left, patience) = state.filter(|(_, left, _)| *left > 0)?;
+            let next = patience.wait(async { rows.lock().await.next(left).await }).await?;
             match next {
                 Ok(batch) => {
                     let batch = batch?;
                     let left = left - batch.num_rows() as u64;
-                    Some((Ok(batch), Some((rows, left))))
+                    Some((Ok(batch), Some((rows, left, patience.after_rows()))))
                 }
                 Err(error) => Some((Err(DataFusionError::from(error)), None)),
             }
@@ -112,6 +151,9 @@ impl Session {
     }
 
     pub(super) async fn move_cursor(&self, name: &str, count: FetchCount) -> Result<Outcome> {
+        if self.cursor(name)?.is_live {
+            return Err(Error::unsupported("MOVE in a cursor over SUBSCRIBE", "FETCH its rows, or begin with AS OF"));
+        }
         let mut rows = self.cursor(name)?.rows.lock().await;
         let (mut moved, count_max) = (0, count_max(count));
         while moved < count_max
@@ -134,6 +176,35 @@ impl Session {
                 self.cursors.clear();
                 Ok(Outcome::Done { tag: "CLOSE CURSOR ALL".to_string() })
             }
+        }
+    }
+}
+
+/// How long FETCH waits for rows.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// They all come, sooner or later.
+    All,
+    FirstRow,
+    /// For no row that is not there.
+    NoRow,
+    Until(Instant),
+}
+
+impl Patience {
+    /// `None`: it is at an end. What is abandoned is there for the next FETCH.
+    async fn wait<T>(self, next: impl Future<Output = T>) -> Option<T> {
+        match self {
+            Patience::All | Patience::FirstRow => Some(next.await),
+            Patience::NoRow => tokio::time::timeout_at(Instant::now(), next).await.ok(),
+            Patience::Until(deadline) => tokio::time::timeout_at(deadline, next).await.ok(),
+        }
+    }
+
+    fn after_rows(self) -> Patience {
+        match self {
+            Patience::FirstRow => Patience::NoRow,
+            other => other,
         }
     }
 }

@@ -83,14 +83,26 @@ impl Session {
             StatementKind::Show(show) => self.show(show),
             StatementKind::Set { name, value, local } => self.set(name, value.as_deref(), *local),
             StatementKind::Reset { name } => self.reset(name.as_deref()),
-            StatementKind::Begin { read_only } => Ok(self.begin(*read_only)),
+            StatementKind::Begin { read_only, isolation } => self.begin(*read_only, *isolation),
             StatementKind::Commit => self.commit().await,
             StatementKind::Rollback => Ok(self.rollback()),
             StatementKind::Savepoint { name } => self.savepoint(name.clone()),
             StatementKind::ReleaseSavepoint { name } => self.release_savepoint(name),
             StatementKind::RollbackToSavepoint { name } => self.rollback_to_savepoint(name),
-            StatementKind::Fetch { name, count, move_only: true } => limits.guard(self.move_cursor(name, *count)).await,
-            StatementKind::Fetch { name, count, .. } => self.fetch(name, *count, limits, busy),
+            StatementKind::Subscribe(subscribe) => {
+                let stream = limits.guard(self.start_subscription(subscribe)).await?;
+                let stream = limits.watch(stream, busy);
+                Ok(Outcome::Rows { schema: stream.schema(), stream, tag: "SUBSCRIBE", counted: true })
+            }
+            StatementKind::DeclareSubscribe { name, subscribe, hold } => {
+                limits.guard(self.declare_subscribe(name, subscribe, *hold)).await
+            }
+            StatementKind::Fetch { name, count, move_only: true, .. } => {
+                limits.guard(self.move_cursor(name, *count)).await
+            }
+            StatementKind::Fetch { name, count, timeout, .. } => {
+                self.fetch(name, *count, timeout.as_deref(), limits, busy)
+            }
             StatementKind::Close { name } => self.close_cursor(name.as_deref()),
             StatementKind::Prepare { name, types, statement } => {
                 let hints: Vec<Option<PgType>> = types.iter().cloned().map(Some).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlanBuilder;
 
 use super::Session;
 use super::ddl::view_options;
@@ -43,7 +43,7 @@ impl Session {
             }
             StatementKind::Query(query) | StatementKind::Declare { query, .. } if !analyze => {
                 let bound = self.bind_query(query, &[])?;
-                let mut lines = self.explain_logical(bound.plan.clone()).await?;
+                let mut lines = self.explain_logical(&bound).await?;
                 lines.push("stream plan".to_string());
                 match self.stream_lines(&bound, None) {
                     Ok(stream) => lines.extend(stream),
@@ -59,7 +59,7 @@ impl Session {
                 let resolver = self.resolver(self.shared.catalog());
                 let target = |name: &_| resolver.dml_target(name);
                 let bound = crate::sql::bind::bind_dml(&self.state, &resolver, dml, &target, &[])?;
-                self.explain_logical(bound.bound.plan).await
+                self.explain_logical(&bound.bound).await
             }
             StatementKind::CreateMaterializedView(_) | StatementKind::CreateSink { .. } => Err(Error::unsupported(
                 "EXPLAIN ANALYZE of a view that is not there",
@@ -84,7 +84,7 @@ impl Session {
     ) -> Result<Vec<String>> {
         let bound = self.bind_query(query, &[])?;
         let stream = self.stream_lines(&bound, options)?;
-        let mut lines = self.explain_logical(bound.plan).await?;
+        let mut lines = self.explain_logical(&bound).await?;
         lines.push("stream plan".to_string());
         lines.extend(stream);
         Ok(lines)
@@ -135,9 +135,9 @@ impl Session {
         Ok(lines)
     }
 
-    async fn explain_logical(&self, plan: LogicalPlan) -> Result<Vec<String>> {
-        let read = self.read_point()?;
-        let optimised = self.query_state(&read).optimize(&plan)?;
+    async fn explain_logical(&self, bound: &Bound) -> Result<Vec<String>> {
+        let read = self.read_point_of(bound).await?;
+        let optimised = self.query_state(&read).optimize(&bound.plan)?;
         let mut lines = vec!["logical plan".to_string()];
         lines.extend(optimised.display_indent().to_string().lines().map(|line| format!("  {line}")));
         // A view that is still being built has no rows to find.
@@ -151,9 +151,10 @@ impl Session {
 
     async fn explain_analyze(&self, bound: Bound, verbose: bool) -> Result<Vec<String>> {
         self.wait_until_readable(&bound.relations).await?;
+        let read = self.read_point_of(&bound).await?;
         let plan = LogicalPlanBuilder::from(bound.plan).explain(verbose, true)?.build()?;
         let mut lines = vec![];
-        for batch in self.collect(&self.read_point()?, plan).await? {
+        for batch in self.collect(&read, plan).await? {
             // Kind of plan, text of plan.
             let texts = arrow::compute::cast(batch.column(1), &DataType::Utf8)?;
             lines.extend(texts.as_string::<i32>().iter().flatten().flat_map(str::lines).map(str::to_string));

@@ -3,13 +3,15 @@
 //! ```text
 //! text ──sql::parse──▶ Statement ──prepare──▶ Prepared ──execute(params)──▶ Outcome
 //!                                     │                      ├─ select, cursor, explain, show: rows of one world
-//!                            resolver: names over one        ├─ dml, copy: deltas, staged or written
+//!                            resolver: names over one        ├─ subscribe: changes of worlds to come
+//!                        catalog                         ├─ dml, copy: deltas, staged or written
 //!                            catalog                         ├─ ddl: the catalog and the runtime change
 //!                                                            └─ transaction, settings: the session changes
 //! ```
 //!
 //! The protocol (`pg`) drives a [`Session`] and turns [`Outcome`]s into messages; nothing here knows the wire.
 
+mod as_of;
 mod context;
 mod copy;
 mod cursor;
@@ -24,6 +26,7 @@ mod select;
 mod settings;
 mod shared;
 mod show;
+mod subscribe;
 mod transaction;
 
 #[cfg(test)]
@@ -31,6 +34,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -124,6 +128,7 @@ impl Session {
             settings: Mutex::new(settings),
             entry,
             user: user.to_string(),
+            epoch: AtomicU64::new(shared.runtime.world().epoch.0),
         });
         let state = session_state(&shared, &context);
         let state_version = context.settings.lock().version;

@@ -102,6 +102,7 @@ impl Session {
             (StatementKind::Explain { .. } | StatementKind::ExplainView { .. }, _) => Some(explain::fields()),
             (StatementKind::Show(show), _) => Some(show::fields(show)),
             (StatementKind::Fetch { name, move_only: false, .. }, _) => Some(self.cursor(name)?.fields()),
+            (StatementKind::Subscribe(subscribe), _) => Some(self.subscribe_fields(subscribe)?),
             (StatementKind::Execute { name, .. }, _) => self.statement(name)?.fields.clone(),
             _ => None,
         })

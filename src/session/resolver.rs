@@ -14,7 +14,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::plan::{Arrival, Properties, TimeColumn, Watermark};
 use crate::serve::{SnapshotTable, SourceTable, SystemTable, TableIndex};
 use crate::sql::bind::{DmlTarget, RelationProperties};
-use crate::sql::{Name, RelationResolver, ResolvedRelation};
+use crate::sql::{Name, RelationResolver, ResolvedRelation, as_of};
 
 pub struct Resolver<'a> {
     shared: &'a Shared,
@@ -85,15 +85,16 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn user_relation(&self, object: &Arc<Object>) -> Result<ResolvedRelation> {
+    fn user_relation(&self, object: &Arc<Object>, instant: Option<&str>) -> Result<ResolvedRelation> {
         let (id, name, schema) = (object.id, object.name.to_string(), object.schema());
         let snapshot = || {
             let index = |index: &Index| TableIndex { name: index.name.clone(), columns: index.columns.clone() };
             let indexes = object.indexes.iter().map(index).collect();
-            Arc::new(SnapshotTable { id, name: name.clone(), schema: schema.clone(), indexes })
+            let instant = instant.map(str::to_string);
+            Arc::new(SnapshotTable { id, name: name.clone(), schema: schema.clone(), indexes, instant })
         };
         let (provider, properties): (Arc<dyn TableProvider>, _) = match &object.kind {
-            ObjectKind::Table { primary_key, append_only, watermark } => {
+            ObjectKind::Table { primary_key, append_only, watermark, .. } => {
                 let key = (!primary_key.is_empty()).then(|| primary_key.clone());
                 let known = watermarked(object, watermark.as_ref());
                 (snapshot(), RelationProperties { key, append_only: *append_only, ..known })
@@ -102,6 +103,12 @@ impl<'a> Resolver<'a> {
                 let known = self.shared.builds.properties(id);
                 let known = known.unwrap_or_else(|| Properties { key: key.clone(), ..Properties::default() });
                 (snapshot(), known)
+            }
+            ObjectKind::Source(_) if instant.is_some() => {
+                return Err(Error::unsupported(
+                    format!("FOR SYSTEM_TIME AS OF of source \"{name}\""),
+                    "a source keeps no rows; create a materialized view over it WITH (retention = '1 hour')",
+                ));
             }
             ObjectKind::Source(definition) => {
                 let table = SourceTable {
@@ -136,8 +143,9 @@ impl<'a> Resolver<'a> {
 
 impl RelationResolver for Resolver<'_> {
     fn resolve(&self, schema: Option<&str>, name: &str) -> Result<Option<ResolvedRelation>> {
+        let (name, instant) = as_of::split(name);
         if let Some(object) = self.find(schema, name) {
-            return self.user_relation(object).map(Some);
+            return self.user_relation(object, instant).map(Some);
         }
         let reserved = |schema: &str| {
             let name = QualifiedName { schema: schema.to_string(), name: name.to_string() };
@@ -150,7 +158,12 @@ impl RelationResolver for Resolver<'_> {
         if is_reserved {
             return Err(still_building(name));
         }
-        Ok(self.system_relation(schema.unwrap_or("pg_catalog"), name))
+        let relation = self.system_relation(schema.unwrap_or("pg_catalog"), name);
+        if relation.is_some() && instant.is_some() {
+            let what = format!("FOR SYSTEM_TIME AS OF of the system relation \"{name}\"");
+            return Err(Error::unsupported(what, "it tells what is so now; leave the clause out"));
+        }
+        Ok(relation)
     }
 
     fn has_functions(&self) -> bool {

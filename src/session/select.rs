@@ -19,6 +19,7 @@ use super::shared::builds::WAIT_MAX;
 use super::{Outcome, Session};
 use crate::error::{Result, SqlState};
 use crate::serve::ReadPoint;
+use crate::serve::past::Then;
 use crate::sql::bind::Bound;
 use crate::types::RelationId;
 
@@ -68,7 +69,7 @@ impl Session {
         let plan = with_parameters(&bound.plan, &bound.parameters, parameters)?;
         let fields: Vec<FieldRef> = bound.plan.schema().fields().iter().cloned().collect();
         self.wait_until_readable(&bound.relations).await?;
-        let state = self.query_state(&self.read_point()?);
+        let state = self.query_state(&self.read_point_of(bound).await?);
         Ok(present(self.shared.engine.run(state, plan).await?, &fields))
     }
 
@@ -88,9 +89,18 @@ impl Session {
         Ok(())
     }
 
-    /// The newest world, with this transaction's own writes over it.
+    /// The newest world (in a transaction that holds an epoch: its own), with this transaction's own writes over it.
     pub(super) fn read_point(&self) -> Result<Arc<ReadPoint>> {
-        let world = self.shared.runtime.world();
+        self.read_point_with(HashMap::new())
+    }
+
+    /// As [`Session::read_point`], for a query that may read the past.
+    pub(super) async fn read_point_of(&self, bound: &Bound) -> Result<Arc<ReadPoint>> {
+        self.read_point_with(self.resolve_instants(&bound.instants).await?)
+    }
+
+    pub(super) fn read_point_with(&self, instants: HashMap<String, Then>) -> Result<Arc<ReadPoint>> {
+        let world = self.world();
         let mut overlay = HashMap::new();
         for (id, delta) in self.transaction.writes().into_iter().flatten() {
             if let Some(snapshot) = world.snapshots.get(id) {
@@ -100,11 +110,12 @@ impl Session {
         let own = |(name, value, description): (&str, String, &str)| (name.to_string(), value, description.to_string());
         let system = Arc::new(SystemReader {
             shared: self.shared.clone(),
+            world: world.clone(),
             catalog: self.shared.catalog(),
             user: self.context.user.clone(),
             settings: self.context.settings.lock().all().into_iter().map(own).collect(),
         });
-        Ok(Arc::new(ReadPoint { world, overlay, system }))
+        Ok(Arc::new(ReadPoint { world, overlay, instants, system }))
     }
 
     /// What one statement is planned and run with.

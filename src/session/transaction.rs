@@ -1,10 +1,12 @@
 //! Transaction blocks: BEGIN, COMMIT, ROLLBACK, savepoints.
 //!
 //! Writes are staged as one consolidated delta for each table and go to the runtime in one atomic write on COMMIT. Each
-//! statement reads the newest world with the staged writes over it: read committed. DDL is not part of it: it takes
+//! statement reads the newest world with the staged writes over it: read committed. A block that is READ ONLY, REPEATABLE
+//! READ or SERIALIZABLE holds the world of its first statement, so that all its queries read one epoch. DDL is not part of it: it takes
 //! effect at once, and the client is told so.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 
@@ -12,6 +14,7 @@ use super::settings::Settings;
 use super::{Outcome, Session, TransactionStatus};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::TableWrite;
+use crate::state::World;
 use crate::types::{Delta, RelationId};
 
 /// What a transaction changes, by table.
@@ -34,6 +37,8 @@ struct Block {
     /// The client was told that DDL is not rolled back.
     ddl_noticed: bool,
     started: DateTime<Utc>,
+    /// What all statements of a block that holds its epoch read, once the first has.
+    world: OnceLock<Arc<World>>,
 }
 
 struct Savepoint {
@@ -65,6 +70,17 @@ impl Transaction {
     /// When the block began: what `now()` says in it.
     pub fn started(&self) -> Option<DateTime<Utc>> {
         self.block.as_ref().map(|block| block.started)
+    }
+
+    /// What a statement reads: what the block holds, if it holds an epoch; else the newest.
+    pub fn held(&self, settings: &Settings, newest: impl FnOnce() -> Arc<World>) -> Arc<World> {
+        let holds = |block: &&Block| {
+            !block.implicit && (block.read_only || settings.transaction_read_only() || settings.holds_epoch())
+        };
+        match self.block.as_ref().filter(holds) {
+            Some(block) => block.world.get_or_init(newest).clone(),
+            None => newest(),
+        }
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -134,7 +150,7 @@ impl Session {
         }
     }
 
-    pub(super) fn begin(&mut self, read_only: bool) -> Outcome {
+    pub(super) fn begin(&mut self, read_only: bool, isolation: Option<&str>) -> Result<Outcome> {
         match &mut self.transaction.block {
             Some(block) if block.implicit => {
                 block.implicit = false;
@@ -145,7 +161,13 @@ impl Session {
             }
             None => self.open_block(false, read_only),
         }
-        Outcome::Done { tag: "BEGIN".to_string() }
+        let mut settings = self.context.settings.lock();
+        let by_default = settings.get("default_transaction_isolation");
+        if let Some(level) = isolation.or(by_default.as_deref()) {
+            settings.set("transaction_isolation", Some(level), true)?;
+        }
+        drop(settings);
+        Ok(Outcome::Done { tag: "BEGIN".to_string() })
     }
 
     fn open_block(&mut self, implicit: bool, read_only: bool) {
@@ -159,6 +181,7 @@ impl Session {
             settings_before,
             ddl_noticed: false,
             started: Utc::now(),
+            world: OnceLock::new(),
         });
     }
 

@@ -8,9 +8,12 @@
 //! 4. [`lower`] turns the optimised logical plan of a view into a [`crate::plan::StreamPlan`], or says by name what
 //!    cannot be maintained yet.
 //!
+//! [`as_of`] says how a relation as of an instant is named on its way through them.
+//!
 //! Only this room names the parser.
 
 mod arrival;
+pub mod as_of;
 mod asof;
 pub mod bind;
 mod checked;

@@ -106,6 +106,8 @@ pub enum StatementKind {
     },
     Begin {
         read_only: bool,
+        /// As the setting `transaction_isolation` names it.
+        isolation: Option<&'static str>,
     },
     Commit,
     Rollback,
@@ -125,10 +127,18 @@ pub enum StatementKind {
         binary: bool,
         hold: bool,
     },
+    Subscribe(Subscribe),
+    DeclareSubscribe {
+        name: String,
+        subscribe: Subscribe,
+        hold: bool,
+    },
     Fetch {
         name: String,
         count: FetchCount,
         move_only: bool,
+        /// FETCH … WITH (timeout = …), as given.
+        timeout: Option<String>,
     },
     /// `None`: CLOSE ALL.
     Close {
@@ -183,6 +193,8 @@ pub struct CreateTable {
     pub primary_key: Vec<usize>,
     pub append_only: bool,
     pub watermark: Option<Watermark>,
+    /// WITH (…): lower-case keys; the session refuses those it does not know.
+    pub options: BTreeMap<String, String>,
     /// CREATE TABLE … AS.
     pub query: Option<Query>,
 }
@@ -299,6 +311,10 @@ pub enum AlterAction {
     SetSchema {
         to: String,
     },
+    /// SET (…) and RESET (…): lower-case keys; `None` is the default.
+    SetOptions {
+        options: BTreeMap<String, Option<String>>,
+    },
     /// The two change places: each gets the other's name.
     Swap {
         with: Name,
@@ -320,6 +336,26 @@ pub enum CopySubject {
         columns: Vec<String>,
     },
     Query(Query),
+    Subscribe(Subscribe),
+}
+
+/// The changes of a relation or query, as they come.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub subject: SubscribeSubject,
+    /// Begins with the rows that are there.
+    pub snapshot: bool,
+    /// Also tells up to where all changes have been told.
+    pub progress: bool,
+    /// Expressions.
+    pub as_of: Option<String>,
+    pub up_to: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum SubscribeSubject {
+    Relation(Name),
+    Query { query: Query, text: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

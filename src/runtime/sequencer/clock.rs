@@ -34,7 +34,8 @@ impl Clock {
             None => (Epoch(0), 0),
             Some(bytes) => read(&bytes)?,
         };
-        let first = last.next().max(reserved);
+        // Nothing is ever read as of epoch 0: it stands for whatever was before all that is known.
+        let first = last.next().max(reserved).max(Epoch(2));
         let mut clock = Clock { store, reserved: first, saved_us, passed_us: saved_us };
         clock.save(Epoch(first.0 + RESERVED_COUNT), clock.now_us())?;
         Ok((clock, first))

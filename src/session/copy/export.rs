@@ -25,12 +25,17 @@ impl Session {
         mut limits: Limits,
         busy: Busy,
     ) -> Result<Outcome> {
-        let query = self.copied_query(subject)?;
-        let bound = self.bind_query(&query, &[])?;
-        if !bound.parameters.is_empty() {
-            return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
-        }
-        let rows = limits.guard(self.start_query(&bound, &[])).await?;
+        let rows = match subject {
+            CopySubject::Subscribe(subscribe) => limits.guard(self.start_subscription(subscribe)).await?,
+            subject => {
+                let query = self.copied_query(subject)?;
+                let bound = self.bind_query(&query, &[])?;
+                if !bound.parameters.is_empty() {
+                    return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
+                }
+                limits.guard(self.start_query(&bound, &[])).await?
+            }
+        };
         let rows = limits.watch(rows, busy);
         let fields: Vec<FieldRef> = rows.schema().fields().iter().cloned().collect();
         let types: Vec<PgType> = fields.iter().map(|field| PgType::of(field)).collect();
@@ -53,6 +58,7 @@ impl Session {
     fn copied_query(&self, subject: &CopySubject) -> Result<Query> {
         let (name, columns) = match subject {
             CopySubject::Query(query) => return Ok(query.clone()),
+            CopySubject::Subscribe(_) => return Err(Error::internal("a subscription is no query")),
             CopySubject::Table { name, columns } => (name, columns),
         };
         let catalog = self.shared.catalog();

@@ -45,7 +45,7 @@ impl Session {
                 let import = Import::new(target, columns, copy.options.clone(), self.time_zone(), bytes_max);
                 Ok(Outcome::CopyIn(Box::new(CopyIn { column_count, binary, import, limits, busy })))
             }
-            (CopyDirection::FromStdin, CopySubject::Query(_)) => {
+            (CopyDirection::FromStdin, CopySubject::Query(_) | CopySubject::Subscribe(_)) => {
                 Err(Error::new(SqlState::SYNTAX_ERROR, "COPY FROM takes a table, not a query"))
             }
             (CopyDirection::ToStdout, subject) => self.copy_out(subject, &copy.options, limits, busy).await,
@@ -122,7 +122,7 @@ fn column_indices(target: &Target, names: &[String]) -> Result<Vec<usize>> {
 }
 
 /// A table's columns, quoted, as a query would name them.
-fn select_text(name: &Name, columns: &[String]) -> String {
+pub(super) fn select_text(name: &Name, columns: &[String]) -> String {
     use crate::catalog::functions::quote_identifier;
     let list: Vec<String> = columns.iter().map(|column| quote_identifier(column)).collect();
     let list = if list.is_empty() { "*".to_string() } else { list.join(", ") };

@@ -11,7 +11,7 @@ use super::Session;
 use super::drop::require_kind;
 use super::view::check_stored_view;
 use crate::catalog::functions::quote_identifier;
-use crate::catalog::{Catalog, Object, ObjectKind, QualifiedName, SCHEMA};
+use crate::catalog::{Catalog, Object, ObjectKind, QualifiedName, SCHEMA, span_option};
 use crate::error::{Error, Result, SqlState};
 use crate::session::resolver::undefined;
 use crate::session::shared::{Shared, table_spec};
@@ -46,6 +46,9 @@ impl Session {
         if let AlterAction::Pause(is_paused) = alter.action {
             self.pause_source(object.id, is_paused).await?;
             return Ok(tag);
+        }
+        if let AlterAction::SetOptions { options } = &alter.action {
+            return self.set_options(&object, options).await.map(|()| tag);
         }
         let with = match &alter.action {
             AlterAction::Swap { with } => {
@@ -144,6 +147,7 @@ fn changed(
             let names = (object.name.clone(), other.name.clone());
             vec![(Object { name: names.1, ..object }, None), (Object { name: names.0, ..other }, None)]
         }
+        AlterAction::SetOptions { .. } => return Err(Error::internal("options are no names")),
         AlterAction::RenameColumn { from, to } => {
             let known: Vec<String> = object.columns.iter().map(|column| column.name.clone()).collect();
             if matches!(object.kind, ObjectKind::Source(_) | ObjectKind::Sink) {
@@ -239,7 +243,7 @@ fn with_new_definition(mut object: Object) -> Object {
 }
 
 /// The CREATE TABLE of a table as it is now.
-fn table_definition(object: &Object) -> String {
+pub(super) fn table_definition(object: &Object) -> String {
     let mut parts: Vec<String> = object
         .columns
         .iter()
@@ -249,13 +253,24 @@ fn table_definition(object: &Object) -> String {
             format!("{} {}{default}{not_null}", quote_identifier(&column.name), column.pg_type.name())
         })
         .collect();
-    if let ObjectKind::Table { primary_key, .. } = &object.kind
-        && !primary_key.is_empty()
-    {
+    let mut clauses = String::new();
+    if let ObjectKind::Table { primary_key, append_only, watermark, retention_us } = &object.kind {
         let key: Vec<String> = primary_key.iter().map(|&c| quote_identifier(&object.columns[c].name)).collect();
-        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        if !key.is_empty() {
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        }
+        if let Some(watermark) = watermark {
+            let column = quote_identifier(&object.columns[watermark.column].name);
+            parts.push(format!("WATERMARK FOR {column} AS {column} - INTERVAL '{} microseconds'", watermark.delay_us));
+        }
+        if *append_only {
+            clauses.push_str(" APPEND ONLY");
+        }
+        if let Some(retention) = span_option("retention", *retention_us) {
+            clauses.push_str(&format!(" WITH ({retention})"));
+        }
     }
-    format!("CREATE TABLE {} ({})", quoted(&object.name), parts.join(", "))
+    format!("CREATE TABLE {} ({}){clauses}", quoted(&object.name), parts.join(", "))
 }
 
 fn quoted(name: &QualifiedName) -> String {

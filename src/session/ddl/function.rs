@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, Function, Object, ObjectKind, Returns};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::bind::{bind_query, body_relations, body_types, require_row_wise};
 use crate::sql::parser::{check_body, parse_query};
-use crate::sql::{CreateFunction, DropFunction, FunctionName, RelationResolver, ResolvedRelation};
+use crate::sql::{CreateFunction, DropFunction, FunctionName, RelationResolver, ResolvedRelation, as_of};
 use crate::types::PgType;
 
 impl Session {
@@ -77,6 +77,10 @@ impl Session {
         let catalog = self.shared.catalog();
         let resolver = self.resolver(catalog.clone());
         for relation in body_relations(&function.body)? {
+            if as_of::split(&relation.name).1.is_some() {
+                let hint = "put it into the query that calls the function";
+                return Err(Error::unsupported("FOR SYSTEM_TIME AS OF in the body of a function", hint));
+            }
             // A name of WITH is found nowhere, or is hidden: its columns are looked at all the same.
             let Some(resolved) = resolver.resolve(relation.schema.as_deref(), &relation.name)? else { continue };
             let columns = match &resolved {

@@ -14,13 +14,15 @@ mod index;
 mod late;
 mod options;
 mod replace;
+mod retention;
 mod shape;
 mod source;
 mod table;
 mod view;
 
-pub(super) use options::view_options;
-pub(super) use view::plan_stored_view;
+pub(super) use options::{fixed_us, view_options};
+pub(super) use shape::shape;
+pub(super) use view::{plan_stored_view, require_no_parameters, require_present};
 
 use super::Session;
 use super::limits::Limits;

@@ -1,4 +1,4 @@
-//! WITH (…) and EMIT of a materialized view: how it treats event time.
+//! WITH (…) and EMIT of a materialized view: how it treats event time. WITH (…) of a table. Retention of both.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +41,9 @@ pub fn view_options(create: &CreateMaterializedView) -> Result<ViewOptions> {
                     return wrong(message, "write a span of fixed length, as in late_rows_retention = '1 day'");
                 }
             },
+            "retention" => options.retention_us = retention_us(value)?,
             _ => {
-                let hint = "known options: allowed_lateness, late_rows, late_rows_retention";
+                let hint = "known options: allowed_lateness, late_rows, late_rows_retention, retention";
                 return wrong(format!("unknown option \"{name}\""), hint);
             }
         }
@@ -54,8 +55,29 @@ pub fn view_options(create: &CreateMaterializedView) -> Result<ViewOptions> {
     Ok(options)
 }
 
+/// The retention of a table. 22023 for an option or a value that is not known.
+pub fn table_retention_us(options: &BTreeMap<String, String>) -> Result<i64> {
+    if let Some(stranger) = options.keys().find(|name| *name != "retention") {
+        let message = format!("unknown option \"{stranger}\"");
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint("known options: retention"));
+    }
+    options.get("retention").map_or(Ok(0), |value| retention_us(value))
+}
+
+/// 22023 if it is no span of time.
+pub fn retention_us(value: &str) -> Result<i64> {
+    match fixed_us(value) {
+        Some(us) if us >= 0 => Ok(us),
+        _ => {
+            let message = format!("invalid value for option \"retention\": \"{value}\"");
+            Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint("write a span of fixed length, as in retention = '1 hour'; '0' keeps nothing"))
+        }
+    }
+}
+
 /// An interval without months, in microseconds.
-fn fixed_us(text: &str) -> Option<i64> {
+pub fn fixed_us(text: &str) -> Option<i64> {
     match parse_text(text, &PgType::Interval, chrono_tz::UTC).ok()? {
         ScalarValue::IntervalMonthDayNano(Some(span)) if span.months == 0 => {
             Some(i64::from(span.days) * 86_400_000_000 + span.nanoseconds / 1_000)

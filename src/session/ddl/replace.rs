@@ -82,8 +82,14 @@ impl Session {
             .collect();
         let ids: Vec<RelationId> = specs.iter().map(|spec| spec.id).collect();
         let mut built = Ok(());
+        let running_object =
+            |id: RelationId| succession.successors.iter().map(|successor| &successor.new).find(|new| new.id == id);
         for spec in specs {
+            let id = spec.id;
             built = limits.guard(self.shared.runtime.create_view(spec)).await;
+            if let (Ok(()), Some(new)) = (&built, running_object(id)) {
+                built = self.shared.keep_history(new).await;
+            }
             if built.is_err() {
                 break;
             }

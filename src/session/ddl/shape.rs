@@ -64,7 +64,14 @@ mod tests {
                 cast(col("column2"), arrow::datatypes::DataType::Utf8View).alias("b"),
             ])?
             .build()?;
-        Ok(Bound { plan, relations: vec![], depends_on: vec![], functions: vec![], parameters: vec![] })
+        Ok(Bound {
+            plan,
+            relations: vec![],
+            depends_on: vec![],
+            functions: vec![],
+            parameters: vec![],
+            instants: vec![],
+        })
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use arrow::array::RecordBatch;
 
+use super::options::table_retention_us;
 use super::shape::{require_distinct, shape};
 use super::{Session, require_free};
 use crate::catalog::{Column, Object, ObjectKind, QualifiedName};
@@ -33,7 +34,7 @@ impl Session {
                 let names: Vec<String> = create.columns.iter().map(|c| c.name.clone()).collect();
                 let (bound, columns) = shape(self.bind_query(query, &[])?, &names)?;
                 self.wait_until_readable(&bound.relations).await?;
-                let read = self.read_point()?;
+                let read = self.read_point_of(&bound).await?;
                 (columns, limits.guard(self.collect(&read, bound.plan)).await?)
             }
         };
@@ -46,6 +47,7 @@ impl Session {
             primary_key: create.primary_key.clone(),
             append_only: create.append_only,
             watermark: create.watermark.as_ref().map(super::source::watermark_definition),
+            retention_us: table_retention_us(&create.options)?,
         };
         crate::session::shared::arrival::plan(&self.state, &columns, &mut kind)?;
         let created = self.add_table(name, columns, kind, text.to_string(), rows).await;
@@ -75,6 +77,7 @@ impl Session {
             let target = Target::of(&catalog, id)?;
             shared.runtime.create_table(spec).await?;
             let filled = async {
+                shared.keep_history(&object).await?;
                 let rows = target.concat(&rows)?;
                 if rows.num_rows() > 0 {
                     let delta = Delta::insert(target.admit(rows)?);

@@ -47,6 +47,7 @@ impl Session {
     ) -> Result<&'static str> {
         let (bound, columns) = shape(self.bind_query(query, &[])?, names)?;
         require_no_parameters(&bound)?;
+        bound.require_no_instants("the query of a view")?;
         let catalog = self.shared.catalog();
         let resolver = self.resolver(catalog.clone());
         let (qualified, depends_on) = (resolver.creation_name(name)?, dependencies(&resolver, &bound)?);
@@ -201,8 +202,14 @@ impl Session {
         shared.note_plan(id, &plan);
         let discard = matches!(object.kind, ObjectKind::Sink);
         let spec = ViewSpec { id, name: object.name.to_string(), plan, discard, indexes: vec![] };
-        if let Err(error) = limits.guard(shared.runtime.create_view(spec)).await {
+        let running = async {
+            shared.runtime.create_view(spec).await?;
+            shared.keep_history(&object).await
+        };
+        if let Err(error) = limits.guard(running).await {
             shared.builds.forget(id);
+            // If it runs already, nobody has seen it; the first error is the one to tell.
+            let _ = shared.runtime.drop_relations(vec![id]).await;
             return Err(error);
         }
         let entered = self.shared.uninterrupted(async move {
@@ -259,6 +266,7 @@ fn bind_stored_view<T>(
         settings: Mutex::new(settings.clone()),
         entry: Arc::new(Entry::internal()),
         user: USER.to_string(),
+        epoch: Default::default(),
     });
     let state = crate::session::session_state(shared, &context);
     let resolver = Resolver::new(shared, catalog, settings, USER);
@@ -304,7 +312,7 @@ pub(super) fn dependencies(resolver: &Resolver<'_>, bound: &Bound) -> Result<Vec
     Ok(ids)
 }
 
-pub(super) fn require_no_parameters(bound: &Bound) -> Result<()> {
+pub fn require_no_parameters(bound: &Bound) -> Result<()> {
     if bound.parameters.is_empty() {
         return Ok(());
     }
@@ -313,7 +321,7 @@ pub(super) fn require_no_parameters(bound: &Bound) -> Result<()> {
 }
 
 /// 42P01 if something was dropped since the query was bound.
-pub(super) fn require_present(catalog: &Catalog, ids: &[RelationId]) -> Result<()> {
+pub fn require_present(catalog: &Catalog, ids: &[RelationId]) -> Result<()> {
     match ids.iter().all(|id| catalog.get(*id).is_some() || catalog.function(*id).is_some()) {
         true => Ok(()),
         false => Err(Error::new(SqlState::UNDEFINED_TABLE, "a relation of the query was dropped meanwhile")),

@@ -126,7 +126,7 @@ impl Session {
             return self.insert(target, rows, filled.as_ref().unwrap_or(on_conflict), None);
         }
         self.wait_until_readable(&dml.bound.relations).await?;
-        let read = self.read_point()?;
+        let read = self.read_point_of(&dml.bound).await?;
         let batches = self.collect(&read, plan).await?;
         match &dml.action {
             DmlAction::Insert { on_conflict } => {
@@ -166,7 +166,7 @@ impl Session {
 
     /// The table as this session sees it now; cheaper than a whole read point.
     fn table_snapshot(&self, target: &Target) -> Result<Arc<crate::state::Snapshot>> {
-        let world = self.shared.runtime.world();
+        let world = self.world();
         let snapshot = world.snapshots.get(&target.id).cloned().ok_or_else(|| {
             Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", target.name))
         })?;

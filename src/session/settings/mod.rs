@@ -187,6 +187,11 @@ impl Settings {
         self.known("transaction_read_only") == "on"
     }
 
+    /// True if a transaction reads one epoch from its first statement to its end.
+    pub fn holds_epoch(&self) -> bool {
+        matches!(self.known("transaction_isolation"), "repeatable read" | "serializable")
+    }
+
     /// Schemas in which unqualified names are looked up, without `pg_catalog`, which always is.
     pub fn search_path(&self) -> Vec<String> {
         let user = self.known("session_authorization").to_string();

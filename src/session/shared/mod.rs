@@ -13,6 +13,7 @@ pub mod builds;
 mod persistence;
 mod recovery;
 pub mod registry;
+pub mod subscribers;
 mod system;
 
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ use crate::state::Store;
 use crate::types::RelationId;
 use builds::Builds;
 use registry::Registry;
+use subscribers::Subscribers;
 
 /// What all sessions share: catalog, runtime, query engine, the registry of running sessions.
 pub struct Shared {
@@ -47,6 +49,7 @@ pub struct Shared {
     pub(in crate::session) engine: QueryEngine,
     pub(in crate::session) builds: Arc<Builds>,
     pub(in crate::session) registry: Registry,
+    pub(in crate::session) subscribers: Arc<Subscribers>,
     pub(in crate::session) locks: AdvisoryLocks,
     /// Held while the catalog changes; never while a view is built.
     pub(in crate::session) ddl: tokio::sync::Mutex<()>,
@@ -83,6 +86,7 @@ impl Shared {
             engine,
             builds: Arc::default(),
             registry: Registry::default(),
+            subscribers: Arc::default(),
             locks: AdvisoryLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
             started_us: registry::now_us(),
@@ -128,6 +132,14 @@ impl Shared {
         tokio::task::spawn_blocking(move || store.backup(&directory))
             .await
             .map_err(|e| Error::internal(format!("the backup failed: {e}")))?
+    }
+
+    /// Lets a relation that has just begun to run keep what it was, if it shall.
+    pub(in crate::session) async fn keep_history(&self, object: &Object) -> Result<()> {
+        match object.retention_us() {
+            0 => Ok(()),
+            us => self.runtime.set_retention(object.id, us).await,
+        }
     }
 
     pub(in crate::session) fn base_state(&self) -> &SessionState {

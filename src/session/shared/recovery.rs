@@ -29,6 +29,14 @@ pub fn start(shared: &Arc<Shared>) -> Result<()> {
             }
         }
     })?;
+    let (keeping, tables) = (shared.clone(), catalog.clone());
+    shared.engine.block_on(async move {
+        for table in tables.objects().filter(|object| matches!(object.kind, ObjectKind::Table { .. })) {
+            if let Err(error) = keeping.keep_history(table).await {
+                tracing::error!(table = %table.name, %error, "a table keeps no history");
+            }
+        }
+    })?;
     catalog.objects().for_each(|object| build_indexes(shared, object));
     let views: Vec<Arc<Object>> = maintained(&catalog).cloned().collect();
     for view in &views {
@@ -59,7 +67,8 @@ fn rebuild(shared: &Arc<Shared>, view: Arc<Object>) {
                 let name = shared.catalog().get(input).map_or_else(String::new, |o| o.name.to_string());
                 shared.builds.wait(input, &name, None).await?;
             }
-            shared.runtime.create_view(spec).await
+            shared.runtime.create_view(spec).await?;
+            shared.keep_history(shared.catalog().get(view.id).unwrap_or(&view)).await
         };
         match outcome.await {
             // Dropped meanwhile: then the runtime must not keep it.

@@ -2,6 +2,7 @@
 //! runtime tells of itself.
 
 mod event_time;
+mod history;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,10 +20,13 @@ use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::{OperatorMeasurement, ViewStatus};
 use crate::serve::SystemRelations;
+use crate::state::World;
 use crate::types::{Epoch, PgType, RelationId};
 
 pub struct SystemReader {
     pub shared: Arc<Shared>,
+    /// What the statement reads.
+    pub world: Arc<World>,
     pub catalog: Arc<Catalog>,
     pub user: String,
     /// Name, value, description.
@@ -111,7 +115,31 @@ const RELATIONS: &[(&str, Columns)] = &[
         ],
     ),
     ("late_rows", &[("view", PgType::Text), ("relation", PgType::Text), ("row_count", PgType::Int8)]),
-    ("epoch", &[("epoch", PgType::Int8)]),
+    (
+        "history",
+        &[
+            ("relation", PgType::Text),
+            ("kind", PgType::Text),
+            ("retention", PgType::Interval),
+            ("since", PgType::Int8),
+            ("since_time", PgType::Timestamptz),
+            ("upper", PgType::Int8),
+            ("upper_time", PgType::Timestamptz),
+            ("change_count", PgType::Int8),
+            ("bytes", PgType::Int8),
+            ("subscriber_count", PgType::Int8),
+        ],
+    ),
+    (
+        "subscriptions",
+        &[
+            ("pid", PgType::Int4),
+            ("subscription", PgType::Text),
+            ("epoch", PgType::Int8),
+            ("started", PgType::Timestamptz),
+        ],
+    ),
+    ("epoch", &[("epoch", PgType::Int8), ("time", PgType::Timestamptz)]),
 ];
 
 impl SystemReader {
@@ -134,7 +162,9 @@ impl SystemReader {
             "view_errors" => Ok(self.view_errors()),
             "watermarks" => Ok(event_time::watermarks(self)),
             "late_rows" => Ok(event_time::late_rows(self)),
-            "epoch" => Ok(vec![count([self.shared.runtime.world().epoch.0])]),
+            "subscriptions" => Ok(history::subscriptions(self)),
+            "history" => Ok(history::history(self)),
+            "epoch" => Ok(history::epoch(&self.world)),
             other => Err(Error::internal(format!("system relation \"{other}\" has columns and no rows"))),
         }
     }

@@ -93,6 +93,19 @@ pub struct Bound {
     pub functions: Vec<RelationId>,
     /// Types of `$1` …, inferred where `hints` had none; an undetermined one is text.
     pub parameters: Vec<PgType>,
+    /// Expressions of the instants that it reads relations at ([`super::as_of`]), each once.
+    pub instants: Vec<String>,
+}
+
+impl Bound {
+    /// 0A000 if the query reads the past: `what` stands for longer than an instant of it can be read.
+    pub fn require_no_instants(&self, what: &str) -> Result<()> {
+        if self.instants.is_empty() {
+            return Ok(());
+        }
+        let hint = "put it into the query that reads it; a view is read as of an instant as a table is";
+        Err(Error::unsupported(format!("FOR SYSTEM_TIME AS OF in {what}"), hint))
+    }
 }
 
 /// Binds a query. `state` holds functions and options; `hints` the client's parameter types.
@@ -103,6 +116,43 @@ pub fn bind_query(
     hints: &[Option<PgType>],
 ) -> Result<Bound> {
     bind_ast(state, resolver, query.ast.clone(), &query.source, hints, Shape::Result)
+}
+
+/// As [`bind_query`], with all relations that do not name an instant of their own read at one.
+pub fn bind_query_at(
+    state: &SessionState,
+    resolver: &dyn RelationResolver,
+    query: &Query,
+    instant: &str,
+) -> Result<Bound> {
+    bind_ast(state, &At { resolver, instant }, query.ast.clone(), &query.source, &[], Shape::Result)
+}
+
+/// Looks relations up as of an instant.
+struct At<'a> {
+    resolver: &'a dyn RelationResolver,
+    instant: &'a str,
+}
+
+impl RelationResolver for At<'_> {
+    fn resolve(&self, schema: Option<&str>, name: &str) -> Result<Option<ResolvedRelation>> {
+        match super::as_of::split(name) {
+            (name, None) => self.resolver.resolve(schema, &super::as_of::name_at(name, Some(self.instant))),
+            _ => self.resolver.resolve(schema, name),
+        }
+    }
+
+    fn session_value(&self, name: &str) -> Option<String> {
+        self.resolver.session_value(name)
+    }
+
+    fn has_functions(&self) -> bool {
+        self.resolver.has_functions()
+    }
+
+    fn functions(&self, schema: Option<&str>, name: &str) -> Vec<Arc<Function>> {
+        self.resolver.functions(schema, name)
+    }
 }
 
 /// What becomes of the bound plan's columns.
@@ -149,7 +199,8 @@ pub(super) fn bind_ast(
         Shape::Inner => plan,
     };
     let (relations, depends_on) = provider.reads(&plan)?;
-    Ok(Bound { plan, relations, depends_on, functions: provider.functions(), parameters })
+    let (functions, instants) = (provider.functions(), provider.instants());
+    Ok(Bound { plan, relations, depends_on, functions, parameters, instants })
 }
 
 /// Puts values in for `$1` …; there must be one for each parameter, of its type.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
@@ -25,7 +25,7 @@ use sqlparser::ast;
 use super::{RelationResolver, ResolvedRelation, inline, names};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::types::PgTypePlanner;
-use crate::sql::{Name, Query};
+use crate::sql::{Name, Query, as_of};
 use crate::types::{PgType, RelationId};
 
 pub(super) struct Provider<'a> {
@@ -39,6 +39,10 @@ pub(super) struct Provider<'a> {
     direct: RefCell<Vec<(Name, bool)>>,
     /// SQL functions that the query itself calls.
     functions: RefCell<Vec<RelationId>>,
+    /// The instants of the views that are being bound, outermost first: what a view reads is read at its instant.
+    view_instants: RefCell<Vec<Option<String>>>,
+    /// All instants that rows are read at.
+    instants: RefCell<BTreeSet<String>>,
 }
 
 /// How many views may stand on top of each other.
@@ -53,6 +57,8 @@ impl<'a> Provider<'a> {
             scanned: Default::default(),
             direct: Default::default(),
             functions: Default::default(),
+            view_instants: Default::default(),
+            instants: Default::default(),
         }
     }
 
@@ -77,6 +83,10 @@ impl<'a> Provider<'a> {
     /// Ids of the SQL functions that the query calls.
     pub fn functions(&self) -> Vec<RelationId> {
         self.functions.borrow().clone()
+    }
+
+    pub fn instants(&self) -> Vec<String> {
+        self.instants.borrow().iter().cloned().collect()
     }
 
     /// Puts bodies in the place of calls of SQL functions. Those inside of a view are the view's.
@@ -107,7 +117,11 @@ impl<'a> Provider<'a> {
     }
 
     fn relation(&self, name: Name) -> Result<Arc<dyn TableSource>> {
-        let resolved = self.resolver.resolve(name.schema.as_deref(), &name.name)?;
+        let (relation, instant) = as_of::split(&name.name);
+        let around = || self.view_instants.borrow().last().cloned().flatten();
+        let instant = instant.map(str::to_string).or_else(around);
+        let looked_up = as_of::name_at(relation, instant.as_deref());
+        let resolved = self.resolver.resolve(name.schema.as_deref(), &looked_up)?;
         let at_top = self.views.borrow().is_empty();
         let note = |is_view: bool| {
             let mut direct = self.direct.borrow_mut();
@@ -118,19 +132,23 @@ impl<'a> Provider<'a> {
         match resolved {
             None => {
                 let shown = match &name.schema {
-                    Some(schema) => format!("{schema}.{}", name.name),
-                    None => name.name.clone(),
+                    Some(schema) => format!("{schema}.{relation}"),
+                    None => relation.to_string(),
                 };
                 Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist")))
             }
             Some(ResolvedRelation::Rows { id, source, .. }) => {
                 note(false);
+                self.instants.borrow_mut().extend(instant);
                 self.scanned.borrow_mut().insert(reference(&name).to_string(), id);
                 Ok(source)
             }
             Some(ResolvedRelation::View { columns, query }) => {
                 note(true);
-                self.view(name, &columns, &query)
+                self.view_instants.borrow_mut().push(instant);
+                let planned = self.view(name, &columns, &query);
+                self.view_instants.borrow_mut().pop();
+                planned
             }
         }
     }

@@ -219,6 +219,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn query(&self, bound: &Bound) -> Result<StreamPlan> {
+        bound.require_no_instants("the query of a maintained view")?;
         let prunes = self.late.borrow().is_none();
         let plan = self.node(&optimized(&self.state, bound, prunes)?)?;
         with_schema(plan, bound.plan.schema().inner().clone())

@@ -1,4 +1,8 @@
-//! ALTER: names and schemas change, contents do not.
+//! ALTER: names, schemas and options change, contents do not.
+
+use std::collections::BTreeMap;
+
+use sqlparser::tokenizer::Token;
 
 use super::reader::{Reader, Sofar};
 use crate::error::Error;
@@ -34,11 +38,13 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         AlterAction::SetSchema { to: reader.ident()? }
     } else if *kind == DropKind::Source && (reader.words(&["PAUSE"]) || reader.peek_word() == "RESUME") {
         AlterAction::Pause(!reader.words(&["RESUME"]))
+    } else if reader.peek_second_word() == "(" && matches!(reader.peek_word().as_str(), "SET" | "RESET") {
+        AlterAction::SetOptions { options: options(reader)? }
     } else if reader.words(&["SWAP", "WITH"]) {
         AlterAction::Swap { with: reader.name()? }
     } else {
         let words = words.join(" ");
-        let hint = "known: RENAME TO, RENAME COLUMN, SET SCHEMA, SWAP WITH; for another shape, create a second object, \
+        let hint = "known: RENAME TO, RENAME COLUMN, SET SCHEMA, SET (…), SWAP WITH; for another shape, create a second object, \
                     fill it and swap the two";
         return Err(match reader.peek_word().as_str() {
             first @ ("ADD" | "DROP" | "ALTER" | "SET" | "RESET" | "OWNER" | "ENABLE" | "DISABLE" | "INHERIT" | "NO"
@@ -49,4 +55,22 @@ pub(super) fn alter(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         });
     };
     Ok(StatementKind::Alter(Alter { kind: *kind, name, if_exists, action }))
+}
+
+/// `SET (name = value, …)`, `RESET (name, …)`.
+fn options(reader: &mut Reader<'_>) -> Sofar<BTreeMap<String, Option<String>>> {
+    if reader.words(&["SET"]) {
+        return Ok(reader.options()?.into_iter().map(|(name, value)| (name, Some(value))).collect());
+    }
+    reader.expect_words(&["RESET"])?;
+    reader.expect(&Token::LParen)?;
+    let mut options = BTreeMap::new();
+    loop {
+        options.insert(reader.any_word()?.to_ascii_lowercase(), None);
+        if !reader.parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    reader.expect(&Token::RParen)?;
+    Ok(options)
 }

@@ -24,9 +24,12 @@ pub(super) fn copy(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         given.format = Some(CopyFormat::Binary);
     }
     let subject = if reader.parser.consume_token(&Token::LParen) {
-        let query = reader.query()?;
+        let subject = match reader.peek_word().as_str() {
+            "SUBSCRIBE" => CopySubject::Subscribe(super::subscribe::subscribe(reader)?),
+            _ => CopySubject::Query(reader.query()?),
+        };
         reader.expect(&Token::RParen)?;
-        CopySubject::Query(query)
+        subject
     } else {
         CopySubject::Table { name: reader.name()?, columns: reader.ident_list()? }
     };
@@ -36,7 +39,7 @@ pub(super) fn copy(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         _ => return Err(reader.unexpected()),
     };
     reader.any_word()?;
-    if direction == CopyDirection::FromStdin && matches!(subject, CopySubject::Query(_)) {
+    if direction == CopyDirection::FromStdin && !matches!(subject, CopySubject::Table { .. }) {
         return Err(Error::new(SqlState::SYNTAX_ERROR, "COPY FROM takes a table, not a query").into());
     }
     let end = if direction == CopyDirection::FromStdin { "STDIN" } else { "STDOUT" };

@@ -79,14 +79,22 @@ fn create_table(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "PARTITION" => {
             return Err(Error::unsupported("PARTITION BY", "tables are not partitioned; leave it out").into());
         }
-        "WITH" => return Err(Error::unsupported("CREATE TABLE … WITH", "a table has no options; leave it out").into()),
         "TABLESPACE" | "USING" | "ON" => {
             let what = format!("CREATE TABLE … {}", reader.peek_word());
             return Err(Error::unsupported(what, "leave it out").into());
         }
         _ => {}
     }
-    let append_only = reader.words(&["APPEND", "ONLY"]);
+    let (mut append_only, mut options) = (false, BTreeMap::new());
+    loop {
+        if reader.words(&["APPEND", "ONLY"]) {
+            append_only = true;
+        } else if options.is_empty() && reader.words(&["WITH"]) {
+            options = reader.options()?;
+        } else {
+            break;
+        }
+    }
     if list.watermark.is_some() && !append_only {
         let message = "a table with a watermark must be append-only";
         return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
@@ -114,6 +122,7 @@ fn create_table(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         primary_key: list.primary_key,
         append_only,
         watermark: list.watermark,
+        options,
         query,
     }))
 }

@@ -4,7 +4,7 @@
 //! message ──tokens──▶ [`respell`] ──▶ split at `;` ──▶ [`Reader`] by first word ──▶ Statement
 //!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs
 //!                                        ├ show, set, begin, cursors, prepare: session.rs
-//!                                        ├ copy: copy.rs
+//!                                        ├ copy: copy.rs; subscribe: subscribe.rs
 //!                                        └ queries, insert, update, delete: the grammar of `sqlparser`
 //! ```
 //! What Postgres' grammar has and we do not is refused by name (0A000 with a hint); what no grammar has is a syntax
@@ -16,11 +16,13 @@ mod copy;
 mod create;
 mod function;
 mod index;
+mod lookup;
 mod plain;
 mod reader;
 mod refused;
 mod respell;
 mod session;
+mod subscribe;
 mod system_time;
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ pub(super) use plain::WITH_TIES;
 use reader::{Fault, Reader, Sofar};
 pub(super) use reader::{fold, fold_name};
 pub(super) use respell::{ASOF_LEFT, EXCLUDE, PARTITION_BY, SYMMETRIC, respell};
-pub(super) use system_time::as_of_arrival;
+pub(super) use lookup::as_of_arrival;
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};
@@ -133,6 +135,7 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
             reader.expect_words(&["TO"])?;
             StatementKind::Backup { directory: reader.literal()? }
         }
+        "SUBSCRIBE" => StatementKind::Subscribe(subscribe::subscribe(reader)?),
         "FLUSH" => {
             reader.words(&["FLUSH"]);
             StatementKind::Flush

@@ -24,6 +24,11 @@ impl VisitorMut for PlainQueries {
         std::ops::ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> std::ops::ControlFlow<()> {
+        super::system_time::keep_name(factor);
+        std::ops::ControlFlow::Continue(())
+    }
+
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> std::ops::ControlFlow<()> {
         let first = relation.0.first().and_then(|part| part.as_ident());
         match first.filter(|ident| is_reserved(ident)) {

@@ -12,14 +12,14 @@
 //! | `substring(x SIMILAR p ESCAPE e)`, `substring(x FOR n FROM m)` | `substring(x FROM p FOR e)`, `substring(x FROM m FOR n)` |
 //! | `= ANY ((SELECT …) INTERSECT (SELECT …))` | `= ANY (SELECT * FROM ((SELECT …) INTERSECT (SELECT …)) AS hw_set)` |
 //! | `OVER (… ROWS … EXCLUDE TIES)` | `OVER (PARTITION BY hw_exclude('ties'), … ROWS …)` |
-//! | `rates FOR SYSTEM_TIME AS OF PROCTIME()` | `hw_as_of_arrival(rates, hw_now)` ([`system_time`]) |
+//! | `rates FOR SYSTEM_TIME AS OF PROCTIME()` | `hw_as_of_arrival(rates, hw_now)` ([`lookup`]) |
 //!
-//! [`crate::sql::compat`] and [`crate::sql::bind`] know the names that begin with `hw_`.
+//! `FOR SYSTEM_TIME AS OF` goes first ([`super::system_time`]). [`crate::sql::compat`] and [`crate::sql::bind`] know the names that begin with `hw_`.
 
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace};
 
 use super::reader::upper;
-use super::system_time;
+use super::lookup;
 
 /// Stands for the LEFT of `ASOF LEFT JOIN` in its condition.
 pub(in crate::sql) const ASOF_LEFT: &str = "hw_asof_left";
@@ -35,7 +35,7 @@ pub(in crate::sql) const EXCLUDE: &str = "hw_exclude";
 
 /// All of the above.
 pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut tokens = plain_relations(tokens);
+    let mut tokens = plain_relations(super::system_time::name_instants(tokens));
     let mut at = 0;
     while at < tokens.len() {
         let word = match &tokens[at].token {
@@ -47,7 +47,7 @@ pub(in crate::sql) fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
             "TRIM" => trim(&mut tokens, at),
             "SUBSTRING" => substring(&mut tokens, at),
             "EXCLUDE" => exclude(&mut tokens, at),
-            "SYSTEM_TIME" => system_time::respell(&mut tokens, at),
+            "SYSTEM_TIME" => lookup::respell(&mut tokens, at),
             "ANY" | "SOME" | "ALL" => quantified(&mut tokens, at),
             _ => {}
         }

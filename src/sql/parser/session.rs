@@ -196,7 +196,7 @@ fn transaction_modes(reader: &mut Reader<'_>) -> Sofar<(Option<&'static str>, Op
     }
 }
 
-/// Every isolation level is served by the same snapshots, so where both modes are given the read mode is what counts.
+/// Where both modes are given the read mode is what counts: a transaction that only reads holds its epoch at any level.
 fn set_transaction(reader: &mut Reader<'_>, prefix: &str, local: bool) -> Sofar<StatementKind> {
     if reader.words(&["SNAPSHOT"]) {
         return Err(Error::unsupported("SET TRANSACTION SNAPSHOT", "there are no exported snapshots").into());
@@ -228,8 +228,8 @@ fn begin(reader: &mut Reader<'_>, first: &str) -> Sofar<StatementKind> {
     } else if !reader.words(&["TRANSACTION"]) {
         reader.words(&["WORK"]);
     }
-    let (_, read_only) = transaction_modes(reader)?;
-    Ok(StatementKind::Begin { read_only: read_only.unwrap_or(false) })
+    let (isolation, read_only) = transaction_modes(reader)?;
+    Ok(StatementKind::Begin { read_only: read_only.unwrap_or(false), isolation })
 }
 
 fn work_or_transaction(reader: &mut Reader<'_>) -> Sofar<()> {
@@ -290,6 +290,13 @@ fn declare(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
         reader.words(&["WITHOUT", "HOLD"]);
     }
     reader.expect_words(&["FOR"])?;
+    if reader.peek_word() == "SUBSCRIBE" {
+        if binary {
+            let hint = "declare it without BINARY, and ask for binary results in the extended protocol";
+            return Err(Error::unsupported("DECLARE BINARY CURSOR", hint).into());
+        }
+        return Ok(StatementKind::DeclareSubscribe { name, subscribe: super::subscribe::subscribe(reader)?, hold });
+    }
     let (query, query_text) = reader.with_text(|reader| reader.query())?;
     Ok(StatementKind::Declare { name, query, query_text, binary, hold })
 }
@@ -313,7 +320,9 @@ fn fetch(reader: &mut Reader<'_>, first: &str) -> Sofar<StatementKind> {
     if !reader.words(&["FROM"]) {
         reader.words(&["IN"]);
     }
-    Ok(StatementKind::Fetch { name: reader.ident()?, count, move_only: first == "MOVE" })
+    let name = reader.ident()?;
+    let timeout = if first == "FETCH" { super::subscribe::fetch_timeout(reader)? } else { None };
+    Ok(StatementKind::Fetch { name, count, move_only: first == "MOVE", timeout })
 }
 
 /// A number of rows; one if there is none.

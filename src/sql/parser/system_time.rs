@@ -1,99 +1,82 @@
-//! `rates FOR SYSTEM_TIME AS OF PROCTIME()` as `hw_as_of_arrival(rates, hw_now)`: a call whose last argument ends where the
-//! clause ends. `… AS OF o.placed`, a time of the other side, keeps the column, to be refused.
-//!
-//! [`crate::sql::arrival`] knows the name.
+//! `FOR SYSTEM_TIME AS OF expression` behind a relation's name: it becomes a part of the name ([`crate::sql::as_of`]). An alias
+//! may follow, as in SQL:2011.
 
-use sqlparser::ast::{FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor};
-use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+use sqlparser::ast;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::reader::upper;
-use super::respell::{before, insert, is_word, next};
+use crate::sql::as_of;
 
-pub(in crate::sql) const AS_OF_ARRIVAL: &str = "hw_as_of_arrival";
-const NOW: &str = "hw_now";
+const CLAUSE: &[&str] = &["FOR", "SYSTEM_TIME", "AS", "OF"];
 
-/// `at`: SYSTEM_TIME.
-pub(super) fn respell(tokens: &mut Vec<TokenWithSpan>, at: usize) {
-    let Some(clause) = clause(tokens, at) else { return };
-    let Some(start) = relation_before(tokens, clause.start) else { return };
-    let span = Span::new(tokens[clause.last].span.start, tokens[clause.last].span.end);
-    let time = match clause.is_now {
-        true => vec![TokenWithSpan { token: Token::make_word(NOW, None), span }],
-        false => tokens[clause.time..=clause.last].to_vec(),
-    };
-    let comma = TokenWithSpan { token: Token::Comma, span: tokens[clause.start].span };
-    let close = TokenWithSpan { token: Token::RParen, span };
-    let clause = clause.start..=clause.last;
-    tokens.splice(clause, [comma].into_iter().chain(time).chain([close]));
-    let at = tokens[start].span;
-    insert(tokens, start, at, [Token::make_word(AS_OF_ARRIVAL, None), Token::LParen]);
-}
-
-struct Clause {
-    /// FOR.
-    start: usize,
-    time: usize,
-    last: usize,
-    is_now: bool,
-}
-
-/// `None` for other times: they are no matter of joins.
-fn clause(tokens: &[TokenWithSpan], at: usize) -> Option<Clause> {
-    let start = before(tokens, at)?;
-    let as_ = next(tokens, at + 1)?;
-    let of = next(tokens, as_ + 1)?;
-    let time = next(tokens, of + 1)?;
-    let second = next(tokens, time + 1)?;
-    let last = next(tokens, second + 1)?;
-    let is_clause = [(start, "FOR"), (as_, "AS"), (of, "OF")].iter().all(|(at, word)| is_word(tokens, Some(*at), word));
-    let is_now =
-        [(time, "PROCTIME"), (second, "("), (last, ")")].iter().all(|(at, word)| upper(&tokens[*at].token) == *word);
-    let is_column = matches!(
-        (&tokens[time].token, &tokens[second].token, &tokens[last].token),
-        (Token::Word(_), Token::Period, Token::Word(_))
-    );
-    (is_clause && (is_now || is_column)).then_some(Clause { start, time, last, is_now })
-}
-
-/// The first token of the name that stands before `at`.
-fn relation_before(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
-    let is_name = |at: usize| matches!(tokens[at].token, Token::Word(_));
-    let mut start = before(tokens, at).filter(|&at| is_name(at))?;
-    while let Some(period) = before(tokens, start).filter(|&at| tokens[at].token == Token::Period)
-        && let Some(part) = before(tokens, period).filter(|&at| is_name(at))
-    {
-        start = part;
-    }
-    Some(start)
-}
-
-/// The relation of such a call, and its time: [`None`] for now, at the place where the clause ends.
-pub(in crate::sql) struct AsOfArrival {
-    pub relation: ObjectName,
-    pub end: Span,
-    pub time: Option<String>,
-}
-
-pub(in crate::sql) fn as_of_arrival(factor: &TableFactor) -> Option<AsOfArrival> {
-    let TableFactor::Table { name, args: Some(args), .. } = factor else { return None };
-    let [part] = name.0.as_slice() else { return None };
-    if part.as_ident().is_none_or(|ident| ident.value != AS_OF_ARRIVAL) {
-        return None;
-    }
-    let parts = |arg: &FunctionArg| -> Option<Vec<Ident>> {
-        let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else { return None };
-        match expr {
-            sqlparser::ast::Expr::Identifier(ident) => Some(vec![ident.clone()]),
-            sqlparser::ast::Expr::CompoundIdentifier(parts) => Some(parts.clone()),
-            _ => None,
+/// The tokens with such names. A clause that is no expression is left, and is a syntax error.
+pub(super) fn name_instants(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut at = 0;
+    while at < tokens.len() {
+        if upper(&tokens[at].token) == "FOR"
+            && let Some(begin) = clause(&tokens, at)
+        {
+            name_instant(&mut tokens, at, begin);
         }
+        at += 1;
+    }
+    tokens
+}
+
+/// Where the expression begins, if the clause begins here.
+fn clause(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+    let mut words = tokens.iter().enumerate().skip(at).filter(|(_, token)| is_text(token));
+    let begins = CLAUSE.iter().all(|word| words.next().is_some_and(|(_, token)| upper(&token.token) == *word));
+    let (begin, first) = words.next().filter(|_| begins)?;
+    // The processing time of a row, or its own time: a join with what a relation is then, which is another thing.
+    let is_of_row = upper(&first.token) == "PROCTIME" || words.next().is_some_and(|(_, t)| t.token == Token::Period);
+    (!is_of_row).then_some(begin)
+}
+
+fn is_text(token: &TokenWithSpan) -> bool {
+    !matches!(token.token, Token::Whitespace(_))
+}
+
+fn name_instant(tokens: &mut Vec<TokenWithSpan>, clause: usize, begin: usize) {
+    let Some(name) = (0..clause).rev().find(|&at| is_text(&tokens[at])) else { return };
+    let Token::Word(word) = &tokens[name].token else { return };
+    let dialect = PostgreSqlDialect {};
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens[begin..].to_vec());
+    if parser.parse_expr().is_err() {
+        return;
+    }
+    let end = (begin + parser.index()).min(tokens.len());
+    let text: String = tokens[begin..end].iter().map(|token| spelled(&token.token)).collect();
+    let relation = match word.quote_style {
+        None => word.value.to_ascii_lowercase(),
+        Some(_) => word.value.clone(),
     };
-    let [relation, time] = args.args.as_slice() else { return None };
-    let time = parts(time)?;
-    let end = time.last()?.span;
-    let time = match time.as_slice() {
-        [now] if now.value == NOW => None,
-        column => Some(column.iter().map(Ident::to_string).collect::<Vec<_>>().join(".")),
-    };
-    Some(AsOfArrival { relation: ObjectName::from(parts(relation)?), end, time })
+    let named = as_of::name_at(&relation, Some(text.trim()));
+    tokens[name].token = Token::make_word(&named, Some('"'));
+    tokens.drain(name + 1..end);
+}
+
+fn spelled(token: &Token) -> String {
+    match token {
+        Token::SingleQuotedString(text) => format!("'{}'", text.replace('\'', "''")),
+        // Line breaks and comments.
+        Token::Whitespace(_) => " ".to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The alias that lets the rest of the query call the relation as it is called.
+pub(super) fn keep_name(factor: &mut ast::TableFactor) {
+    let ast::TableFactor::Table { name, alias: alias @ None, .. } = factor else { return };
+    let last = name.0.last().and_then(|part| part.as_ident());
+    if let Some((relation, Some(_))) = last.map(|ident| as_of::split(&ident.value)) {
+        *alias = Some(ast::TableAlias {
+            explicit: true,
+            name: ast::Ident::with_quote('"', relation),
+            columns: vec![],
+            at: None,
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! Statements as clients send them, and how reading fails.
 
 use super::*;
-use crate::sql::{CopyDirection, CopyFormat, CopySubject, DropKind, FetchCount};
+use crate::sql::{CopyDirection, CopyFormat, CopySubject, DropKind, FetchCount, SubscribeSubject};
 use crate::types::PgType;
 
 fn one(text: &str) -> StatementKind {
@@ -220,9 +220,9 @@ fn settings() {
 fn transactions_cursors_and_prepared_statements() {
     assert!(matches!(
         one("START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"),
-        StatementKind::Begin { read_only: true }
+        StatementKind::Begin { read_only: true, .. }
     ));
-    assert!(matches!(one("BEGIN READ WRITE"), StatementKind::Begin { read_only: false }));
+    assert!(matches!(one("BEGIN READ WRITE"), StatementKind::Begin { read_only: false, isolation: None }));
     assert!(matches!(one("END"), StatementKind::Commit));
     assert!(matches!(one("ROLLBACK TO SAVEPOINT a"), StatementKind::RollbackToSavepoint { .. }));
     let StatementKind::Declare { hold, query_text, .. } =
@@ -311,4 +311,41 @@ fn queries_in_every_spelling_are_queries() {
     {
         assert!(matches!(one(text), StatementKind::Dml(_)), "{text}");
     }
+}
+
+#[test]
+fn an_instant_becomes_a_part_of_the_name() {
+    let StatementKind::Query(query) =
+        one("SELECT t.a FROM s.T FOR SYSTEM_TIME AS OF now() - INTERVAL '1 day' WHERE a = 1")
+    else {
+        panic!("a query");
+    };
+    let text = query.ast.to_string();
+    assert!(text.contains("FOR SYSTEM_TIME AS OF now() - INTERVAL '1 day'\" AS \"t\" WHERE"), "{text}");
+    // An alias that is there is kept; what follows the expression is left.
+    let StatementKind::Query(query) = one("SELECT 1 FROM t FOR SYSTEM_TIME AS OF 7 x EXCEPT SELECT 1 FROM t") else {
+        panic!("a query");
+    };
+    let text = query.ast.to_string();
+    assert!(text.contains("AS OF 7\" x EXCEPT"), "{text}");
+    assert!(parse("SELECT 1 FROM t FOR SYSTEM_TIME AS OF").is_err());
+}
+
+#[test]
+fn a_subscription_with_all_its_clauses() {
+    let StatementKind::Subscribe(all) = one(
+        "SUBSCRIBE TO (SELECT a FROM t) WITH (PROGRESS, SNAPSHOT = false) AS OF 12 UP TO now() + INTERVAL '1 hour'",
+    ) else {
+        panic!("a subscription");
+    };
+    assert!(all.progress && !all.snapshot && matches!(all.subject, SubscribeSubject::Query { .. }));
+    assert_eq!((all.as_of.as_deref(), all.up_to.as_deref()), (Some("12"), Some("now() + INTERVAL '1 hour'")));
+    let StatementKind::Subscribe(plain) = one("SUBSCRIBE v") else { panic!("a subscription") };
+    assert!(plain.snapshot && !plain.progress && plain.as_of.is_none() && plain.up_to.is_none());
+    assert!(matches!(
+        one("FETCH ALL c WITH (timeout = '1s')"),
+        StatementKind::Fetch { count: FetchCount::All, timeout: Some(timeout), .. } if timeout == "1s"
+    ));
+    assert!(parse("SUBSCRIBE v WITH (SNAPSHOT = maybe)").is_err());
+    assert!(parse("SUBSCRIBE v AS OF").is_err());
 }

@@ -111,7 +111,7 @@ impl Binding<'_> {
         let parameters = parameter_types(&plan, &hints, || cast_types(rows))?;
         let all: Vec<_> = parameters.iter().cloned().map(Some).collect();
         let plan = if all == hints { plan } else { bind_all(&all)? };
-        Ok(Bound { plan, relations: vec![], depends_on: vec![], functions: vec![], parameters })
+        Ok(Bound { plan, relations: vec![], depends_on: vec![], functions: vec![], parameters, instants: vec![] })
     }
 
     fn cell(

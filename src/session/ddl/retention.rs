@@ -1,0 +1,55 @@
+//! ALTER … SET (retention = …): for how long it is known what a table or view was. Nothing else can be set yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Session;
+use super::alter::table_definition;
+use super::options::retention_us;
+use crate::catalog::{Object, ObjectKind};
+use crate::error::{Error, Result, SqlState};
+
+impl Session {
+    /// 22023 for an option or value that is not known, 0A000 for a relation that keeps no rows of its own.
+    pub(super) async fn set_options(
+        &mut self,
+        object: &Arc<Object>,
+        options: &BTreeMap<String, Option<String>>,
+    ) -> Result<()> {
+        if let Some(stranger) = options.keys().find(|name| *name != "retention") {
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("unknown option \"{stranger}\""))
+                .with_hint("known options: retention"));
+        }
+        let given = options.get("retention").cloned().flatten();
+        let us = given.map_or(Ok(0), |value| retention_us(&value))?;
+        if !matches!(object.kind, ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. }) {
+            return Err(Error::unsupported(
+                format!("retention of a {}", object.kind_name()),
+                "it keeps no rows; set it for a table, or for a materialized view over it",
+            ));
+        }
+        let (shared, id) = (self.shared.clone(), object.id);
+        let change = async move {
+            let _lock = shared.ddl.lock().await;
+            let mut catalog = shared.catalog().as_ref().clone();
+            let gone = || Error::new(SqlState::UNDEFINED_TABLE, "the relation was dropped meanwhile");
+            let mut object = catalog.get(id).ok_or_else(gone)?.as_ref().clone();
+            match &mut object.kind {
+                ObjectKind::Table { retention_us, .. } => {
+                    *retention_us = us;
+                    object.definition = table_definition(&object);
+                }
+                ObjectKind::MaterializedView { options, .. } => options.retention_us = us,
+                _ => return Err(gone()),
+            }
+            catalog.update(vec![object])?;
+            shared.publish(catalog).await?;
+            match shared.runtime.set_retention(id, us).await {
+                // It is being built again, and takes the new retention when it is there.
+                Err(error) if error.code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Ok(()),
+                set => set,
+            }
+        };
+        self.shared.uninterrupted(change).await
+    }
+}
