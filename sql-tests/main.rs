@@ -10,6 +10,7 @@
 //! | [`crash`] | `kill -9` again and again, with every kind of state; nothing is lost, nothing comes twice |
 //! | [`event_time`] | windows, lateness and emission against a model that recomputes |
 //! | [`event_time_joins`] | joins and top-n that let go of what is over, against a model |
+//! | [`history`] | the past against a log of it, changes as a stream against the tables at every epoch |
 //! | [`docs`] | every example of the reference pages |
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
 //! | [`garbage`] | bytes that are no Postgres |
@@ -33,6 +34,7 @@ mod event_time_joins;
 mod fuzz;
 mod garbage;
 mod harness;
+mod history;
 mod kafka;
 mod layers;
 mod maintenance;

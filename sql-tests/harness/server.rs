@@ -17,6 +17,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const LOG_LINES_SHOWN: usize = 60;
 
 /// A connection whose driver runs in the background.
+/// The configuration, in the server's directory.
+const CONFIG: &str = "highwater.toml";
+
 pub type Client = tokio_postgres::Client;
 
 /// A running server. Dropping it kills the process and removes its directory; if the test is failing, the end of the
@@ -38,7 +41,18 @@ impl Server {
 
     /// With further flags, for this start and those after it.
     pub fn start_with(workers: usize, flags: &[&str]) -> TestResult<Server> {
-        let (dir, flags) = (tempfile::tempdir()?, flags.iter().map(|flag| flag.to_string()).collect::<Vec<_>>());
+        Server::start_in(tempfile::tempdir()?, workers, flags)
+    }
+
+    /// With a configuration file of this content.
+    pub fn start_configured(workers: usize, config: &str) -> TestResult<Server> {
+        let dir = tempfile::tempdir()?;
+        std::fs::write(dir.path().join(CONFIG), config)?;
+        Server::start_in(dir, workers, &[])
+    }
+
+    fn start_in(dir: tempfile::TempDir, workers: usize, flags: &[&str]) -> TestResult<Server> {
+        let flags = flags.iter().map(|flag| flag.to_string()).collect::<Vec<_>>();
         let (child, port) = launch(dir.path(), workers, 0, &flags)?;
         Ok(Server { child, port, workers, flags, dir })
     }
@@ -156,11 +170,14 @@ fn launch(dir: &Path, workers: usize, port: u16, flags: &[String]) -> TestResult
     let log = File::options().create(true).append(true).open(dir.join("log"))?;
     // Another build of the program: a release, an older one.
     let program = std::env::var_os("HW_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_highwater").into());
+    let config = dir.join(CONFIG);
+    let configured: Vec<PathBuf> = if config.exists() { vec!["--config".into(), config] } else { vec![] };
     let mut child = Command::new(program)
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--workers", &workers.to_string()])
         .arg("--data-dir")
         .arg(dir.join("data"))
         .args(flags)
+        .args(configured)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
