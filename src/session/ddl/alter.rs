@@ -261,7 +261,11 @@ pub(super) fn table_definition(object: &Object) -> String {
         }
         if let Some(watermark) = watermark {
             let column = quote_identifier(&object.columns[watermark.column].name);
-            parts.push(format!("WATERMARK FOR {column} AS {column} - INTERVAL '{} microseconds'", watermark.delay_us));
+            let expression = match watermark.delay_us {
+                Some(delay_us) => format!("{column} - INTERVAL '{delay_us} microseconds'"),
+                None => watermark.expression.clone(),
+            };
+            parts.push(format!("WATERMARK FOR {column} AS {expression}"));
         }
         if *append_only {
             clauses.push_str(" APPEND ONLY");

@@ -187,7 +187,7 @@ impl Lowering<'_> {
             }
             StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
                 let left_width = left.schema.fields().len();
-                let Some(wide) = self.with_arrival(left, relation)? else { return Ok(None) };
+                let Some(wide) = self.with_arrival(left, relations)? else { return Ok(None) };
                 let node = StreamNode::Lookup {
                     left: Box::new(wide),
                     right: right.clone(),

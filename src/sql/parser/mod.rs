@@ -35,11 +35,11 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 pub use function::check_body;
+pub(super) use lookup::as_of_arrival;
 pub(super) use plain::WITH_TIES;
 use reader::{Fault, Reader, Sofar};
 pub(super) use reader::{fold, fold_name};
 pub(super) use respell::{ASOF_LEFT, EXCLUDE, PARTITION_BY, SYMMETRIC, respell};
-pub(super) use lookup::as_of_arrival;
 
 use super::text::Text;
 use super::{Dml, Query, Show, Statement, StatementKind};

@@ -18,8 +18,8 @@
 
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace};
 
-use super::reader::upper;
 use super::lookup;
+use super::reader::upper;
 
 /// Stands for the LEFT of `ASOF LEFT JOIN` in its condition.
 pub(in crate::sql) const ASOF_LEFT: &str = "hw_asof_left";
