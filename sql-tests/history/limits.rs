@@ -184,6 +184,23 @@ async fn cursors_wait_as_they_are_told() -> TestResult {
     nobody_is_left(&client).await
 }
 
+/// A portal gives what is there, however many rows were asked for, and goes on when it is asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_gives_what_is_there() -> TestResult {
+    let server = Server::start(1)?;
+    let (mut client, writer) = (server.connect().await?, server.connect().await?);
+    writer.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1), (2), (3)").await?;
+    let transaction = client.transaction().await?;
+    let portal = transaction.bind("SUBSCRIBE t", &[]).await?;
+    assert_eq!(transaction.query_portal(&portal, 2).await?.len(), 2);
+    assert_eq!(transaction.query_portal(&portal, 100).await?.len(), 1);
+    writer.batch_execute("INSERT INTO t VALUES (4)").await?;
+    let rows = transaction.query_portal(&portal, 100).await?;
+    assert_eq!(rows.iter().map(|row| row.get::<_, i32>("n")).collect::<Vec<_>>(), [4]);
+    transaction.rollback().await?;
+    nobody_is_left(&writer).await
+}
+
 /// An end at an instant, which may be to come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_ends_at_an_instant() -> TestResult {

@@ -22,7 +22,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::session::TransactionStatus;
 
 /// How long rows are gathered for more to come with them.
-const GATHER_MAX: Duration = Duration::from_millis(5);
+pub(super) const GATHER_MAX: Duration = Duration::from_millis(5);
 
 /// What Parse made: the empty text, or a statement.
 pub(super) enum Parsed<P> {

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_ends_a_pipeline_asks_for_nothing() {
         assert!(has_only_ends(b""));
-        assert!(has_only_ends(b"S\0\0\0\x04C\0\0\0\x06Ss\0"));
+        assert!(has_only_ends(b"S\0\0\0\x04C\0\0\0\x07Ss\0"));
         assert!(has_only_ends(b"S\0\0\0\x04X\0\0\0\x04"));
         assert!(!has_only_ends(b"S\0\0\0\x04Q\0\0\0\x08x;\0"));
         assert!(!has_only_ends(b"P\0\0"), "what is not whole may be asked for");

@@ -6,11 +6,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Trouble;
 use super::backend::Backend;
-use super::connection::{Client, Parsed};
+use super::connection::{Client, GATHER_MAX, Parsed};
 use super::encode::{Format, RowEncoder};
 use super::outbox::{ColumnHead, Outbox};
 use crate::error::Error;
@@ -87,7 +88,8 @@ impl RowSource {
         if self.counted { format!("{} {row_count}", self.tag) } else { self.tag.to_string() }
     }
 
-    /// Sends up to `row_limit` rows, 0 meaning all. A limit that is met exactly counts as not exhausted, as in Postgres.
+    /// Sends up to `row_limit` rows, 0 meaning all. A limit that is met exactly counts as not exhausted, as in Postgres; so
+    /// does one that is not met because the next rows of a subscription have not come yet: the client may ask again.
     pub async fn pump<R, W>(
         &mut self,
         client: &mut Client<'_, R>,
@@ -104,6 +106,14 @@ impl RowSource {
         let mut row_count = 0;
         while row_count < limit {
             let Some((encoder, row)) = &mut self.current else {
+                if self.tag == "SUBSCRIBE" && row_limit > 0 && row_count > 0 {
+                    match client.watched(tokio::time::timeout(GATHER_MAX, self.stream.next())).await? {
+                        Err(_) => return Ok(Sent { row_count, is_exhausted: false }),
+                        Ok(None) => return Ok(Sent { row_count, is_exhausted: true }),
+                        Ok(Some(batch)) => self.current = Some((self.encoder(&batch.map_err(Error::from)?)?, 0)),
+                    }
+                    continue;
+                }
                 match client.next_of(&mut self.stream, outbox, is_endless).await? {
                     None => return Ok(Sent { row_count, is_exhausted: true }),
                     Some(batch) => self.current = Some((self.encoder(&batch.map_err(Error::from)?)?, 0)),
