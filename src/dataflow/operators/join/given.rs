@@ -56,7 +56,9 @@ impl Given {
         let numbers = self.left_rows.intern(&batch.columns()[..self.left_width], row_count)?;
         self.rows.make_room(self.left_rows.capacity());
         let weights: Vec<i64> = (0..row_count).map(|row| delta.weight(row)).collect();
-        self.rows.add(&Delta::new(batch, weights), &numbers, None)
+        let rows = Delta::new(batch, weights);
+        self.rows.record(&rows)?;
+        self.rows.add(&rows, &numbers, None)
     }
 
     /// What the left rows of negative weight, each named once, take back; and those of them that never came.
@@ -101,6 +103,7 @@ impl Given {
         let options = RecordBatchOptions::new().with_row_count(Some(gone.places.len()));
         let batch = RecordBatch::try_new_with_options(self.rows.schema().clone(), columns, &options)?;
         let gone_rows = Delta::new(batch, gone.weights);
+        self.rows.record(&gone_rows)?;
         self.rows.add(&gone_rows, &gone.numbers, None)?;
         self.rows.compact()?;
         numbers.sort_unstable();
@@ -116,7 +119,6 @@ impl Given {
 
     /// Takes saved rows over.
     pub fn restore(&mut self, deltas: Vec<Delta>) -> Result<()> {
-        let log = std::mem::take(&mut self.rows.log);
         for delta in deltas {
             let steps = delta.column(self.output.fields().len()).as_primitive::<Int64Type>();
             self.step = max(steps).unwrap_or(0).max(self.step);
@@ -124,7 +126,6 @@ impl Given {
             self.rows.make_room(self.left_rows.capacity());
             self.rows.add(&delta, &numbers, None)?;
         }
-        self.rows.log = log;
         Ok(())
     }
 

@@ -92,6 +92,7 @@ impl LookupOperator {
         let key: Vec<_> = self.right.key_columns.iter().map(|&column| delta.column(column).clone()).collect();
         let numbers = self.keys.intern(&key, delta.row_count())?;
         self.right.make_room(self.keys.capacity());
+        self.right.record(&delta)?;
         self.right.add(&delta, &numbers, None)?;
         if delta.has_retractions() {
             self.forget_keys(numbers);
