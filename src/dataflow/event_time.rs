@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 
+use super::Failed;
 use super::expression::values_or_null;
 use crate::catalog::WatermarkDefinition;
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ pub use crate::types::times::{times_of, times_us};
 
 /// What the rows with these times tell of the watermark, in microseconds: nothing (NULL) where the time or the expression
 /// is NULL, or where it fails. Also which rows those are that it fails for, and why.
-pub fn told_us(definition: &WatermarkDefinition, times: &ArrayRef) -> Result<(Int64Array, Vec<(usize, Error)>)> {
+pub fn told_us(definition: &WatermarkDefinition, times: &ArrayRef) -> Result<(Int64Array, Failed)> {
     match (definition.delay_us, &definition.planned) {
         (Some(0), _) => Ok((times_us(times)?, vec![])),
         (Some(delay_us), _) => Ok((times_us(times)?.unary(|us: i64| us.saturating_sub(delay_us)), vec![])),

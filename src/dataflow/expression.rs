@@ -10,7 +10,7 @@ use arrow::compute::concat;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::EpochContext;
+use super::{EpochContext, Failed};
 use crate::error::{Error, Result};
 use crate::types::{Delta, RowError};
 
@@ -54,7 +54,7 @@ pub fn evaluate_mask(
 }
 
 /// The expression for each row, NULL where it fails; with the rows for which it does, ascending, and why.
-pub fn values_or_null(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(ArrayRef, Vec<(usize, Error)>)> {
+pub fn values_or_null(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(ArrayRef, Failed)> {
     let row_count = batch.num_rows();
     let error = match values(std::slice::from_ref(expr), batch) {
         Ok(mut columns) => return Ok((columns.remove(0), vec![])),

@@ -31,9 +31,12 @@ pub use expression::row_text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Watermarks;
 use crate::types::{Delta, Epoch, RelationId, RowError};
+
+/// Rows that failed, by their place in a batch, ascending; and why.
+pub type Failed = Vec<(usize, Error)>;
 
 /// Incremental form of one relational operator.
 ///

@@ -11,6 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::Failed;
 use super::event_time::times_of;
 use super::expression::values_or_null;
 use crate::catalog::SourceDefinition;
@@ -21,10 +22,12 @@ pub struct SourceColumns {
     /// Of those columns that can be read ([`SourceDefinition::read_schema`]): what connector and decoder make, ascending.
     pub read: Vec<usize>,
     /// Over the columns that are read; `None`: the instant of the row's arrival.
-    generated: Vec<(Arc<Field>, Option<Arc<dyn PhysicalExpr>>)>,
+    generated: Vec<Generated>,
     /// The source's columns in the order in which [`SourceColumns::complete`] has them.
     columns: Vec<usize>,
 }
+
+type Generated = (Arc<Field>, Option<Arc<dyn PhysicalExpr>>);
 
 impl SourceColumns {
     /// `schema`: all columns of the source.
@@ -75,11 +78,7 @@ impl SourceColumns {
 
     /// The rows with the computed columns behind those that were read, by the instants at which they arrived (microseconds);
     /// also the rows for which one fails, and why: each once.
-    pub fn complete(
-        &self,
-        rows: RecordBatch,
-        arrived_us: Option<Int64Array>,
-    ) -> Result<(RecordBatch, Vec<(usize, Error)>)> {
+    pub fn complete(&self, rows: RecordBatch, arrived_us: Option<Int64Array>) -> Result<(RecordBatch, Failed)> {
         if self.generated.is_empty() {
             return Ok((rows, vec![]));
         }
@@ -136,6 +135,7 @@ mod tests {
             encode: "JSON".into(),
             encode_options: Default::default(),
             watermark: None,
+            is_paused: false,
             generated: vec![GeneratedColumn { column: 1, expression: "12 / c".into(), planned: Some(expr) }],
             start: Position::default(),
             is_paused: false,

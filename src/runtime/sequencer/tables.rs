@@ -15,6 +15,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::{Changes, EPOCH_WRITE_COUNT_MAX, EPOCH_WRITE_ROW_COUNT_MAX, Sequencer, WriteRequest};
 use crate::catalog::WatermarkDefinition;
+use crate::dataflow::Failed;
 use crate::dataflow::event_time::told_us;
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::source::{SourceWatermark, arrival_columns};
@@ -86,7 +87,7 @@ impl Table {
     }
 
     /// What the rows tell of the watermark, and those for which its expression fails.
-    fn told(&self, delta: &Delta) -> Result<Option<(Int64Array, Vec<(usize, Error)>)>> {
+    fn told(&self, delta: &Delta) -> Result<Option<(Int64Array, Failed)>> {
         let told = |watermark: &WatermarkDefinition| told_us(watermark, delta.column(watermark.column));
         self.spec.watermark.as_ref().map(told).transpose()
     }

@@ -118,7 +118,8 @@ fn watermark(state: &SessionState, definition: &mut WatermarkDefinition, schema:
     }
     let (given, time) = (expr.data_type(schema)?, schema.field(definition.column).data_type());
     let is_time = matches!(given, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
-    if !is_time && !(given == DataType::Int64 && *time == DataType::Int64) {
+    let is_number = given == DataType::Int64 && *time == DataType::Int64;
+    if !is_time && !is_number {
         let given = PgType::of(expr.return_field(schema)?.as_ref());
         let message = format!("a watermark is a time, but \"{}\" is of type {}", definition.expression, given.name());
         let hint = match time {

@@ -10,6 +10,7 @@
 use arrow::array::ArrayRef;
 
 use super::Accumulator;
+use crate::dataflow::Failed;
 use crate::error::{Error, Result};
 
 type States = Vec<Box<dyn Accumulator>>;
@@ -76,7 +77,7 @@ impl Scratch {
     }
 
     /// A column for each call of what was kept, and what failed. Then the results are gone.
-    pub fn evaluate(&mut self) -> Result<(Vec<ArrayRef>, Vec<(usize, Error)>)> {
+    pub fn evaluate(&mut self) -> Result<(Vec<ArrayRef>, Failed)> {
         let (mut columns, mut failed) = (vec![], vec![]);
         let all: Vec<u32> = (0..self.result_weights.len() as u32).collect();
         for states in &mut self.results {

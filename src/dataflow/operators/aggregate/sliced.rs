@@ -274,7 +274,8 @@ impl SlicedAggregateOperator {
         let (Some(&(key, first)), Some(&(_, last))) = (windows.first(), windows.last()) else { return Ok(()) };
         let size_us = self.slices.window.size_us();
         let range = (first.saturating_sub(size_us), i64::MIN)..(last, i64::MIN);
-        let (mut whole, mut partly): (Vec<(i64, u32)>, Vec<(i64, i64, u32)>) = (vec![], vec![]);
+        let mut whole: Vec<(i64, u32)> = vec![];
+        let mut partly: Vec<(i64, i64, u32)> = vec![];
         for (&(start, first_end), &group) in self.of_key[key as usize].range(range) {
             match first_end == self.slices.ends(start).0 {
                 true => whole.push((start, group)),
