@@ -269,6 +269,9 @@ struct Node {
     follows_time: bool,
 }
 
+/// Gives what adds up to a part of an operator: its number in the plan's preorder, the part's number and what it is.
+pub type ReadPart<'a> = dyn FnMut(usize, usize, &Part) -> Result<Vec<Delta>> + 'a;
+
 /// One worker's share of a fragment: its operators and their state.
 pub struct Fragment {
     nodes: Vec<Node>,
@@ -373,12 +376,8 @@ impl Fragment {
         Ok(changes)
     }
 
-    /// Takes over saved state instead of a first step. `read` gives what adds up to a part of an operator.
-    pub fn restore(
-        &mut self,
-        context: &mut EpochContext,
-        read: &mut dyn FnMut(usize, usize, &Part) -> Result<Vec<Delta>>,
-    ) -> Result<()> {
+    /// Takes over saved state instead of a first step.
+    pub fn restore(&mut self, context: &mut EpochContext, read: &mut ReadPart<'_>) -> Result<()> {
         self.is_first = false;
         for (number, state) in self.states() {
             let parts = state.parts().into_iter().enumerate();

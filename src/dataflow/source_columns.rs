@@ -138,7 +138,6 @@ mod tests {
             is_paused: false,
             generated: vec![GeneratedColumn { column: 1, expression: "12 / c".into(), planned: Some(expr) }],
             start: Position::default(),
-            is_paused: false,
         };
         assert_eq!(SourceColumns::new(&schema, &definition, [0])?.read, [0]);
         let columns = SourceColumns::new(&schema, &definition, [1])?;

@@ -27,7 +27,7 @@ use crate::dataflow::partition::Partitioning;
 use crate::dataflow::{EpochContext, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
-use crate::state::checkpoint::{Part, PartChange, Place};
+use crate::state::checkpoint::{Place, StateChanges};
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
@@ -189,7 +189,7 @@ impl ViewDataflow {
     }
 
     /// What has changed of its operators' state since the last call.
-    pub fn take_changes(&mut self, worker: usize) -> Result<Vec<(Place, Part, PartChange)>> {
+    pub fn take_changes(&mut self, worker: usize) -> Result<StateChanges> {
         let mut changes = vec![];
         for fragment in &self.fragments {
             let own = fragment.borrow_mut().take_changes()?.into_iter();

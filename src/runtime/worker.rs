@@ -19,7 +19,7 @@ use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
-use crate::state::checkpoint::{Part, PartChange, Place};
+use crate::state::checkpoint::StateChanges;
 use crate::state::{Layout, Run};
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
@@ -53,7 +53,7 @@ pub enum Command {
 }
 
 /// What has changed of one view's operator state on one worker.
-pub type ViewChanges = (RelationId, Result<Vec<(Place, Part, PartChange)>>);
+pub type ViewChanges = (RelationId, Result<StateChanges>);
 
 /// What the operators of each view have done on one worker, by their number in the view's plan.
 pub type Measured = Vec<(RelationId, Vec<(usize, Meter)>)>;

@@ -21,8 +21,8 @@ pub use writer::{Checkpointer, Finished, read_source_errors};
 
 use super::status::{SourceError, ViewErrorCount};
 use crate::error::Result;
+use crate::state::checkpoint::StateChanges;
 use crate::state::checkpoint::record::{self, EngineRecord, SourceRecord, ViewRecord};
-use crate::state::checkpoint::{Part, PartChange, Place};
 use crate::state::{Store, StoreBatch};
 use crate::types::{Epoch, RelationId};
 
@@ -46,7 +46,7 @@ pub struct ViewJob {
     pub is_fresh: bool,
     /// Without its collections.
     pub record: ViewRecord,
-    pub changes: Vec<(Place, Part, PartChange)>,
+    pub changes: StateChanges,
     /// All rows that fail, if any of them came or went.
     pub errors: Option<Vec<ViewErrorCount>>,
 }

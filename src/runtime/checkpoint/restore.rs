@@ -16,7 +16,7 @@ use crate::plan::{StreamPlan, explain};
 use crate::runtime::status::ViewErrorCount;
 use crate::state::arrangement::hash_rows;
 use crate::state::checkpoint::record::{self, ViewRecord};
-use crate::state::checkpoint::{Collection, Part, PartChange, PartKind, Place, Spread};
+use crate::state::checkpoint::{Collection, Part, PartChange, PartKind, Place, Spread, StateChanges};
 use crate::state::{Arrangement, Layout, Store};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -32,7 +32,7 @@ pub struct Restored {
     pub arrangement: Option<Arrangement>,
     pub errors: Vec<ViewErrorCount>,
     /// All of its state, if that is spread among other workers than before: it has to be saved anew.
-    pub spread_anew: Option<Vec<(Place, Part, PartChange)>>,
+    pub spread_anew: Option<StateChanges>,
 }
 
 /// What state is made by: another plan, or another way of spreading rows among workers, could not read it.
@@ -121,7 +121,7 @@ struct Parts<'a> {
     worker_count: usize,
     can_be_spread: bool,
     /// What was read for other workers than it was saved by.
-    all: Vec<(Place, Part, PartChange)>,
+    all: StateChanges,
 }
 
 impl Parts<'_> {

@@ -17,7 +17,7 @@ use crate::runtime::status::SourceError;
 use crate::runtime::worker::Command;
 use crate::state::Store;
 use crate::state::checkpoint::record::SourceRecord;
-use crate::state::checkpoint::{Part, PartChange, Place};
+use crate::state::checkpoint::{PartChange, StateChanges};
 use crate::types::{BadRecord, Epoch, RelationId};
 
 /// Input rows of a checkpoint that has become due, beyond which sources wait for it: what it holds is kept in memory.
@@ -216,7 +216,7 @@ impl Sequencer {
     }
 
     /// What has changed of the operators of these views, from all workers.
-    fn operator_changes(&self, views: &[RelationId]) -> BTreeMap<RelationId, Result<Vec<(Place, Part, PartChange)>>> {
+    fn operator_changes(&self, views: &[RelationId]) -> BTreeMap<RelationId, Result<StateChanges>> {
         let mut changes: BTreeMap<RelationId, Result<Vec<_>>> = BTreeMap::new();
         if views.is_empty() {
             return changes;
@@ -235,7 +235,7 @@ impl Sequencer {
         changes
     }
 
-    fn view_job(&mut self, id: RelationId, mut changes: Vec<(Place, Part, PartChange)>) -> Result<Option<ViewJob>> {
+    fn view_job(&mut self, id: RelationId, mut changes: StateChanges) -> Result<Option<ViewJob>> {
         let is_fresh = self.checkpoints.fresh.remove(&id);
         let Some(view) = self.views.get_mut(&id) else { return Ok(None) };
         if view.has_failed() {

@@ -21,8 +21,8 @@ use crate::runtime::ViewSpec;
 use crate::runtime::checkpoint::{Restored, fingerprint};
 use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
 use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
+use crate::state::checkpoint::StateChanges;
 use crate::state::checkpoint::record::ViewRecord;
-use crate::state::checkpoint::{Part, PartChange, Place};
 use crate::state::{Arrangement, Snapshot};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -36,7 +36,7 @@ pub struct View {
     /// What its contents changed by since the last checkpoint.
     pub unsaved: Vec<Delta>,
     /// All of its state as it was restored, if it has to be saved anew.
-    pub spread_anew: Vec<(Place, Part, PartChange)>,
+    pub spread_anew: StateChanges,
     /// Of the plan: whether a later start can go on from its state.
     fingerprint: String,
     /// It was made from a checkpoint.

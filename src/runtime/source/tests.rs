@@ -191,7 +191,7 @@ fn definitions_are_checked() -> Outcome {
     assert_eq!(refuse(&[files, ("path", "/x")], "NATIVE"), "0A000: ENCODE NATIVE is not supported");
     assert_eq!(refuse(&[files, ("path", "/no/x")], "JSON"), "58030: no file matches \"/no/x\"");
     assert_eq!(refuse(&[("connector", "pulsar")], "JSON"), "0A000: connector \"pulsar\" is not supported");
-    let fields = schema().fields().iter().cloned().chain([PgType::Text.field("t", true).into()]).collect::<Vec<_>>();
+    let fields = schema().fields().iter().cloned().chain([PgType::Text.field("t", true)]).collect::<Vec<_>>();
     let with_text: SchemaRef = Arc::new(Schema::new(fields));
     let mut wrong = definition(&[files, ("path", "/x")], "JSON", true);
     wrong.watermark.iter_mut().for_each(|watermark| watermark.column = 2);

@@ -67,6 +67,9 @@ pub struct PartChange {
     pub below: Option<i64>,
 }
 
+/// Changes of parts, each with where it belongs.
+pub type StateChanges = Vec<(Place, Part, PartChange)>;
+
 impl PartKind {
     /// Several changes as one.
     pub fn merge(self, schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
