@@ -250,7 +250,10 @@ fn retracted_rows_free_their_state() -> Result<()> {
 #[test]
 fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
     let relations = [RelationId(1), RelationId(2)];
-    let of = |side: usize, delay_us: i64| Watermark::Delayed(Box::new(Watermark::Relation(relations[side])), delay_us);
+    let of = |side: usize, delay_ms: i64| {
+        // Numbers count milliseconds.
+        Watermark::Delayed(Box::new(Watermark::Relation(relations[side])), delay_ms * 1_000)
+    };
     let time = |column: usize, a: Watermark, b: Watermark| TimeColumn {
         column,
         watermark: least(&a, &b),
@@ -301,12 +304,12 @@ fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
                 *watermark += random.below(if is_slow { 1 } else { 3 }) as i64;
             }
             let mut context = EpochContext::new(Epoch(step), step == 0, 0);
-            let now: Watermarks = relations.into_iter().zip(watermarks).collect();
+            let now: Watermarks = relations.into_iter().zip(watermarks.map(|ms| ms * 1_000)).collect();
             context.watermarks = Arc::new(now);
             add(&mut output, &operator.step(deltas, &mut context)?);
             assert_eq!(output, case.naive(&inputs), "{case:?} {closing:?} at step {step}");
         }
-        let after = Watermarks::from(relations.map(|relation| (relation, 10_000)));
+        let after = Watermarks::from(relations.map(|relation| (relation, 10_000_000)));
         let mut context = EpochContext::new(Epoch(200), false, 0);
         context.watermarks = Arc::new(after);
         assert!(operator.step(vec![vec![], vec![]], &mut context)?.is_empty());
