@@ -137,7 +137,7 @@ fn windows_run_ad_hoc() -> Result<()> {
     let nested =
         "SELECT w.window_start FROM TUMBLE((SELECT ts AS t2 FROM bid), t2, INTERVAL '1 day') w WHERE t2 > '2000-01-01'";
     assert_eq!(rows(nested)?, ["2020-01-01T00:00:00"]);
-    assert_eq!(fails("SELECT * FROM TUMBLE(bid, price, INTERVAL '1 s')").0, "42804");
+    assert_eq!(fails("SELECT * FROM TUMBLE(bid, item, INTERVAL '1 s')").0, "42804");
     assert_eq!(fails("SELECT * FROM TUMBLE(bid, nosuch, INTERVAL '1 s')").0, "42703");
     assert_eq!(fails("SELECT * FROM TUMBLE(bid, ts, INTERVAL '1 month')").0, "0A000");
     assert_eq!(fails("SELECT * FROM TUMBLE(bid, ts, INTERVAL '0 s')").0, "22023");
@@ -211,7 +211,7 @@ fn sessions_run_ad_hoc() -> Result<()> {
     assert_eq!(fails("SELECT * FROM SESSION(bid, ts PARTITION BY item, INTERVAL '1 s')").0, "42601");
     assert_eq!(fails("SELECT * FROM SESSION(bid PARTITION, ts, INTERVAL '1 s')").0, "42601");
     assert_eq!(fails("SELECT * FROM SESSION(bid, ts, INTERVAL '0 s')").0, "22023");
-    assert_eq!(fails("SELECT * FROM SESSION(bid, price, INTERVAL '1 s')").0, "42804");
+    assert_eq!(fails("SELECT * FROM SESSION(bid, item, INTERVAL '1 s')").0, "42804");
     assert_eq!(fails("SELECT * FROM SESSION(bid, ts, INTERVAL '1 s', INTERVAL '1 s')").0, "42883");
     assert_eq!(fails("SELECT * FROM TUMBLE(bid PARTITION BY item, ts, INTERVAL '1 s')").0, "42601");
     Ok(())
