@@ -113,9 +113,10 @@ async fn live(store: Arc<dyn Store>, random: &mut StdRng, models: Vec<Model>, se
         runtime.shutdown().await;
         return Ok(models);
     }
-    let found = rows(&runtime.world(), T)?;
-    let mut models: Vec<Model> = models.into_iter().filter(|model| model.t == found).collect();
-    assert!(!models.is_empty(), "the table holds what was never written, seed {seed}");
+    let found = (rows(&runtime.world(), T)?, rows(&runtime.world(), U)?);
+    let is_there = |model: &Model| (&model.t, &model.u) == (&found.0, &found.1);
+    let mut models: Vec<Model> = models.into_iter().filter(is_there).collect();
+    assert!(!models.is_empty(), "the tables hold what was never written, seed {seed}");
     let mut model = models.swap_remove(0);
     check(&runtime, &model, seed)?;
     for _ in 0..random.random_range(1..40) {
