@@ -45,12 +45,15 @@ fn equates_nulls(plan: &LogicalPlan) -> bool {
     )
 }
 
-/// Grouping sets may hold the empty one.
+/// Grouping sets may hold the empty one. Filters above each other become one.
 fn filters_row_over_nothing(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Filter(filter) = plan else { return false };
-    let LogicalPlan::Aggregate(aggregate) = filter.input.as_ref() else { return false };
-    matches!(aggregate.group_expr.as_slice(), [] | [Expr::GroupingSet(_)])
-        && split_conjunction(&filter.predicate).iter().any(|condition| condition.column_refs().is_empty())
+    let (mut below, mut has_constant) = (plan, false);
+    while let LogicalPlan::Filter(filter) = below {
+        has_constant |= split_conjunction(&filter.predicate).iter().any(|part| part.column_refs().is_empty());
+        below = filter.input.as_ref();
+    }
+    let LogicalPlan::Aggregate(aggregate) = below else { return false };
+    has_constant && matches!(aggregate.group_expr.as_slice(), [] | [Expr::GroupingSet(_)])
 }
 
 #[derive(Debug)]
