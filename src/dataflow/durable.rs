@@ -4,14 +4,18 @@
 //! anyway, so that recording a change costs a reference. Rows that go by event time are not retracted one by one: a part
 //! says below which time it is empty.
 
+use arrow::datatypes::SchemaRef;
+
 use super::EpochContext;
+use super::closing::Closing;
 use crate::error::Result;
-use crate::state::checkpoint::{Part, PartChange};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 /// # Contract
 /// - A new operator that [`Durable::restore`] has given the sums of all changes behaves as the one that recorded them.
-/// - Changes are recorded from [`Durable::record`] on; it is called before the first step, or not at all.
+/// - Changes are recorded from [`Durable::record`] on; it is called before the first step and after [`Durable::restore`], or
+///   not at all.
 pub trait Durable {
     /// The Z-sets that the state consists of.
     fn parts(&self) -> Vec<Part>;
@@ -23,6 +27,30 @@ pub trait Durable {
 
     /// Takes over what was saved: `parts[i]` adds up to part `i`. Comes instead of a first step; nothing comes out.
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()>;
+}
+
+/// The rows of an operator that keeps them by partition, until the partition's time is over.
+pub fn partitioned_rows(schema: &SchemaRef, partition: &[usize], closing: Option<&Closing>) -> Part {
+    Part {
+        schema: schema.clone(),
+        kind: PartKind::Sum,
+        time_column: closing.map(|closing| partition[closing.key()]),
+        spread: Spread::By(partition.to_vec()),
+    }
+}
+
+/// Adds what has changed of `old` to what was saved of it; `new` goes on from there.
+#[cfg(test)]
+pub fn hand_over(old: &mut dyn Durable, saved: &mut [Vec<Delta>], new: &mut dyn Durable) -> Result<()> {
+    let mut sums = vec![];
+    for ((part, change), saved) in new.parts().iter().zip(old.take_changes()?).zip(saved) {
+        saved.extend(change.deltas);
+        *saved = vec![part.kind.merge(&part.schema, saved)?];
+        sums.push(saved.clone());
+    }
+    new.restore(sums, &mut EpochContext::new(crate::types::Epoch(0), false, 0))?;
+    new.record();
+    Ok(())
 }
 
 /// The changes of one part, where they are recorded.

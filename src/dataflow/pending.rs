@@ -8,7 +8,7 @@ use arrow::compute::SortOptions;
 use arrow::compute::sort_to_indices;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 
-use super::StateSize;
+use super::{Durable, EpochContext, StateSize};
 use crate::error::Result;
 use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
@@ -77,41 +77,48 @@ impl Pending {
         self.by_time.first_key_value().map(|(time, _)| *time)
     }
 
-    /// On disk: the time, then the row. What is taken needs no retraction.
-    pub fn part(&self) -> Part {
+    pub fn state_size(&self) -> StateSize {
+        let deltas = self.by_time.values().flat_map(|changes| &changes.deltas);
+        let bytes = deltas.map(|delta| delta.batch().get_array_memory_size() + delta.row_count() * 8).sum::<usize>();
+        let row_count = self.by_time.values().map(|changes| changes.row_count as u64).sum();
+        StateSize { row_count, bytes: bytes as u64 }
+    }
+}
+
+/// The time, then the row. What is taken needs no retraction.
+impl Durable for Pending {
+    fn parts(&self) -> Vec<Part> {
         let time = Arc::new(Field::new("$time", DataType::Timestamp(TimeUnit::Microsecond, None), false));
         let fields: Vec<_> = std::iter::once(time).chain(self.schema.fields().iter().cloned()).collect();
-        Part {
+        vec![Part {
             schema: Arc::new(Schema::new(fields)),
             kind: PartKind::Sum,
             time_column: Some(0),
             spread: Spread::Anywhere,
-        }
+        }]
     }
 
-    pub fn record(&mut self) {
+    fn record(&mut self) {
         self.added = Some(vec![]);
     }
 
-    pub fn take_change(&mut self) -> Result<PartChange> {
+    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
         let added = self.added.as_mut().map(std::mem::take).unwrap_or_default();
         let times = added.iter().flat_map(|(time, delta)| std::iter::repeat_n(*time, delta.row_count()));
         let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(times));
         let deltas: Vec<Delta> = added.into_iter().map(|(_, delta)| delta).collect();
         if deltas.is_empty() {
-            return Ok(PartChange { deltas, below: self.taken_below });
+            return Ok(vec![PartChange { deltas, below: self.taken_below }]);
         }
         let delta = Delta::concat(&self.schema, &deltas)?;
         let columns = std::iter::once(times).chain(delta.batch().columns().iter().cloned()).collect();
-        let timed = delta.with_batch(RecordBatch::try_new(self.part().schema, columns)?);
-        Ok(PartChange { deltas: vec![timed], below: self.taken_below })
+        let timed = delta.with_batch(RecordBatch::try_new(self.parts().remove(0).schema, columns)?);
+        Ok(vec![PartChange { deltas: vec![timed], below: self.taken_below }])
     }
 
-    /// Puts saved changes back.
-    pub fn restore(&mut self, saved: Vec<Delta>) -> Result<()> {
-        let recorded = self.added.take();
+    fn restore(&mut self, parts: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<()> {
         let columns: Vec<usize> = (1..=self.schema.fields().len()).collect();
-        for delta in saved {
+        for delta in parts.into_iter().flatten() {
             let order = sort_to_indices(delta.column(0), Some(SortOptions::default()), None)?;
             let delta = delta.take(&order)?;
             let times = delta.column(0).as_primitive::<TimestampMicrosecondType>().clone();
@@ -123,14 +130,6 @@ impl Pending {
                 start += group.len();
             }
         }
-        self.added = recorded;
         Ok(())
-    }
-
-    pub fn state_size(&self) -> StateSize {
-        let deltas = self.by_time.values().flat_map(|changes| &changes.deltas);
-        let bytes = deltas.map(|delta| delta.batch().get_array_memory_size() + delta.row_count() * 8).sum::<usize>();
-        let row_count = self.by_time.values().map(|changes| changes.row_count as u64).sum();
-        StateSize { row_count, bytes: bytes as u64 }
     }
 }

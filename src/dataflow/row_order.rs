@@ -76,14 +76,7 @@ impl RowOrder {
                 changes.push(Change { partition, key, sort_length, weight: delta.weight(row) });
             }
         }
-        changes.sort_unstable_by(|a, b| (a.partition, &a.key).cmp(&(b.partition, &b.key)));
-        changes.dedup_by(|later, first| {
-            let same = later.partition == first.partition && later.key == first.key;
-            if same {
-                first.weight += later.weight;
-            }
-            same
-        });
+        add_up(&mut changes);
         Ok(changes)
     }
 
@@ -102,4 +95,16 @@ impl RowOrder {
         let values: Vec<ArrayRef> = values.iter().map(canonical).collect();
         Ok(self.sort.convert_columns(&values)?.row(0).data().to_vec())
     }
+}
+
+/// Each row once, ascending by partition and key.
+pub fn add_up(changes: &mut Vec<Change>) {
+    changes.sort_unstable_by(|a, b| (a.partition, &a.key).cmp(&(b.partition, &b.key)));
+    changes.dedup_by(|later, first| {
+        let same = later.partition == first.partition && later.key == first.key;
+        if same {
+            first.weight += later.weight;
+        }
+        same
+    });
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result, SqlState};
-use crate::state::store::BackupList;
+use crate::state::store::{BackupList, make_empty};
 
 /// Makes a data directory from a backup. `directory` must be empty or not there. XX001 if a file is not what it was when
 /// the backup was made; then nothing is left behind.
@@ -12,12 +12,7 @@ pub fn restore(backup: &Path, directory: &Path) -> Result<usize> {
     let trouble = |path: &Path, e: std::io::Error| {
         Error::new(SqlState::IO_ERROR, format!("could not use {}: {e}", path.display()))
     };
-    std::fs::create_dir_all(directory).map_err(|e| trouble(directory, e))?;
-    let is_occupied = std::fs::read_dir(directory).map_err(|e| trouble(directory, e))?.next().is_some();
-    if is_occupied {
-        return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("{} is not empty", directory.display()))
-            .with_hint("name an empty or new directory with --data-dir"));
-    }
+    make_empty(directory)?;
     let copied = list.files().try_for_each(|file| {
         let to = directory.join(&file.path);
         if let Some(parent) = to.parent() {

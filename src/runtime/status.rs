@@ -144,10 +144,9 @@ impl Statuses {
         *kept = status;
     }
 
-    pub fn add_source_errors(&mut self, source: RelationId, epoch: Epoch, records: Vec<BadRecord>) {
+    pub fn add_source_errors(&mut self, source: RelationId, added: Vec<SourceError>) {
         let Some((_, errors)) = self.sources.get_mut(&source) else { return };
-        let at = SystemTime::now();
-        errors.extend(records.into_iter().map(|record| SourceError { source, epoch, at, record }));
+        errors.extend(added);
         let excess = errors.len().saturating_sub(ERROR_COUNT_MAX);
         errors.drain(..excess);
     }

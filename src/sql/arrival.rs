@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use sqlparser::ast::{Select, TableAlias, TableFactor};
 
+use super::names::plain_table;
 use super::parser::as_of_arrival;
 use crate::error::Error;
 
@@ -100,19 +101,7 @@ impl RelationPlanner for ArrivalPlanner {
         let TableFactor::Table { alias, .. } = relation else {
             return Err(refuse_place().into());
         };
-        let plain = TableFactor::Table {
-            name: found.relation,
-            alias: None,
-            args: None,
-            with_hints: vec![],
-            version: None,
-            with_ordinality: false,
-            partitions: vec![],
-            json_path: None,
-            sample: None,
-            index_hints: vec![],
-        };
-        let node = Arc::new(ArrivalNode { input: context.plan(plain)? });
+        let node = Arc::new(ArrivalNode { input: context.plan(plain_table(found.relation))? });
         let plan = LogicalPlan::Extension(Extension { node });
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }

@@ -19,6 +19,22 @@ pub(super) fn public(name: &str) -> &str {
     name.split(SUFFIX).next().unwrap_or(name)
 }
 
+/// What FROM says of a relation by its name alone.
+pub(super) fn plain_table(name: ast::ObjectName) -> ast::TableFactor {
+    ast::TableFactor::Table {
+        name,
+        alias: None,
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    }
+}
+
 /// A name that no client can have given to a column.
 pub(super) fn hidden(name: &str) -> String {
     format!("{name}{SUFFIX}0")

@@ -7,7 +7,7 @@ mod memory;
 mod rocks;
 mod segments;
 
-pub use backup::BackupList;
+pub use backup::{BackupList, make_empty};
 pub use memory::MemoryStore;
 pub use rocks::RocksStore;
 

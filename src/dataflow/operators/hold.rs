@@ -14,7 +14,6 @@ use crate::dataflow::pending::Pending;
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::TimeColumn;
-use crate::state::checkpoint::{Part, PartChange};
 use crate::types::Delta;
 
 pub struct HoldOperator {
@@ -68,24 +67,6 @@ impl Operator for HoldOperator {
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
-        Some(self)
-    }
-}
-
-impl Durable for HoldOperator {
-    fn parts(&self) -> Vec<Part> {
-        vec![self.held.part()]
-    }
-
-    fn record(&mut self) {
-        self.held.record();
-    }
-
-    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
-        Ok(vec![self.held.take_change()?])
-    }
-
-    fn restore(&mut self, parts: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<()> {
-        self.held.restore(only(parts))
+        Some(&mut self.held)
     }
 }

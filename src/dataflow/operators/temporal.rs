@@ -20,7 +20,6 @@ use crate::dataflow::pending::Pending;
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{Limit, TimeLimit};
-use crate::state::checkpoint::{Part, PartChange};
 use crate::types::Delta;
 
 pub struct TemporalOperator {
@@ -141,25 +140,7 @@ impl Operator for TemporalOperator {
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
-        Some(self)
-    }
-}
-
-impl Durable for TemporalOperator {
-    fn parts(&self) -> Vec<Part> {
-        vec![self.to_come.part()]
-    }
-
-    fn record(&mut self) {
-        self.to_come.record();
-    }
-
-    fn take_changes(&mut self) -> Result<Vec<PartChange>> {
-        Ok(vec![self.to_come.take_change()?])
-    }
-
-    fn restore(&mut self, parts: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<()> {
-        self.to_come.restore(only(parts))
+        Some(&mut self.to_come)
     }
 }
 

@@ -9,14 +9,14 @@ use arrow::datatypes::SchemaRef;
 
 use super::only;
 use crate::dataflow::closing::Closing;
-use crate::dataflow::durable::ChangeLog;
+use crate::dataflow::durable::{ChangeLog, partitioned_rows};
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
 use crate::dataflow::row_order::{Change, RowOrder};
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{SortColumn, Ties, TimeColumn, TopN};
-use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::state::checkpoint::{Part, PartChange};
 use crate::types::Delta;
 
 pub struct TopNOperator {
@@ -143,9 +143,7 @@ impl Operator for TopNOperator {
 /// The rows that are kept. What is shown of them follows.
 impl Durable for TopNOperator {
     fn parts(&self) -> Vec<Part> {
-        let time_column = self.closing.as_ref().map(|closing| self.partition[closing.key()]);
-        let spread = Spread::By(self.partition.clone());
-        vec![Part { schema: self.order.schema().clone(), kind: PartKind::Sum, time_column, spread }]
+        vec![partitioned_rows(self.order.schema(), &self.partition, self.closing.as_ref())]
     }
 
     fn record(&mut self) {
@@ -163,10 +161,7 @@ impl Durable for TopNOperator {
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        let log = std::mem::take(&mut self.log);
-        self.step(parts, context)?;
-        self.log = log;
-        Ok(())
+        self.step(parts, context).map(|_| ())
     }
 }
 

@@ -48,7 +48,8 @@ impl Checkpointer {
     ) -> Result<Checkpointer> {
         let (jobs, receiver) = channel();
         let views = saved.views.iter().map(|(id, view)| (*id, ViewRecord::clone(view))).collect();
-        let mut writer = Writer { store, engine: saved.engine.clone(), views };
+        let segments = store.segments()?.into_iter().collect();
+        let mut writer = Writer { store, engine: saved.engine.clone(), views, segments };
         writer.remove_unused();
         let stopping = Arc::new(AtomicBool::new(false));
         let is_stopping = stopping.clone();
@@ -78,6 +79,8 @@ struct Writer {
     /// As they were last committed.
     engine: EngineRecord,
     views: BTreeMap<RelationId, ViewRecord>,
+    /// Those that are there, and their bytes.
+    segments: BTreeMap<u64, u64>,
 }
 
 impl Writer {
@@ -100,7 +103,7 @@ impl Writer {
     /// All of it, or nothing that counts.
     fn write(&mut self, job: &Job) -> Result<()> {
         let number = self.engine.next_segment;
-        let mut segment = LazySegment { store: self.store.as_ref(), number, writer: None };
+        let mut segment = LazySegment { store: self.store.as_ref(), number, bytes: 0, writer: None };
         let mut batch = StoreBatch::default();
         let mut views = vec![];
         let mut merge_bytes = 0;
@@ -124,18 +127,21 @@ impl Writer {
                 batch.delete(record::source_error_key(error.source, old));
             }
         }
-        let was_used = segment.writer.is_some();
+        let bytes = segment.bytes;
         segment.finish()?;
         let engine = EngineRecord {
             epoch: job.epoch.0,
             now_us: job.now_us,
             sources: job.sources.iter().map(|(id, source)| (id.0, source.clone())).collect(),
-            next_segment: number + u64::from(was_used),
+            next_segment: number + u64::from(bytes > 0),
         };
         batch.put(record::ENGINE_KEY, record::write(&engine)?);
         self.store.commit(batch)?;
         self.engine = engine;
         self.views.extend(views);
+        if bytes > 0 {
+            self.segments.insert(number, bytes);
+        }
         job.forgotten.iter().for_each(|id| {
             self.views.remove(id);
         });
@@ -175,13 +181,12 @@ impl Writer {
         segment: &mut dyn SegmentWriter,
     ) -> Result<()> {
         let live = self.live_bytes();
-        let segments = self.store.segments()?;
-        let (all, used): (u64, u64) = (segments.iter().map(|(_, bytes)| bytes).sum(), live.values().sum());
+        let (all, used): (u64, u64) = (self.segments.values().sum(), live.values().sum());
         if all <= 2 * used + WASTE_BYTES_MIN {
             return Ok(());
         }
-        let is_sparse = |(number, bytes): &&(u64, u64)| live.get(number).is_some_and(|live| 2 * live < *bytes);
-        let sparse: BTreeSet<u64> = segments.iter().filter(is_sparse).map(|(number, _)| *number).collect();
+        let is_sparse = |(number, bytes): &(&u64, &u64)| live.get(number).is_some_and(|live| 2 * live < **bytes);
+        let sparse: BTreeSet<u64> = self.segments.iter().filter(is_sparse).map(|(number, _)| *number).collect();
         let is_untouched =
             |id: &RelationId| !job.forgotten.contains(id) && !job.views.iter().any(|view| view.id == *id);
         let untouched = self.views.iter().filter(|(id, record)| {
@@ -215,16 +220,14 @@ impl Writer {
 
     /// Segments that no run refers to any more go. What cannot be removed now is tried again with the next checkpoint.
     fn remove_unused(&mut self) {
-        let live = self.live_bytes();
-        let segments = match self.store.segments() {
-            Ok(segments) => segments,
-            Err(error) => return tracing::warn!("could not list segments: {error}"),
-        };
-        for (number, _) in segments.iter().filter(|(number, _)| !live.contains_key(number)) {
-            if let Err(error) = self.store.remove_segment(*number) {
-                tracing::warn!("could not remove a segment: {error}");
-            }
-        }
+        let (live, store) = (self.live_bytes(), self.store.as_ref());
+        self.segments.retain(|number, _| {
+            live.contains_key(number)
+                || store
+                    .remove_segment(*number)
+                    .inspect_err(|e| tracing::warn!("could not remove a segment: {e}"))
+                    .is_err()
+        });
     }
 }
 
@@ -232,6 +235,8 @@ impl Writer {
 struct LazySegment<'a> {
     store: &'a dyn Store,
     number: u64,
+    /// Of all its blocks.
+    bytes: u64,
     writer: Option<Box<dyn SegmentWriter + 'a>>,
 }
 
@@ -247,7 +252,9 @@ impl SegmentWriter for LazySegment<'_> {
             Some(writer) => writer,
             none => none.insert(self.store.create_segment(self.number)?),
         };
-        writer.append(block)
+        let address = writer.append(block)?;
+        self.bytes += address.length;
+        Ok(address)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {

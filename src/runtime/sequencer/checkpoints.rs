@@ -18,7 +18,7 @@ use crate::runtime::worker::Command;
 use crate::state::Store;
 use crate::state::checkpoint::record::SourceRecord;
 use crate::state::checkpoint::{PartChange, StateChanges};
-use crate::types::{BadRecord, Epoch, RelationId};
+use crate::types::{Epoch, RelationId};
 
 /// Input rows of a checkpoint that has become due, beyond which sources wait for it: what it holds is kept in memory.
 const UNSAVED_ROW_COUNT_MAX: usize = 512 * EPOCH_ROW_COUNT_MAX;
@@ -125,14 +125,13 @@ impl Checkpoints {
         self.is_due = true;
     }
 
-    pub fn note_source_errors(&mut self, source: RelationId, epoch: Epoch, records: &[BadRecord]) {
+    pub fn note_source_errors(&mut self, source: RelationId, errors: &[SourceError]) {
         if !self.is_on() {
             return;
         }
         let next = self.next_errors.entry(source).or_default();
-        for record in records {
-            let at = std::time::SystemTime::now();
-            self.source_errors.push((*next, SourceError { source, epoch, at, record: record.clone() }));
+        for error in errors {
+            self.source_errors.push((*next, error.clone()));
             *next += 1;
         }
     }

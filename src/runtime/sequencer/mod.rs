@@ -526,16 +526,8 @@ impl Sequencer {
         self.world.send_replace(Arc::new(world));
     }
 
-    fn command_all(&self, command: impl Fn() -> Command) {
-        for link in &self.links {
-            if link.commands.send(command()).is_err() {
-                die("worker", "its channel is closed");
-            }
-        }
-    }
-
-    /// Another one for each worker, in their order.
-    fn command_each(&self, mut command: impl FnMut() -> Command) {
+    /// One for each worker, in their order.
+    fn command_all(&self, mut command: impl FnMut() -> Command) {
         for link in &self.links {
             if link.commands.send(command()).is_err() {
                 die("worker", "its channel is closed");

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Changes, EPOCH_ROW_COUNT_MAX, Sequencer, Wake};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::SourceSpec;
 use crate::runtime::source::{self, ArrivalLog, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark};
-use crate::runtime::status::SourceStatus;
+use crate::runtime::status::{SourceError, SourceStatus};
 use crate::runtime::worker::RelationDelta;
 use crate::state::StoreBatch;
 use crate::state::checkpoint::record::SourceRecord;
@@ -377,8 +378,11 @@ impl Sequencer {
             let Some(source) = self.sources.get(&id) else { continue };
             statuses.set_source(source.status());
             if !bad_records.is_empty() {
-                self.checkpoints.note_source_errors(id, epoch, &bad_records);
-                statuses.add_source_errors(id, epoch, bad_records);
+                let at = SystemTime::now();
+                let errors = bad_records.into_iter().map(|record| SourceError { source: id, epoch, at, record });
+                let errors: Vec<SourceError> = errors.collect();
+                self.checkpoints.note_source_errors(id, &errors);
+                statuses.add_source_errors(id, errors);
             }
         }
     }

@@ -259,7 +259,7 @@ impl Sequencer {
         let (id, name, epoch) = (spec.id, spec.name.clone(), self.epoch);
         let due_us = fragments.iter().flatten().filter_map(|fragment| fragment.due_us()).min();
         let is_recorded = self.checkpoints.saves(id);
-        self.command_each(|| Command::Create {
+        self.command_all(|| Command::Create {
             view: id,
             name: name.clone(),
             graph: graph.clone(),

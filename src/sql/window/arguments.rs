@@ -6,6 +6,7 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, TableFactor};
 
 use crate::error::{Error, Result, SqlState};
+use crate::sql::names::plain_table;
 use crate::sql::parser::{PARTITION_BY, fold};
 use crate::types::PgType;
 use crate::types::text_input::parse_text;
@@ -151,21 +152,9 @@ fn take_partition(given: &mut Vec<(Option<String>, ast::Expr)>) -> Result<Vec<as
 
 /// A relation's name, a subquery, or another window function, as something to select from.
 pub(super) fn relation(function: Function, data: ast::Expr) -> Result<TableFactor> {
-    let table = |name: ObjectName| TableFactor::Table {
-        name,
-        alias: None,
-        args: None,
-        with_hints: vec![],
-        version: None,
-        with_ordinality: false,
-        partitions: vec![],
-        json_path: None,
-        sample: None,
-        index_hints: vec![],
-    };
     match data {
-        ast::Expr::Identifier(ident) => Ok(table(ObjectName::from(vec![ident]))),
-        ast::Expr::CompoundIdentifier(idents) => Ok(table(ObjectName::from(idents))),
+        ast::Expr::Identifier(ident) => Ok(plain_table(ObjectName::from(vec![ident]))),
+        ast::Expr::CompoundIdentifier(idents) => Ok(plain_table(ObjectName::from(idents))),
         ast::Expr::Subquery(subquery) => {
             Ok(TableFactor::Derived { lateral: false, subquery, alias: None, sample: None })
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::segments::trouble;
 use crate::error::{Error, Result, SqlState};
 
 const LIST_FILE: &str = "HIGHWATER_BACKUP";
@@ -21,6 +22,16 @@ pub struct BackupFile {
     pub path: PathBuf,
     length: u64,
     checksum: u32,
+}
+
+/// Makes the directory, if it is not there. 42710 if there is anything in it.
+pub fn make_empty(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory).map_err(|e| trouble(directory, &e))?;
+    if std::fs::read_dir(directory).map_err(|e| trouble(directory, &e))?.next().is_some() {
+        return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("{} is not empty", directory.display()))
+            .with_hint("name an empty or new directory"));
+    }
+    Ok(())
 }
 
 impl BackupList {

@@ -6,7 +6,7 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
 use super::segments::SegmentFiles;
-use super::{BackupList, Block, EachPair, SegmentWriter, Store, StoreBatch};
+use super::{BackupList, Block, EachPair, SegmentWriter, Store, StoreBatch, make_empty};
 use crate::error::{Error, Result, SqlState};
 
 /// Written into every new directory; a newer number is refused. Format 1 had no checkpoints: a program that knows only
@@ -167,13 +167,7 @@ impl Store for RocksStore {
     }
 
     fn backup(&self, directory: &Path) -> Result<()> {
-        std::fs::create_dir_all(directory).map_err(|e| io_error(directory, &e.to_string()))?;
-        let is_occupied =
-            std::fs::read_dir(directory).map_err(|e| io_error(directory, &e.to_string()))?.next().is_some();
-        if is_occupied {
-            return Err(Error::new(SqlState::DUPLICATE_OBJECT, format!("{} is not empty", directory.display()))
-                .with_hint("name an empty or new directory"));
-        }
+        make_empty(directory)?;
         self.segments.copy_after(&directory.join("segments"), || {
             let checkpoint = Checkpoint::new(&self.db).map_err(rocks_error)?;
             checkpoint.create_checkpoint(directory.join("store")).map_err(rocks_error)

@@ -139,7 +139,7 @@ impl SegmentWriter for Writer<'_> {
     }
 }
 
-fn trouble(path: &Path, error: &std::io::Error) -> Error {
+pub(super) fn trouble(path: &Path, error: &std::io::Error) -> Error {
     if error.kind() == ErrorKind::StorageFull {
         return Error::new(SqlState::DISK_FULL, format!("could not write {}: no space left on device", path.display()));
     }

@@ -122,11 +122,6 @@ impl Accumulator for Bits {
         Ok(Arc::new(states.finish()))
     }
 
-    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
-        self.clear_all(groups)?;
-        self.merge(groups, saved)
-    }
-
     fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
         let saved = saved.as_binary::<i32>();
         for (row, &group) in groups.iter().enumerate() {

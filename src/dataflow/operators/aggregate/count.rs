@@ -62,13 +62,6 @@ impl Accumulator for Count {
         Ok(Arc::new(groups.iter().map(|&group| Some(self.counts[group as usize])).collect::<Int64Array>()))
     }
 
-    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
-        for (&group, count) in groups.iter().zip(saved.as_primitive::<Int64Type>().values()) {
-            self.counts[group as usize] = *count;
-        }
-        Ok(())
-    }
-
     fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
         for (&group, count) in groups.iter().zip(saved.as_primitive::<Int64Type>().values()) {
             self.counts[group as usize] += *count;

@@ -16,17 +16,69 @@ use crate::plan::AggregateCall;
 use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
-/// What has changed since the state was last saved, where that is recorded.
-pub struct GroupLog {
-    /// Of the part of groups.
-    groups: SchemaRef,
-    key_width: usize,
-    /// Groups that were touched, some of them more than once; not all are there any more.
+/// Groups that have changed since they were last saved, where that is recorded.
+pub struct TouchedGroups {
+    /// Of a saved group: its key first.
+    pub schema: SchemaRef,
+    pub key_width: usize,
+    /// Some of them more than once; not all are there any more.
     dirty: Option<Vec<u32>>,
-    /// The step at which the state was last saved.
-    saved_at: u64,
     /// Keys of groups that went.
     gone: Vec<Vec<ArrayRef>>,
+}
+
+impl TouchedGroups {
+    /// A group is saved as its key and other columns, of these names and types.
+    pub fn new(key: impl IntoIterator<Item = FieldRef>, others: Vec<(String, DataType)>) -> TouchedGroups {
+        let mut fields: Vec<FieldRef> = key.into_iter().collect();
+        let key_width = fields.len();
+        fields.extend(others.into_iter().map(|(name, data_type)| Arc::new(Field::new(name, data_type, true))));
+        TouchedGroups { schema: Arc::new(Schema::new(fields)), key_width, dirty: None, gone: vec![] }
+    }
+
+    pub fn record(&mut self) {
+        self.dirty = Some(vec![]);
+    }
+
+    pub fn touch(&mut self, groups: &[u32]) {
+        if let Some(dirty) = &mut self.dirty {
+            dirty.extend(groups);
+        }
+    }
+
+    /// Groups go that nothing is left of.
+    pub fn gone(&mut self, index: &KeyIndex, groups: &[u32]) -> Result<()> {
+        if self.dirty.is_some() && !groups.is_empty() {
+            self.gone.push(index.columns(groups)?);
+        }
+        Ok(())
+    }
+
+    /// The groups, each once.
+    pub fn take_dirty(&mut self) -> Vec<u32> {
+        let mut dirty = self.dirty.as_mut().map(std::mem::take).unwrap_or_default();
+        dirty.sort_unstable();
+        dirty.dedup();
+        dirty
+    }
+
+    /// Those that went, as rows that take them away.
+    pub fn take_gone(&mut self) -> Result<Vec<Delta>> {
+        let deltas = std::mem::take(&mut self.gone).into_iter().filter(|_| self.key_width > 0).map(|mut columns| {
+            let row_count = columns[0].len();
+            let rest = &self.schema.fields()[self.key_width..];
+            columns.extend(rest.iter().map(|field| new_null_array(field.data_type(), row_count)));
+            Ok(Delta::new(RecordBatch::try_new(self.schema.clone(), columns)?, vec![-1; row_count]))
+        });
+        deltas.collect()
+    }
+}
+
+/// What has changed since the state was last saved, where that is recorded.
+pub struct GroupLog {
+    groups: TouchedGroups,
+    /// The step at which the state was last saved.
+    saved_at: u64,
     /// For each call whose state is its rows.
     calls: Vec<CallLog>,
 }
@@ -46,13 +98,11 @@ impl GroupLog {
         calls: &[AggregateCall],
         accumulators: &[Box<dyn Accumulator>],
     ) -> GroupLog {
-        let nullable = |name: &str, data_type: &DataType| Arc::new(Field::new(name, data_type.clone(), true));
-        let mut groups: Vec<FieldRef> = keys.iter().map(|&key| input.fields()[key].clone()).collect();
-        groups.push(nullable("$weight", &DataType::Int64));
+        let mut states = vec![("$weight".to_string(), DataType::Int64)];
         let mut kept = vec![];
         for (number, (call, accumulator)) in calls.iter().zip(accumulators).enumerate() {
             match accumulator.saved_type() {
-                Some(data_type) => groups.push(nullable(&format!("${number}"), &data_type)),
+                Some(data_type) => states.push((format!("${number}"), data_type)),
                 None => {
                     let looked_at = call.arguments.iter().chain(call.order.iter().map(|order| &order.column));
                     let columns: Vec<usize> = keys.iter().chain(looked_at).copied().collect();
@@ -62,31 +112,20 @@ impl GroupLog {
                 }
             }
         }
-        GroupLog {
-            groups: Arc::new(Schema::new(groups)),
-            key_width: keys.len(),
-            dirty: None,
-            saved_at: 0,
-            gone: vec![],
-            calls: kept,
-        }
+        let groups = TouchedGroups::new(keys.iter().map(|&key| input.fields()[key].clone()), states);
+        GroupLog { groups, saved_at: 0, calls: kept }
     }
 
     /// A group is touched that was last touched at this step; 0: never, or before it went.
     pub fn touch(&mut self, group: u32, touched_at: u64) {
-        if let Some(dirty) = &mut self.dirty
-            && touched_at <= self.saved_at
-        {
-            dirty.push(group);
+        if touched_at <= self.saved_at {
+            self.groups.touch(&[group]);
         }
     }
 
     /// Groups go that nothing is left of.
     pub fn gone(&mut self, index: &KeyIndex, groups: &[u32]) -> Result<()> {
-        if self.dirty.is_some() && !groups.is_empty() {
-            self.gone.push(index.columns(groups)?);
-        }
-        Ok(())
+        self.groups.gone(index, groups)
     }
 
     /// The rows of a delta that a call counts; `None`: all.
@@ -99,17 +138,6 @@ impl GroupLog {
         }
         Ok(())
     }
-
-    /// Groups that went, as rows that take them away.
-    fn taken_away(&mut self) -> Result<Vec<Delta>> {
-        let deltas = std::mem::take(&mut self.gone).into_iter().filter(|_| self.key_width > 0).map(|mut columns| {
-            let row_count = columns[0].len();
-            let rest = &self.groups.fields()[self.key_width..];
-            columns.extend(rest.iter().map(|field| new_null_array(field.data_type(), row_count)));
-            Ok(Delta::new(RecordBatch::try_new(self.groups.clone(), columns)?, vec![-1; row_count]))
-        });
-        deltas.collect()
-    }
 }
 
 impl Durable for AggregateOperator {
@@ -117,7 +145,7 @@ impl Durable for AggregateOperator {
         let time_column = self.closing.as_ref().map(|closing| closing.key());
         let kind = PartKind::Latest { key_width: self.keys.len() };
         let by_key = || Spread::By((0..self.keys.len()).collect());
-        let groups = Part { schema: self.log.groups.clone(), kind, time_column, spread: by_key() };
+        let groups = Part { schema: self.log.groups.schema.clone(), kind, time_column, spread: by_key() };
         let rows = |call: &CallLog| {
             let (schema, kind) = (call.schema.clone(), PartKind::Sum);
             Part { schema, kind, time_column, spread: by_key() }
@@ -126,19 +154,17 @@ impl Durable for AggregateOperator {
     }
 
     fn record(&mut self) {
-        self.log.dirty = Some(vec![]);
+        self.log.groups.record();
         self.log.calls.iter_mut().for_each(|call| call.log.start());
     }
 
     fn take_changes(&mut self) -> Result<Vec<PartChange>> {
         let below = self.closing.as_ref().and_then(|closing| closing.below());
-        let mut dirty = self.log.dirty.as_mut().map(std::mem::take).unwrap_or_default();
-        dirty.sort_unstable();
-        dirty.dedup();
+        let mut dirty = self.log.groups.take_dirty();
         dirty.retain(|&group| self.touched_at[group as usize] != 0);
         self.log.saved_at = self.step;
         // A key may have gone and come again.
-        let mut deltas = self.log.taken_away()?;
+        let mut deltas = self.log.groups.take_gone()?;
         if !dirty.is_empty() {
             let mut columns = self.index.columns(&dirty)?;
             let weights = dirty.iter().map(|&group| Some(self.weights[group as usize]));
@@ -146,7 +172,7 @@ impl Durable for AggregateOperator {
             for accumulator in self.accumulators.iter().filter(|accumulator| accumulator.saved_type().is_some()) {
                 columns.push(accumulator.save(&dirty)?);
             }
-            deltas.push(Delta::insert(RecordBatch::try_new(self.log.groups.clone(), columns)?));
+            deltas.push(Delta::insert(RecordBatch::try_new(self.log.groups.schema.clone(), columns)?));
         }
         let groups = PartChange { deltas, below };
         let rows = self.log.calls.iter_mut().map(|call| PartChange { deltas: call.log.take(), below });
@@ -172,7 +198,7 @@ impl Durable for AggregateOperator {
             }
             let saved = self.accumulators.iter_mut().filter(|accumulator| accumulator.saved_type().is_some());
             for (accumulator, saved) in saved.zip(&columns[width + 1..]) {
-                accumulator.load(&groups, saved)?;
+                accumulator.merge(&groups, saved)?;
             }
             if let Some(closing) = &mut self.closing {
                 closing.opened.extend(groups);

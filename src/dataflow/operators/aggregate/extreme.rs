@@ -186,14 +186,6 @@ impl<C: Codec + 'static> Accumulator for Best<C> {
         self.codec.decode(groups.iter().map(|&group| self.best[group as usize].clone()).collect())
     }
 
-    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
-        let values = self.codec.encode(saved)?;
-        for (row, (&group, value)) in groups.iter().zip(values).enumerate() {
-            self.best[group as usize] = saved.is_valid(row).then_some(value);
-        }
-        Ok(())
-    }
-
     fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
         let values = self.codec.encode(saved)?;
         for (row, (&group, value)) in groups.iter().zip(values).enumerate() {

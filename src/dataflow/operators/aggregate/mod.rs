@@ -94,12 +94,7 @@ trait Accumulator: Send {
         Err(Error::internal("an aggregate whose state is its rows was asked for another"))
     }
 
-    /// Gives new groups the states that were saved.
-    fn load(&mut self, _groups: &[u32], _saved: &ArrayRef) -> Result<()> {
-        Err(Error::internal("an aggregate whose state is its rows was given another"))
-    }
-
-    /// Adds saved states to those of the groups.
+    /// Adds saved states to those of the groups; a new group has what was saved then.
     fn merge(&mut self, _groups: &[u32], _saved: &ArrayRef) -> Result<()> {
         Err(Error::internal("an aggregate whose state is its rows was given another"))
     }

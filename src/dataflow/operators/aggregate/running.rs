@@ -103,14 +103,6 @@ impl<S: Summary> Accumulator for Running<S> {
         Ok(Arc::new(states.finish()))
     }
 
-    fn load(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
-        let saved = saved.as_binary::<i32>();
-        for (row, &group) in groups.iter().enumerate() {
-            self.groups[group as usize] = self.summary.read(saved.value(row)).ok_or_else(damaged)?;
-        }
-        Ok(())
-    }
-
     fn merge(&mut self, groups: &[u32], saved: &ArrayRef) -> Result<()> {
         let saved = saved.as_binary::<i32>();
         for (row, &group) in groups.iter().enumerate() {

@@ -423,7 +423,7 @@ impl SlicedAggregateOperator {
             self.weights[group as usize] = 0;
         }
         self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.clear_all(groups))?;
-        self.log.gone(&self.groups, groups)?;
+        self.log.groups.gone(&self.groups, groups)?;
         self.groups.remove(groups);
         self.numbers.remove(&emptied);
         Ok(())
@@ -455,7 +455,7 @@ impl Operator for SlicedAggregateOperator {
             && let Some(counted) = self.count(&deltas, context)?
         {
             output.extend(self.change(&counted, shown_before, context)?);
-            self.log.touch(&counted.groups);
+            self.log.groups.touch(&counted.groups);
             self.forget(&counted.groups)?;
         }
         output.extend(self.show_over(shown_before, shown, context)?);

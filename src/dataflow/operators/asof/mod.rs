@@ -212,10 +212,7 @@ impl Durable for AsofOperator {
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        let logs = std::mem::take(&mut self.logs);
-        self.step(parts, context)?;
-        self.logs = logs;
-        Ok(())
+        self.step(parts, context).map(|_| ())
     }
 }
 

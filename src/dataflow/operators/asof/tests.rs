@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::dataflow::durable::hand_over;
 use crate::plan::JoinKeys;
 use crate::types::Epoch;
 
@@ -83,20 +84,6 @@ impl Case {
     }
 }
 
-/// An operator in place of `old` that goes on from what was saved of it.
-fn restored(case: &Case, saved: &mut [Vec<Delta>], old: &mut AsofOperator) -> Result<AsofOperator> {
-    let mut new = case.operator()?;
-    let mut sums = vec![];
-    for ((part, change), saved) in new.parts().iter().zip(old.take_changes()?).zip(saved) {
-        saved.extend(change.deltas);
-        *saved = vec![part.kind.merge(&part.schema, saved)?];
-        sums.push(saved.clone());
-    }
-    new.restore(sums, &mut EpochContext::new(Epoch(0), false, 0))?;
-    new.record();
-    Ok(new)
-}
-
 fn delta(prefix: &str, rows: &[(Row, i64)]) -> Delta {
     let column = |at: usize| Arc::new(rows.iter().map(|(row, _)| row[at]).collect::<Int64Array>()) as ArrayRef;
     let batch = RecordBatch::try_new(schema(prefix), (0..3).map(column).collect()).expect("three columns");
@@ -153,7 +140,9 @@ fn the_nearest_row_is_that_of_the_model() -> Result<()> {
                     inputs.push(vec![delta(prefix, &changes)]);
                 }
                 if epoch % 9 == 0 {
-                    operator = restored(&case, &mut saved, &mut operator)?;
+                    let mut next = case.operator()?;
+                    hand_over(&mut operator, &mut saved, &mut next)?;
+                    operator = next;
                 }
                 let mut context = EpochContext::new(Epoch(epoch), epoch == 1, 0);
                 take(&mut found, &operator.step(inputs, &mut context)?);

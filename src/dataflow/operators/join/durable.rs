@@ -66,21 +66,15 @@ impl Durable for JoinOperator {
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        let logs = self.sides.each_mut().map(|side| std::mem::take(&mut side.log));
-        let counts_each_row = self.residual.is_some() && self.join_type.watched().contains(&true);
+        let counts_each_row = self.counts_each_row() && !self.saves_any_matches();
         for (own, deltas) in parts.into_iter().enumerate() {
             for delta in deltas {
-                if self.saves_any_matches() {
-                    self.adopt(&delta, own)?;
-                } else if counts_each_row {
+                if counts_each_row {
                     self.advance(&delta, own, &mut vec![], context)?;
                 } else {
                     self.adopt(&delta, own)?;
                 }
             }
-        }
-        for (side, log) in self.sides.iter_mut().zip(logs) {
-            side.log = log;
         }
         Ok(())
     }
@@ -93,8 +87,12 @@ impl JoinOperator {
     }
 
     fn saves_any_matches(&self) -> bool {
-        let expires = self.sides.iter().any(|side| side.expires());
-        expires && self.residual.is_some() && self.join_type.watched().contains(&true)
+        self.counts_each_row() && self.sides.iter().any(|side| side.expires())
+    }
+
+    /// Rows of one key differ in their match counts.
+    fn counts_each_row(&self) -> bool {
+        self.residual.is_some() && self.join_type.watched().contains(&true)
     }
 
     /// Takes saved rows of one side in. They have been met.

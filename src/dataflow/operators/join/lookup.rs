@@ -293,11 +293,9 @@ impl Durable for LookupOperator {
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, _: &mut EpochContext) -> Result<()> {
         let mut parts = parts.into_iter();
-        let log = std::mem::take(&mut self.right.log);
         for delta in parts.next().into_iter().flatten() {
             self.take_right(&delta)?;
         }
-        self.right.log = log;
         self.waiting = parts.next().unwrap_or_default();
         match &mut self.given {
             Some(given) => given.restore(parts.next().unwrap_or_default()),

@@ -24,7 +24,7 @@ use arrow::row::{RowConverter, RowParser, SortField};
 
 use super::only;
 use crate::dataflow::closing::Closing;
-use crate::dataflow::durable::ChangeLog;
+use crate::dataflow::durable::{ChangeLog, partitioned_rows};
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
@@ -32,7 +32,7 @@ use crate::dataflow::row_order::{Change, RowOrder};
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{SortColumn, TimeColumn, WindowCall};
-use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::state::checkpoint::{Part, PartChange};
 use crate::types::{Delta, RowError};
 use running::Seen;
 
@@ -254,9 +254,7 @@ impl Operator for OverWindowOperator {
 /// The rows. What is shown for them is a function of the rows, and so are the failures among it.
 impl Durable for OverWindowOperator {
     fn parts(&self) -> Vec<Part> {
-        let time_column = self.closing.as_ref().map(|closing| self.partition[closing.key()]);
-        let spread = Spread::By(self.partition.clone());
-        vec![Part { schema: self.order.schema().clone(), kind: PartKind::Sum, time_column, spread }]
+        vec![partitioned_rows(self.order.schema(), &self.partition, self.closing.as_ref())]
     }
 
     fn record(&mut self) {
@@ -269,10 +267,7 @@ impl Durable for OverWindowOperator {
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        let log = std::mem::take(&mut self.log);
-        self.step(parts, context)?;
-        self.log = log;
-        Ok(())
+        self.step(parts, context).map(|_| ())
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
-use super::{PREFIX_LENGTH, SessionOperator, add_up, reach_of};
+use super::{PREFIX_LENGTH, SessionOperator, reach_of};
+use crate::dataflow::row_order::add_up;
 use crate::dataflow::{Durable, EpochContext};
 use crate::error::Result;
 use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};

@@ -27,6 +27,7 @@ use super::only;
 use crate::dataflow::event_time::{times_of, times_us};
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::OrderedRows;
+use crate::dataflow::row_order::{Change, add_up};
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{Arrival, TimeColumn, session};
@@ -79,13 +80,6 @@ fn time_of(key: &[u8]) -> i64 {
 
 fn reach_of(key: &[u8]) -> i64 {
     time_of(&key[TIME_LENGTH..])
-}
-
-/// What the deltas of a step come to for one row.
-struct Change {
-    partition: u32,
-    key: Vec<u8>,
-    weight: i64,
 }
 
 /// A row that is there more often than before, or less.
@@ -181,7 +175,7 @@ impl SessionOperator {
         for (row, &partition) in numbers.iter().enumerate() {
             let time_us = times.value(row);
             let key = [&time_key(time_us), &time_key(reach(row, time_us)), rows.row(row).data()].concat();
-            changes.push(Change { partition, key, weight: delta.weight(row) });
+            changes.push(Change { partition, key, sort_length: TIME_LENGTH, weight: delta.weight(row) });
         }
         Ok(())
     }
@@ -220,18 +214,6 @@ impl SessionOperator {
         let all_new = output.weights.iter().all(|&weight| weight == 1);
         Ok(vec![if all_new { Delta::insert(batch) } else { Delta::new(batch, output.weights) }])
     }
-}
-
-/// Each row once, ascending by partition and key.
-fn add_up(changes: &mut Vec<Change>) {
-    changes.sort_unstable_by(|a, b| (a.partition, &a.key).cmp(&(b.partition, &b.key)));
-    changes.dedup_by(|later, first| {
-        let same = later.partition == first.partition && later.key == first.key;
-        if same {
-            first.weight += later.weight;
-        }
-        same
-    });
 }
 
 impl Operator for SessionOperator {
@@ -312,7 +294,7 @@ impl Partition {
     fn step(&mut self, changes: &[Change], gap_us: i64, output: &mut Output) -> Changes {
         let mut changed = Vec::with_capacity(changes.len());
         for change in changes.iter().filter(|change| change.weight != 0) {
-            let added = self.rows.add(&change.key, TIME_LENGTH, change.weight);
+            let added = self.rows.add(&change.key, change.sort_length, change.weight);
             let (before, after) = (added.before.max(0) as u64, added.after.max(0) as u64);
             // What stays taken back more often than it came moves nothing.
             if before != after {

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::min;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use super::{Place, SlicedAggregateOperator};
-use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::operators::aggregate::Accumulator;
+use crate::dataflow::operators::aggregate::durable::TouchedGroups;
 use crate::dataflow::{Durable, EpochContext};
 use crate::error::Result;
 use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
@@ -18,52 +18,22 @@ use crate::types::Delta;
 
 /// What has changed since the state was last saved, where that is recorded.
 pub struct SliceLog {
-    schema: SchemaRef,
-    /// Of the key columns, the start of the slice and the end of the first window.
-    key_width: usize,
-    /// Groups that were touched, some of them more than once; not all are there any more.
-    dirty: Option<Vec<u32>>,
-    /// Keys of groups that went.
-    gone: Vec<Vec<ArrayRef>>,
+    /// By the key columns, the start of the slice and the end of the first window.
+    pub groups: TouchedGroups,
     /// What was shown when it was last saved.
     saved_shown: Option<i64>,
 }
 
 impl SliceLog {
     pub fn new(input: &SchemaRef, keys: &[usize], accumulators: &[Box<dyn Accumulator>]) -> SliceLog {
-        let nullable = |name: &str, data_type: &DataType| Arc::new(Field::new(name, data_type.clone(), true));
-        let mut fields: Vec<FieldRef> = keys.iter().map(|&key| input.fields()[key].clone()).collect();
-        fields.extend(["$start", "$first_end", "$weight"].map(|name| nullable(name, &DataType::Int64)));
-        for (number, accumulator) in accumulators.iter().enumerate() {
+        let bounds = ["$start", "$first_end"].map(|name| Arc::new(Field::new(name, DataType::Int64, true)));
+        let key = keys.iter().map(|&key| input.fields()[key].clone()).chain(bounds);
+        let states = accumulators.iter().enumerate().map(|(number, accumulator)| {
             let data_type = accumulator.saved_type().expect("what merges has a state of its own");
-            fields.push(nullable(&format!("${number}"), &data_type));
-        }
-        let schema = Arc::new(Schema::new(fields));
-        SliceLog { schema, key_width: keys.len() + 2, dirty: None, gone: vec![], saved_shown: None }
-    }
-
-    pub fn touch(&mut self, groups: &[u32]) {
-        if let Some(dirty) = &mut self.dirty {
-            dirty.extend(groups);
-        }
-    }
-
-    pub fn gone(&mut self, index: &KeyIndex, groups: &[u32]) -> Result<()> {
-        if self.dirty.is_some() && !groups.is_empty() {
-            self.gone.push(index.columns(groups)?);
-        }
-        Ok(())
-    }
-
-    /// Groups that went, as rows that take them away.
-    fn taken_away(&mut self) -> Result<Vec<Delta>> {
-        let deltas = std::mem::take(&mut self.gone).into_iter().map(|mut columns| {
-            let row_count = columns[0].len();
-            let rest = &self.schema.fields()[self.key_width..];
-            columns.extend(rest.iter().map(|field| new_null_array(field.data_type(), row_count)));
-            Ok(Delta::new(RecordBatch::try_new(self.schema.clone(), columns)?, vec![-1; row_count]))
+            (format!("${number}"), data_type)
         });
-        deltas.collect()
+        let others = std::iter::once(("$weight".to_string(), DataType::Int64)).chain(states).collect();
+        SliceLog { groups: TouchedGroups::new(key, others), saved_shown: None }
     }
 }
 
@@ -73,25 +43,23 @@ fn shown_schema() -> SchemaRef {
 
 impl Durable for SlicedAggregateOperator {
     fn parts(&self) -> Vec<Part> {
-        let kind = PartKind::Latest { key_width: self.log.key_width };
+        let kind = PartKind::Latest { key_width: self.log.groups.key_width };
         let spread = Spread::By((0..self.keys.len()).collect());
-        let groups = Part { schema: self.log.schema.clone(), kind, time_column: None, spread };
+        let groups = Part { schema: self.log.groups.schema.clone(), kind, time_column: None, spread };
         let kind = PartKind::Latest { key_width: 0 };
         let shown = Part { schema: shown_schema(), kind, time_column: None, spread: Spread::Everywhere };
         vec![groups, shown]
     }
 
     fn record(&mut self) {
-        self.log.dirty = Some(vec![]);
+        self.log.groups.record();
     }
 
     fn take_changes(&mut self) -> Result<Vec<PartChange>> {
-        let mut dirty = self.log.dirty.as_mut().map(std::mem::take).unwrap_or_default();
-        dirty.sort_unstable();
-        dirty.dedup();
+        let mut dirty = self.log.groups.take_dirty();
         dirty.retain(|&group| self.places[group as usize].is_used);
         // A key may have gone and come again.
-        let mut deltas = self.log.taken_away()?;
+        let mut deltas = self.log.groups.take_gone()?;
         if !dirty.is_empty() {
             let mut columns = self.groups.columns(&dirty)?;
             let weights = dirty.iter().map(|&group| Some(self.weights[group as usize]));
@@ -99,7 +67,7 @@ impl Durable for SlicedAggregateOperator {
             for accumulator in &self.accumulators {
                 columns.push(accumulator.save(&dirty)?);
             }
-            deltas.push(Delta::insert(RecordBatch::try_new(self.log.schema.clone(), columns)?));
+            deltas.push(Delta::insert(RecordBatch::try_new(self.log.groups.schema.clone(), columns)?));
         }
         let mut shown = PartChange::default();
         if self.shown != self.log.saved_shown {
@@ -126,7 +94,7 @@ impl Durable for SlicedAggregateOperator {
                 self.weights[group as usize] = weights.value(row);
             }
             for (accumulator, saved) in self.accumulators.iter_mut().zip(&columns[width + 3..]) {
-                accumulator.load(&groups, saved)?;
+                accumulator.merge(&groups, saved)?;
             }
         }
         // All workers have shown the same.

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::dataflow::durable::hand_over;
 use crate::types::Epoch;
 
 /// Key and value.
@@ -59,20 +60,6 @@ impl Case {
         }
         rows
     }
-}
-
-/// An operator in place of `old` that goes on from what was saved of it.
-fn restored(case: &Case, saved: &mut [Vec<Delta>], old: &mut LookupOperator) -> Result<LookupOperator> {
-    let mut new = case.operator()?;
-    let mut sums = vec![];
-    for ((part, change), saved) in new.parts().iter().zip(old.take_changes()?).zip(saved) {
-        saved.extend(change.deltas);
-        *saved = vec![part.kind.merge(&part.schema, saved)?];
-        sums.push(saved.clone());
-    }
-    new.restore(sums, &mut EpochContext::new(Epoch(0), false, 0))?;
-    new.record();
-    Ok(new)
 }
 
 fn delta(prefix: &str, rows: &[(Row, i64)]) -> Delta {
@@ -167,7 +154,9 @@ fn rows_keep_what_they_met_when_they_came() -> Result<()> {
                     }
                 }
                 if epoch % 7 == 0 {
-                    operator = restored(&case, &mut saved, &mut operator)?;
+                    let mut next = case.operator()?;
+                    hand_over(&mut operator, &mut saved, &mut next)?;
+                    operator = next;
                 }
                 let inputs = [vec![delta("l", &left_changes)], vec![delta("r", &right_changes)]];
                 take(&mut found, &step(&mut operator, epoch, inputs, false)?);
