@@ -281,6 +281,18 @@ pub struct AggregateCall {
     pub name: String,
 }
 
+impl AggregateCall {
+    /// Whether what it keeps of two sets of rows comes to what it keeps of both: a total does, and an extreme where nothing
+    /// is taken back.
+    pub fn merges(&self, append_only: bool) -> bool {
+        match self.kind {
+            AggregateKind::Min | AggregateKind::Max => append_only,
+            AggregateKind::General(_) => false,
+            _ => !self.distinct,
+        }
+    }
+}
+
 /// A column of the input to sort by, and which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrderColumn {

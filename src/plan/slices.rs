@@ -1,6 +1,6 @@
 //! Slices: spans of time that no window's bound falls into, so that every window is made of whole ones.
 
-use super::{AggregateCall, AggregateKind, Arrival, TimeColumn, Window};
+use super::{Arrival, TimeColumn, Window};
 
 /// Windows that overlap, and how rows fall into the slices that they are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,18 +48,6 @@ impl Slices {
 
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-impl AggregateCall {
-    /// Whether what it keeps of two sets of rows comes to what it keeps of both: a total does, and an extreme where nothing
-    /// is taken back.
-    pub fn merges(&self, append_only: bool) -> bool {
-        match self.kind {
-            AggregateKind::Min | AggregateKind::Max => append_only,
-            AggregateKind::General(_) => false,
-            _ => !self.distinct,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -338,12 +338,16 @@ impl Shape {
 
     /// What a view holds may be carried in another type than the client was told of it.
     fn conform(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let fields = self.schema.fields().iter();
-        let columns =
-            columns.into_iter().zip(fields).map(|(column, field)| match column.data_type() == field.data_type() {
-                true => Ok(column),
-                false => arrow::compute::cast(&column, field.data_type()),
-            });
-        Ok(RecordBatch::try_new(self.schema.clone(), columns.collect::<Result<_, _>>()?)?)
+        conform(columns, &self.schema)
     }
+}
+
+/// The columns in the types of the schema.
+pub fn conform(columns: Vec<ArrayRef>, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns =
+        columns.into_iter().zip(schema.fields()).map(|(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(column),
+            false => arrow::compute::cast(&column, field.data_type()),
+        });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)?)
 }

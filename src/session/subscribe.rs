@@ -23,7 +23,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::plan::StreamNode;
 use crate::runtime::{Followed, Runtime, ViewSpec};
 use crate::serve::past::{self, Then};
-use crate::serve::subscription::{self, End, Subscription};
+use crate::serve::subscription::{self, End, Subscription, conform};
 use crate::sql::bind::{Bound, bind_query_at};
 use crate::sql::lower::lower;
 use crate::sql::{Query, StatementKind, Subscribe, SubscribeSubject};
@@ -164,8 +164,11 @@ impl Session {
         let Some(schema) = rows.iter().chain(&now).map(RecordBatch::schema).next() else {
             return Ok(Past { rows, gap: None });
         };
-        let inserted = now.into_iter().map(|batch| conform(batch, &schema).map(Delta::insert));
-        let retracted = rows.iter().map(|batch| conform(batch.clone(), &schema).map(|b| Delta::insert(b).negate()));
+        let nullable = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema: SchemaRef = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+        let of = |batch: &RecordBatch| conform(batch.columns().to_vec(), &schema).map(Delta::insert);
+        let inserted = now.iter().map(of);
+        let retracted = rows.iter().map(|batch| of(batch).map(|delta| delta.negate()));
         let all = inserted.chain(retracted).collect::<Result<Vec<Delta>>>()?;
         let gap = Delta::concat(&schema, &all)?.consolidate()?;
         Ok(Past { rows, gap: (!gap.is_empty() && at.epoch > then.epoch).then(|| Changes::of_epoch(at, gap)) })
@@ -263,18 +266,6 @@ fn moment_of(world: &World, epoch: Epoch) -> Moment {
         Some(moment) if epoch < world.epoch => Moment { epoch, at_us: moment.at_us },
         _ => Moment { epoch, at_us: world.at_us },
     }
-}
-
-fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let fields = schema.fields().iter();
-    let columns =
-        batch.columns().iter().zip(fields).map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(column.clone()),
-            false => arrow::compute::cast(column, field.data_type()),
-        });
-    let nullable: Vec<FieldRef> =
-        schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(nullable)), columns.collect::<Result<_, _>>()?)?)
 }
 
 fn bound_fields(bound: &Bound) -> Vec<FieldRef> {

@@ -1,6 +1,7 @@
 //! A view from its checkpoint: its operators with their state, and its contents, read on the caller's thread, so that
 //! epochs go on meanwhile.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ pub fn prepare(
         return Ok(None);
     }
     let graph = FragmentGraph::build(plan, worker_count);
-    let mut parts = Parts { record, store, worker_count, can_be_spread: true, all: vec![] };
+    let mut parts = Parts { record, store, worker_count, can_be_spread: true, shares: HashMap::new(), all: vec![] };
     let mut fragments = vec![];
     for worker in 0..worker_count {
         let mut context = EpochContext::new(Epoch(saved.engine.epoch), false, worker);
@@ -120,6 +121,8 @@ struct Parts<'a> {
     store: &'a dyn Store,
     worker_count: usize,
     can_be_spread: bool,
+    /// By operator and part: what each worker has yet to take of what is spread anew.
+    shares: HashMap<(usize, usize), Vec<Vec<Delta>>>,
     /// What was read for other workers than it was saved by.
     all: StateChanges,
 }
@@ -135,34 +138,36 @@ impl Parts<'_> {
         if self.record.worker_count == self.worker_count {
             return all(place);
         }
-        let mut rows = vec![];
-        for worker in 0..self.record.worker_count {
-            rows.extend(all(Place { worker, ..place })?);
+        let key = (place.operator, place.part);
+        if !self.shares.contains_key(&key) {
+            let saved = (0..self.record.worker_count).map(|worker| all(Place { worker, ..place }));
+            let saved = saved.collect::<Result<Vec<_>>>()?.concat();
+            self.can_be_spread &= part.spread != Spread::Fixed || saved.is_empty();
+            self.shares.insert(key, shares(saved, &part.spread, self.worker_count)?);
         }
-        let own = match &part.spread {
-            Spread::By(columns) => {
-                let own = rows.into_iter().map(|delta| {
-                    let mut parts = Partitioning::Hash(columns.clone()).split(delta, 0, self.worker_count)?;
-                    Ok(parts.swap_remove(place.worker))
-                });
-                own.collect::<Result<Vec<_>>>()?
-            }
-            Spread::Everywhere => rows,
-            Spread::Anywhere => {
-                if place.worker == 0 {
-                    rows
-                } else {
-                    vec![]
-                }
-            }
-            Spread::Fixed => {
-                self.can_be_spread &= rows.is_empty();
-                vec![]
-            }
-        };
+        let own = self.shares.get_mut(&key).map(|shares| std::mem::take(&mut shares[place.worker])).unwrap_or_default();
         self.all.push((place, part.clone(), PartChange { deltas: own.clone(), below: None }));
         Ok(own)
     }
+}
+
+/// The rows of all workers, as so many others have them.
+fn shares(rows: Vec<Delta>, spread: &Spread, worker_count: usize) -> Result<Vec<Vec<Delta>>> {
+    let mut shares = vec![vec![]; worker_count];
+    match spread {
+        Spread::By(columns) => {
+            let way = Partitioning::Hash(columns.clone());
+            for delta in rows {
+                for (share, own) in shares.iter_mut().zip(way.split(delta, 0, worker_count)?) {
+                    share.push(own);
+                }
+            }
+        }
+        Spread::Everywhere => shares.fill(rows),
+        Spread::Anywhere => shares[0] = rows,
+        Spread::Fixed => {}
+    }
+    Ok(shares)
 }
 
 /// A view's own rows, as a part of its state.

@@ -360,13 +360,16 @@ impl Sequencer {
     /// Before anybody sees the rows: after a restart they have come when they did.
     fn save_arrivals(&self) {
         let mut batch = StoreBatch::default();
-        for (id, source) in self.sources.iter().filter(|(_, source)| source.spec.definition.tells_arrival()) {
-            source.arrivals.save(*id, &mut batch);
+        let telling = self.sources.iter().filter(|(_, source)| source.spec.definition.tells_arrival());
+        let saved = telling.map(|(id, source)| (source, source.arrivals.save(*id, &mut batch)));
+        let saved: Vec<(&Source, usize)> = saved.collect();
+        if batch.is_empty() {
+            return;
         }
-        if !batch.is_empty()
-            && let Err(error) = self.store.commit(batch)
-        {
-            tracing::error!("could not keep when rows arrived: {error}");
+        match self.store.commit(batch) {
+            Ok(()) => saved.into_iter().for_each(|(source, count)| source.arrivals.saved(count)),
+            // It is tried again with the next epoch.
+            Err(error) => tracing::error!("could not keep when rows arrived: {error}"),
         }
     }
 

@@ -78,12 +78,19 @@ impl ArrivalLog {
         Ok(ArrivalLog(Mutex::new(state)))
     }
 
-    /// Puts what is new into the batch.
-    pub fn save(&self, id: RelationId, batch: &mut StoreBatch) {
-        for (partition, entry) in self.0.lock().unsaved.drain(..) {
+    /// Puts what is new into the batch; returns how much there is, for [`ArrivalLog::saved`].
+    pub fn save(&self, id: RelationId, batch: &mut StoreBatch) -> usize {
+        let state = self.0.lock();
+        for (partition, entry) in &state.unsaved {
             let key = [prefix(id).as_slice(), partition.as_bytes(), &[0], &entry.end.to_be_bytes()].concat();
             batch.put(key, entry.instant_us.to_be_bytes());
         }
+        state.unsaved.len()
+    }
+
+    /// So much of what was new is on disk.
+    pub fn saved(&self, count: usize) {
+        self.0.lock().unsaved.drain(..count);
     }
 
     pub fn delete(id: RelationId, store: &dyn Store, batch: &mut StoreBatch) -> Result<()> {

@@ -6,10 +6,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal, binary, cast};
+use datafusion::physical_expr::expressions::{Literal, binary, cast};
 
 use super::time::ARRIVAL_COLUMNS;
-use super::{project, union_all};
+use super::{copy, project, union_all};
 use crate::catalog::ViewOptions;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Limit, Properties, StreamNode, StreamPlan, TimeLimit};
@@ -115,10 +115,6 @@ fn kept_for(plan: StreamPlan, found: &[StreamPlan], retention_us: i64) -> Result
     let limits = vec![TimeLimit { expr, limit: Limit::Until, is_inclusive: false }];
     let node = StreamNode::Temporal { input: Box::new(plan), limits, marks: false };
     Ok(StreamPlan { node, schema, properties: Properties::default() })
-}
-
-fn copy(schema: &Schema, column: usize) -> Arc<dyn PhysicalExpr> {
-    Arc::new(PhysicalColumn::new(schema.field(column).name(), column))
 }
 
 /// The relation by whose watermark the rows are late.

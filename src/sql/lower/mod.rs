@@ -194,6 +194,11 @@ fn renamed(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Arc<dyn PhysicalExpr>
     renamed.map_or(original, |renamed| renamed.data)
 }
 
+/// The column as it is.
+fn copy(schema: &Schema, column: usize) -> Arc<dyn PhysicalExpr> {
+    Arc::new(PhysicalColumn::new(schema.field(column).name(), column))
+}
+
 /// Which column of the input the expression copies.
 fn column_index(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     let any: &dyn Any = expr.as_ref();

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::utils::collect_columns;
 
-use super::{Lowering, column_index, project};
+use super::{Lowering, column_index, copy, project};
 use crate::error::{Error, Result};
 use crate::plan::{AggregateCall, Properties, Slices, StreamNode, StreamPlan, TimeColumn, Watermark, Window};
 
@@ -28,7 +27,8 @@ impl Lowering<'_> {
         if self.late.borrow().is_some() {
             return Ok(None);
         }
-        let (mut windows, mut exprs) = (input, copies(&input.schema));
+        let every = 0..input.schema.fields().len();
+        let (mut windows, mut exprs) = (input, every.map(|column| copy(&input.schema, column)).collect::<Vec<_>>());
         while let StreamNode::Project { input, exprs: inner } = &windows.node {
             exprs = exprs.into_iter().map(|expr| substituted(expr, inner)).collect::<Result<_>>()?;
             windows = input.as_ref();
@@ -55,7 +55,7 @@ impl Lowering<'_> {
         }
         let place = |column: usize| used.binary_search(&column).expect("every column in use is there");
         let time_field = rows.schema.field(*time_column);
-        let time_copy: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(time_field.name(), *time_column));
+        let time_copy = copy(&rows.schema, *time_column);
         let fields = used.iter().map(|&column| input.schema.field(column).clone()).chain([time_field.clone()]);
         let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
         let taken = used.iter().map(|&column| exprs[column].clone()).chain([time_copy]).collect();
@@ -85,13 +85,6 @@ impl Lowering<'_> {
         let slices = Slices { time_column: used.len(), window: *window, closing, takes_late, arrival, on_close: false };
         Ok(Some(grouped(rows, windows, &own, keys, &bound, &place, input, calls, slices)))
     }
-}
-
-fn copies(schema: &Schema) -> Vec<Arc<dyn PhysicalExpr>> {
-    let copy = |(index, field): (usize, &Arc<Field>)| {
-        Arc::new(PhysicalColumn::new(field.name(), index)) as Arc<dyn PhysicalExpr>
-    };
-    schema.fields().iter().enumerate().map(copy).collect()
 }
 
 /// The expression over the columns that `inner` are over.
@@ -137,8 +130,7 @@ fn grouped(
     });
     let order: Vec<usize> = order.chain((0..calls.len()).map(|call| own.len() + 2 + call)).collect();
     let shown = Arc::new(schema.project(&order).expect("the columns are there"));
-    let exprs = order.iter().map(|&column| Arc::new(PhysicalColumn::new(schema.field(column).name(), column)) as _);
-    let exprs = exprs.collect();
+    let exprs = order.iter().map(|&column| copy(&schema, column)).collect();
     let keys = own.iter().map(|&key| place(key)).collect();
     let node = StreamNode::SlicedAggregate { input: Box::new(rows), keys, calls, slices };
     project(StreamPlan { node, schema, properties }, exprs, shown)

@@ -14,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::{Lowering, column_index, sliced};
+use super::{Lowering, column_index, copy, sliced};
 use crate::error::{Error, Result};
 use crate::plan::{
     Arrival, JoinClosing, JoinKeys, JoinType, Late, LateRows, Properties, StreamNode, StreamPlan, TimeColumn,
@@ -261,10 +261,6 @@ fn moved_back(plan: &StreamPlan, node: StreamNode, place: usize, relation: Relat
     let known = plan.properties.project(&sources);
     let inner = StreamPlan { node, schema, properties: known };
     widened(plan, StreamNode::Project { input: Box::new(inner), exprs }, relation)
-}
-
-fn copy(schema: &Schema, column: usize) -> Arc<dyn PhysicalExpr> {
-    Arc::new(PhysicalColumn::new(schema.field(column).name(), column))
 }
 
 /// A join's residual once the left side has two columns more.

@@ -16,7 +16,7 @@ use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::operators::only;
 use crate::dataflow::{Durable, EpochContext, Operator};
 use crate::error::Result;
-use crate::plan::{AggregateCall, AggregateKind};
+use crate::plan::AggregateCall;
 use crate::types::Delta;
 
 /// Deltas of fewer rows are not worth it.
@@ -36,12 +36,7 @@ pub struct CombineOperator {
 
 /// True if the calls' states can be merged.
 pub fn combines(calls: &[AggregateCall], append_only: bool) -> bool {
-    !calls.is_empty()
-        && calls.iter().all(|call| match call.kind {
-            AggregateKind::General(_) => false,
-            AggregateKind::Min | AggregateKind::Max => append_only,
-            _ => !call.distinct,
-        })
+    !calls.is_empty() && calls.iter().all(|call| call.merges(append_only))
 }
 
 impl CombineOperator {

@@ -22,7 +22,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Arra
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 
 use super::scratch::Scratch;
-use super::{Accumulator, Shown, accumulator, counted_rows, difference, row_text};
+use super::{Accumulator, Shown, accumulator, difference, row_text};
 use crate::dataflow::event_time::{times_of, times_us};
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::operators::only;
@@ -221,11 +221,7 @@ impl SlicedAggregateOperator {
         for (row, &group) in groups.iter().enumerate() {
             self.weights[group as usize] += weights.map_or(1, |weights| weights[row]);
         }
-        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
-            let arguments: Vec<ArrayRef> = call.arguments.iter().map(|&column| delta.column(column).clone()).collect();
-            super::update_counted(accumulator.as_mut(), counted_rows(call, delta)?, groups, &arguments, weights)?;
-        }
-        Ok(())
+        super::update(&self.calls, &mut self.accumulators, delta, groups, None)
     }
 
     /// The windows' rows as they are now, and for each window whether it is there. A window whose result does not fit its
