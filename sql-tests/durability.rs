@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Server, TestResult, eventually, one, rows};
+use crate::harness::{Client, Server, TestResult, checkpoint, eventually, one, rows};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_rows_survive_a_kill() -> TestResult {
@@ -245,8 +245,7 @@ async fn rows_that_were_looked_up_survive_a_kill() -> TestResult {
     client.batch_execute("UPDATE rates SET rate = rate + 1").await?;
     let shown = async |client: &Client| rows(client, "SELECT id, rate FROM m ORDER BY id").await;
     let before = shown(&client).await?;
-    // Two checkpoints and more.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    checkpoint(&client).await?;
     server.kill()?;
     // Among another number of workers, too.
     server.start_again(Some(1))?;

@@ -15,7 +15,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (3, &["sql", "serve", "runtime"]),
     (2, &["connectors", "formats", "dataflow"]),
     (1, &["catalog", "plan", "state"]),
-    (0, &["types", "error", "config"]),
+    (0, &["types", "error", "config", "exit"]),
 ];
 
 /// Equals that may name each other: the demo starts a server.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::harness::{Client, Server, TestResult, eventually, one};
+use crate::harness::{Client, Server, TestResult, checkpoint, eventually, one};
 
 fn highwater(arguments: &[&str]) -> TestResult<Output> {
     let program = std::env::var_os("HW_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_highwater").into());
@@ -27,8 +27,7 @@ async fn filled() -> TestResult<(Server, Client)> {
              DELETE FROM t WHERE id % 7 = 0",
         )
         .await?;
-    // Until a checkpoint holds the views.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    checkpoint(&client).await?;
     Ok((server, client))
 }
 

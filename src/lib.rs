@@ -28,7 +28,7 @@
 //! | 3 | `sql`, `serve`, `runtime` |
 //! | 2 | `connectors`, `formats`, `dataflow` |
 //! | 1 | `catalog`, `plan`, `state` |
-//! | 0 | `types`, `error`, `config` |
+//! | 0 | `types`, `error`, `config`, `exit` |
 
 pub mod demo;
 pub mod maintenance;
@@ -52,4 +52,5 @@ pub mod state;
 
 pub mod config;
 pub mod error;
+pub mod exit;
 pub mod types;

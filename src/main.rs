@@ -1,7 +1,6 @@
 //! `highwater`: flags, logging, and a call into the server.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use highwater::config::{Config, ConfigFile};
@@ -120,18 +119,18 @@ fn check(directory: &Path) -> Result<()> {
     }
 }
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let program = Program::parse();
     let filter = EnvFilter::try_from_env("HIGHWATER_LOG").unwrap_or_else(|_| EnvFilter::new("warn,highwater=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(program.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => highwater::exit::at_once(0),
         Err(error) => {
             eprintln!("highwater: {error}");
             if let Some(hint) = &error.hint {
                 eprintln!("hint: {hint}");
             }
-            ExitCode::FAILURE
+            highwater::exit::at_once(1)
         }
     }
 }

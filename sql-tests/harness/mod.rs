@@ -68,6 +68,14 @@ pub fn seed() -> TestResult<u64> {
     }
 }
 
+/// Returns once a checkpoint holds what views are now.
+pub async fn checkpoint(client: &Client) -> TestResult {
+    let now = one(client, "SELECT epoch FROM hw_catalog.epoch").await?;
+    let query = format!("SELECT coalesce(checkpoint_epoch >= {now}, false) FROM hw_catalog.epoch");
+    eventually("a checkpoint", Duration::from_secs(60), async || Ok((one(client, &query).await? == "t").then_some(())))
+        .await
+}
+
 /// Asks again until `check` is content (`Ok(Some)`) or `limit` has passed; `what` names what was waited for.
 pub async fn eventually<T>(
     what: &str,

@@ -21,6 +21,7 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -51,6 +52,7 @@ pub struct Runtime {
     worker_count: usize,
     /// The checkpoint that this start goes on from.
     saved: Arc<Saved>,
+    sequencer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// A subscriber's start.
@@ -153,8 +155,9 @@ impl Runtime {
             statuses: statuses.clone(),
             held_bytes_max,
         };
-        let events = sequencer::start(start)?;
-        Ok(Runtime { events, world, statuses, store, worker_count, saved })
+        let (events, sequencer) = sequencer::start(start)?;
+        let sequencer = Arc::new(Mutex::new(Some(sequencer)));
+        Ok(Runtime { events, world, statuses, store, worker_count, saved, sequencer })
     }
 
     /// The last committed epoch.
@@ -254,6 +257,16 @@ impl Runtime {
     /// Ends sources, workers and sequencer; returns when they are gone.
     pub async fn shutdown(&self) {
         let _ = self.ask(|reply| Event::Stop { reply }).await;
+        let sequencer = self.sequencer.lock().take();
+        if let Some(sequencer) = sequencer {
+            // Where it panics, the process ends.
+            let _ = tokio::task::spawn_blocking(move || sequencer.join()).await;
+        }
+    }
+
+    /// The newest epoch that a start goes on from: what views were then is on disk. `None` before the first checkpoint.
+    pub fn checkpoint_epoch(&self) -> Option<Epoch> {
+        self.statuses.lock().checkpoint
     }
 
     pub fn source_statuses(&self) -> Vec<SourceStatus> {

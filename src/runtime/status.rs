@@ -97,6 +97,8 @@ type RowErrors = BTreeMap<(String, String), i64>;
 #[derive(Default)]
 pub struct Statuses {
     pub watermarks: Arc<Watermarks>,
+    /// The newest epoch whose views are saved.
+    pub checkpoint: Option<Epoch>,
     sources: BTreeMap<RelationId, (SourceStatus, VecDeque<SourceError>)>,
     views: BTreeMap<RelationId, (ViewStatus, RowErrors)>,
     /// Views whose errors have changed since they were last saved.

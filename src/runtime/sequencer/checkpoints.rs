@@ -252,6 +252,7 @@ impl Sequencer {
 
     pub(super) fn checkpoint_finished(&mut self, finished: Finished) {
         self.checkpoints.is_under_way = false;
+        self.statuses.lock().checkpoint = Some(finished.epoch);
         self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
         self.files.merge_up_to(finished.epoch);
     }

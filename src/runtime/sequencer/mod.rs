@@ -16,6 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -177,7 +178,8 @@ pub struct Start {
     pub held_bytes_max: usize,
 }
 
-pub fn start(start: Start) -> Result<Sender<Event>> {
+/// The thread ends after [`Event::Stop`].
+pub fn start(start: Start) -> Result<(Sender<Event>, JoinHandle<()>)> {
     let Start { worker_count, store, tables, saved, checkpoint_interval, world, statuses, held_bytes_max } = start;
     let (events, receiver) = std::sync::mpsc::channel();
     let wake = Wake { events: events.clone(), is_set: Arc::new(AtomicBool::new(false)) };
@@ -207,10 +209,11 @@ pub fn start(start: Start) -> Result<Sender<Event>> {
         clock,
         histories: Histories::new(held_bytes_max),
     };
+    sequencer.statuses.lock().checkpoint = Some(sequencer.checkpoints.epoch()).filter(|epoch| epoch.0 > 0);
     sequencer.begin_time();
     sequencer.publish_all();
     let thread = std::thread::Builder::new().name("sequencer".to_string());
-    thread
+    let thread = thread
         .spawn(move || {
             let run = AssertUnwindSafe(|| sequencer.run(workers));
             if let Err(panic) = std::panic::catch_unwind(run) {
@@ -218,7 +221,7 @@ pub fn start(start: Start) -> Result<Sender<Event>> {
             }
         })
         .map_err(|e| Error::internal(format!("could not start the sequencer: {e}")))?;
-    Ok(events)
+    Ok((events, thread))
 }
 
 fn clock_us() -> i64 {
@@ -228,7 +231,7 @@ fn clock_us() -> i64 {
 /// A thread of the engine is gone: operators hold half an epoch, so the only way on is from the durable state.
 fn die(thread: &str, words: &str) -> ! {
     tracing::error!("the {thread} panicked: {words}; ending the process, it recovers on the next start");
-    std::process::exit(70)
+    crate::exit::at_once(70)
 }
 
 impl Sequencer {

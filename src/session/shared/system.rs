@@ -139,7 +139,7 @@ const RELATIONS: &[(&str, Columns)] = &[
             ("started", PgType::Timestamptz),
         ],
     ),
-    ("epoch", &[("epoch", PgType::Int8), ("time", PgType::Timestamptz)]),
+    ("epoch", &[("epoch", PgType::Int8), ("time", PgType::Timestamptz), ("checkpoint_epoch", PgType::Int8)]),
 ];
 
 impl SystemReader {
@@ -164,7 +164,7 @@ impl SystemReader {
             "late_rows" => Ok(event_time::late_rows(self)),
             "subscriptions" => Ok(history::subscriptions(self)),
             "history" => Ok(history::history(self)),
-            "epoch" => Ok(history::epoch(&self.world)),
+            "epoch" => Ok(history::epoch(self)),
             other => Err(Error::internal(format!("system relation \"{other}\" has columns and no rows"))),
         }
     }

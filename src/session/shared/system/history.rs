@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, IntervalMonthDayNanoArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, IntervalMonthDayNanoArray, TimestampMicrosecondArray};
 use arrow::datatypes::IntervalMonthDayNano;
 
 use super::{SystemReader, count, text};
 use crate::catalog::{Object, ObjectKind};
 use crate::serve::past;
-use crate::state::World;
 use crate::types::Moment;
 
 /// A row for each table and materialized view that can be read.
@@ -49,9 +48,14 @@ pub fn subscriptions(reader: &SystemReader) -> Vec<ArrayRef> {
     ]
 }
 
-/// The epoch that the statement reads.
-pub fn epoch(world: &World) -> Vec<ArrayRef> {
-    vec![count([world.epoch.0]), instants([world.at_us].into_iter())]
+/// The epoch that the statement reads, and the newest that a start would go on from.
+pub fn epoch(reader: &SystemReader) -> Vec<ArrayRef> {
+    let checkpoint = reader.shared.runtime.checkpoint_epoch().map(|epoch| epoch.0 as i64);
+    vec![
+        count([reader.world.epoch.0]),
+        instants([reader.world.at_us].into_iter()),
+        Arc::new(Int64Array::from(vec![checkpoint])),
+    ]
 }
 
 fn instants(us: impl Iterator<Item = i64>) -> ArrayRef {
