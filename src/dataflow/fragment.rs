@@ -48,8 +48,9 @@ pub struct FragmentSpec {
 /// Where a fragment's rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FragmentInput {
-    /// Deltas of a relation, cut to these columns, on whichever worker they are.
-    Relation { relation: RelationId, columns: Vec<usize> },
+    /// Deltas of a relation, cut to these columns, on whichever worker they are; or its changes alone, where what it was is
+    /// looked up in its arrangement.
+    Relation { relation: RelationId, columns: Vec<usize>, only_changes: bool },
     /// The output of an earlier fragment, spread anew.
     Exchange { fragment: usize, partitioning: Partitioning },
 }
@@ -75,18 +76,26 @@ impl FragmentGraph {
     pub fn build(plan: &StreamPlan, worker_count: usize) -> FragmentGraph {
         let numbers = plan.preorder().into_iter().enumerate().map(|(number, part)| (std::ptr::from_ref(part), number));
         let numbers = numbers.collect();
-        let mut builder = Builder { fragments: vec![], shared: repeated(plan), numbers, worker_count };
+        let shared = repeated(plan);
+        let mut builder = Builder { fragments: vec![], shared, numbers, worker_count, only_changes: false };
         let last = builder.fragment(plan);
         debug_assert_eq!(last + 1, builder.fragments.len(), "the view's own fragment comes last");
         FragmentGraph { fragments: builder.fragments }
     }
 
-    /// Relations that the fragments read, with the columns of each.
-    pub fn relation_inputs(&self) -> impl Iterator<Item = (RelationId, &[usize])> {
+    /// Relations that the fragments read, with the columns of each, and whether they read its changes alone.
+    pub fn relation_inputs(&self) -> impl Iterator<Item = (RelationId, &[usize], bool)> {
         self.fragments.iter().flat_map(|fragment| &fragment.inputs).filter_map(|input| match input {
-            FragmentInput::Relation { relation, columns } => Some((*relation, columns.as_slice())),
+            FragmentInput::Relation { relation, columns, only_changes } => {
+                Some((*relation, columns.as_slice(), *only_changes))
+            }
             FragmentInput::Exchange { .. } => None,
         })
+    }
+
+    /// Relations whose arrangements the fragments look into.
+    pub fn arranged(&self) -> impl Iterator<Item = RelationId> {
+        self.relation_inputs().filter(|(.., only_changes)| *only_changes).map(|(relation, ..)| relation)
     }
 
     /// How each reader of a fragment's output wants it spread, in the order of the readers; none for the last fragment.
@@ -136,6 +145,8 @@ struct Builder {
     /// The parts of the plan that is being cut, by their place in memory.
     numbers: HashMap<*const StreamPlan, usize>,
     worker_count: usize,
+    /// What is cut is the side of a join that is looked up in its arrangement.
+    only_changes: bool,
 }
 
 impl Builder {
@@ -170,13 +181,21 @@ impl Builder {
         let number = self.numbers.get(&std::ptr::from_ref(plan)).copied();
         let inputs = match &plan.node {
             StreamNode::Scan { relation, columns, .. } => {
-                spec.inputs.push(FragmentInput::Relation { relation: *relation, columns: columns.clone() });
+                let (columns, only_changes) = (columns.clone(), self.only_changes);
+                spec.inputs.push(FragmentInput::Relation { relation: *relation, columns, only_changes });
                 spec.scans.push(number);
                 return NodeInput::External(spec.inputs.len() - 1);
             }
-            StreamNode::Join { left, right, join_type, keys, .. } => {
-                let [left_way, right_way] = join_partitioning(left, right, *join_type, keys);
-                vec![self.exchanged(left, left_way, spec), self.exchanged(right, right_way, spec)]
+            StreamNode::Join { left, right, join_type, keys, arranged, .. } => {
+                let ways = join_partitioning(left, right, *join_type, keys);
+                let outer = self.only_changes;
+                let sides = [left, right].into_iter().zip(ways).enumerate().map(|(side, (input, way))| {
+                    self.only_changes = *arranged == Some(side);
+                    self.exchanged(input, way, spec)
+                });
+                let sides = sides.collect();
+                self.only_changes = outer;
+                sides
             }
             StreamNode::Lookup { left, right, keys, keeps_unmatched, .. } => {
                 let join_type = if *keeps_unmatched { JoinType::Left } else { JoinType::Inner };
@@ -427,10 +446,14 @@ fn operator(plan: &StreamPlan, worker_count: usize) -> Result<Box<dyn Operator>>
         StreamNode::Buckets { column, window, .. } => {
             Box::new(WindowOperator::new(*column, *window, Keyless::Keep, schema))
         }
-        StreamNode::Join { left, right, join_type, keys, residual, closing } => {
+        StreamNode::Join { left, right, join_type, keys, residual, closing, arranged } => {
             let inputs = [left.delta_schema(), right.delta_schema()];
             let operator = JoinOperator::new(*join_type, inputs, keys, residual.as_ref(), schema)?;
-            Box::new(operator.with_closing(closing.as_ref(), keys))
+            let operator = operator.with_closing(closing.as_ref(), keys);
+            Box::new(match arranged {
+                None => operator,
+                Some(side) => operator.with_arranged(*side, [left, right][*side], keys)?,
+            })
         }
         StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
             let (append_only, inputs) = (left.properties.append_only, [left.delta_schema(), right.delta_schema()]);

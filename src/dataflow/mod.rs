@@ -28,11 +28,12 @@ mod row_store;
 pub use durable::Durable;
 pub use expression::row_text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
+use crate::state::Snapshot;
 use crate::types::{Delta, Epoch, RelationId, RowError};
 
 /// Rows that failed, by their place in a batch, ascending; and why.
@@ -86,6 +87,8 @@ pub struct EpochContext {
     pub watermarks: Arc<Watermarks>,
     /// Wall-clock time of the epoch, microseconds since 1970; never goes back.
     pub now_us: i64,
+    /// Relations as they were before the epoch, for those who look into them.
+    pub arranged: Arc<Arranged>,
     /// Rows that came too late in this epoch, by the relation whose watermark they missed.
     pub late_row_counts: BTreeMap<RelationId, u64>,
 }
@@ -102,10 +105,14 @@ impl EpochContext {
             watermarks_before: Arc::default(),
             watermarks: Arc::default(),
             now_us: 0,
+            arranged: Arc::default(),
             late_row_counts: BTreeMap::new(),
         }
     }
 }
+
+/// Relations at one epoch.
+pub type Arranged = HashMap<RelationId, Arc<Snapshot>>;
 
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct StateSize {

@@ -103,7 +103,7 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
             let copies = if window.size_us() > window.slide_us() { ", of a band" } else { "" };
             format!("stream_buckets [{}, width {}{copies}]", input_name(*column), window.slide_us())
         }
-        StreamNode::Join { left, right, join_type, keys, residual, closing } => {
+        StreamNode::Join { left, right, join_type, keys, residual, closing, arranged } => {
             let algorithm = if keys.is_empty() { "nested_loop" } else { "hash" };
             let kind = if join_type.name().is_empty() { String::new() } else { format!("_{}", join_type.name()) };
             let conditions = conditions_text([left, right], keys, residual);
@@ -120,7 +120,12 @@ pub(super) fn operator(plan: &StreamPlan) -> String {
                 [one] => format!("; until {one} is over"),
                 _ => format!("; until {} are over", names.join(", ")),
             };
-            format!("stream_{algorithm}{kind}_join [{conditions}{over}]")
+            let looked_up = match arranged {
+                None => "",
+                Some(0) => "; left as it is arranged",
+                Some(_) => "; right as it is arranged",
+            };
+            format!("stream_{algorithm}{kind}_join [{conditions}{over}{looked_up}]")
         }
         StreamNode::Lookup { left, right, keys, residual, keeps_unmatched } => {
             let kind = if *keeps_unmatched { "_left" } else { "" };

@@ -44,6 +44,7 @@ fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found
     match &plan.node {
         // What is never taken back need not be remembered.
         StreamNode::Lookup { left, .. } => growing[0] &= !left.properties.append_only,
+        StreamNode::Join { arranged: Some(side), .. } => growing[*side] = false,
         StreamNode::Join { closing: Some(closing), .. } => {
             growing.iter_mut().zip(closing.lets_go()).for_each(|(grows, lets_go)| *grows &= !lets_go);
         }
@@ -152,6 +153,7 @@ mod tests {
             keys,
             residual: None,
             closing: None,
+            arranged: None,
         };
         StreamPlan { node, schema, properties: Properties::default() }
     }

@@ -5,6 +5,7 @@
 //! ([`explain`]). Scalar expressions are DataFusion physical expressions over the input's columns. A plan knows no
 //! epoch and no worker: exchanges are put in by `dataflow` where [`StreamPlan::partitioning`] asks for them.
 
+mod arranged;
 pub mod explain;
 pub mod growth;
 mod join;
@@ -23,6 +24,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
+pub use arranged::ArrangedInput;
 pub use join::{JoinClosing, JoinKeys, JoinType, Nearest};
 pub use over::{Reach, Running, WindowCall};
 pub use properties::{Arrival, Properties};
@@ -74,6 +76,8 @@ pub enum StreamNode {
         keys: JoinKeys,
         residual: Option<Arc<dyn PhysicalExpr>>,
         closing: Option<JoinClosing>,
+        /// The side (0: left, 1: right) that is not kept, but looked up in its relation's arrangement ([`ArrangedInput`]).
+        arranged: Option<usize>,
     },
     /// Each left row as it arrives beside the right rows that match it then; without any, it is dropped, or stays beside
     /// NULLs. What becomes of the right rows later does not reach it, and when it is retracted, so is what it gave. Output

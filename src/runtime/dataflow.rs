@@ -20,11 +20,11 @@ use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
 use timely::worker::Worker;
 
 use super::parcel::Parcel;
-use super::worker::{RelationDelta, ViewOutput};
+use super::worker::{Piece, RelationDelta, ViewOutput};
 use crate::dataflow::fragment::{Fragment, FragmentGraph, FragmentInput, FragmentSpec};
 use crate::dataflow::meter::Meter;
 use crate::dataflow::partition::Partitioning;
-use crate::dataflow::{EpochContext, StateSize};
+use crate::dataflow::{Arranged, EpochContext, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
 use crate::state::checkpoint::{Place, StateChanges};
@@ -49,17 +49,27 @@ pub struct ViewDataflow {
 struct RelationInput {
     relation: RelationId,
     columns: Vec<usize>,
+    /// What the relation was is looked up.
+    only_changes: bool,
     handle: InputHandle<u64, Builder>,
 }
 
-/// The step under way: its epoch, its watermarks, and those of the step before it.
+/// What a step of a view is told beside its rows.
+#[derive(Default)]
+pub struct StepMoment {
+    pub epoch: Epoch,
+    pub watermarks: Arc<Watermarks>,
+    pub now_us: i64,
+    pub is_catching_up: bool,
+    /// Relations as they were before the epoch.
+    pub arranged: Arc<Arranged>,
+}
+
+/// The step under way, and the watermarks of the step before it.
 #[derive(Default)]
 struct EventClock {
-    epoch: u64,
+    now: StepMoment,
     before: Arc<Watermarks>,
-    now: Arc<Watermarks>,
-    now_us: i64,
-    is_catching_up: bool,
 }
 
 /// What the fragments of one worker leave behind in a step.
@@ -112,22 +122,20 @@ impl ViewDataflow {
     /// Hands in an epoch's deltas and closes the epoch; returns how many rows there were.
     pub fn feed(
         &mut self,
-        epoch: Epoch,
+        moment: StepMoment,
         changes: &HashMap<RelationId, Vec<RelationDelta>>,
-        backfill: &[(RelationId, RelationDelta)],
-        watermarks: Arc<Watermarks>,
-        now_us: i64,
-        is_catching_up: bool,
+        backfill: &[Piece],
     ) -> u64 {
+        let epoch = moment.epoch;
         let mut clock = self.clock.borrow_mut();
-        (clock.epoch, clock.now_us, clock.is_catching_up) = (epoch.0, now_us, is_catching_up);
-        clock.before = std::mem::replace(&mut clock.now, watermarks);
+        clock.before = std::mem::replace(&mut clock.now, moment).watermarks;
         drop(clock);
         let mut row_count = 0;
         for input in &mut self.inputs {
             input.handle.advance_to(epoch.0);
             let shared = changes.get(&input.relation).into_iter().flatten();
-            let own = backfill.iter().filter(|(relation, _)| *relation == input.relation).map(|(_, delta)| delta);
+            let is_fed = |piece: &&Piece| piece.relation == input.relation && (piece.is_new || !input.only_changes);
+            let own = backfill.iter().filter(is_fed).map(|piece| &piece.change);
             let mut parcels = vec![];
             for delta in shared.chain(own) {
                 row_count += delta.delta.row_count() as u64;
@@ -178,6 +186,8 @@ impl ViewDataflow {
             due_us: self.fragments.iter().filter_map(|fragment| fragment.borrow().due_us()).min(),
             failure,
         };
+        // What was looked into must not be kept longer than it is.
+        self.clock.borrow_mut().now.arranged = Arc::default();
         let columns = &self.columns;
         let deltas = deltas.into_iter().map(|delta| RelationDelta { columns: columns.clone(), delta });
         (output, deltas.collect())
@@ -238,10 +248,13 @@ impl Stage {
     fn step(&self, epoch: u64, inputs: Vec<Vec<Delta>>) -> Result<Vec<Parcels>> {
         let mut context = EpochContext::new(Epoch(epoch), false, self.worker_index);
         context.clock = clock_ns;
-        context.watermarks_before = self.clock.borrow().before.clone();
-        context.watermarks = self.clock.borrow().now.clone();
-        context.now_us = self.clock.borrow().now_us;
-        context.is_catching_up = self.clock.borrow().is_catching_up;
+        let clock = self.clock.borrow();
+        context.watermarks_before = clock.before.clone();
+        context.watermarks = clock.now.watermarks.clone();
+        context.now_us = clock.now.now_us;
+        context.is_catching_up = clock.now.is_catching_up;
+        context.arranged = clock.now.arranged.clone();
+        drop(clock);
         let output = self.fragment.borrow_mut().step(inputs, &mut context);
         let mut results = self.results.borrow_mut();
         results.errors.append(&mut context.errors);
@@ -283,10 +296,11 @@ fn install<'scope>(
     let output_count = stage.readers.len().max(1);
     for input in &spec.inputs {
         match input {
-            FragmentInput::Relation { relation, columns } => {
+            FragmentInput::Relation { relation, columns, only_changes } => {
                 let mut handle = InputHandle::new();
                 let stream = scope.input_from(&mut handle);
-                relation_inputs.push(RelationInput { relation: *relation, columns: columns.clone(), handle });
+                let (relation, columns, only_changes) = (*relation, columns.clone(), *only_changes);
+                relation_inputs.push(RelationInput { relation, columns, only_changes, handle });
                 let mut source = builder.new_input(stream, Pipeline);
                 drains.push(Box::new(move |take| {
                     source.for_each(|time, parcels| take(retained(&time, output_count), parcels));
@@ -330,7 +344,7 @@ fn install<'scope>(
                 });
             }
             if let Some(capabilities) = &mut standing {
-                let fed = stage.clock.borrow().epoch;
+                let fed = stage.clock.borrow().now.epoch.0;
                 match frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min() {
                     // Epochs that this view takes no part in are passed over.
                     Some(open) if open > fed && *capabilities[0].time() <= fed => {

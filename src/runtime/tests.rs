@@ -65,6 +65,7 @@ fn joined() -> StreamPlan {
         keys: JoinKeys { left: vec![0], right: vec![0], null_equals_null: vec![false] },
         residual: None,
         closing: None,
+        arranged: None,
     };
     StreamPlan { node, schema: schema(&["k", "v", "k2", "w"]), properties: Properties::default() }
 }

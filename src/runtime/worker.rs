@@ -13,10 +13,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use timely::worker::Worker;
 
-use super::dataflow::ViewDataflow;
-use crate::dataflow::StateSize;
+use super::dataflow::{StepMoment, ViewDataflow};
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
+use crate::dataflow::{Arranged, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
 use crate::state::checkpoint::StateChanges;
@@ -66,7 +66,9 @@ pub struct Step {
     /// Deltas of tables and sources, for every view that reads them.
     pub changes: HashMap<RelationId, Vec<RelationDelta>>,
     /// Deltas for one view alone: what it catches up on.
-    pub backfills: HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
+    pub backfills: HashMap<RelationId, Vec<Piece>>,
+    /// By view: relations that it looks into, as they were before the epoch, without what it has yet to catch up on.
+    pub arranged: Arc<HashMap<RelationId, Arc<Arranged>>>,
     /// How far event time has come.
     pub watermarks: Arc<Watermarks>,
     /// Wall-clock time, microseconds since 1970; never goes back.
@@ -95,6 +97,15 @@ impl RelationDelta {
         let places = places.expect("a reader makes all columns that its views need");
         Ok(self.delta.project(&places)?)
     }
+}
+
+/// A piece of what a view catches up on.
+#[derive(Clone)]
+pub struct Piece {
+    pub relation: RelationId,
+    pub change: RelationDelta,
+    /// It has changed since the view's checkpoint; otherwise it was there when the view was made.
+    pub is_new: bool,
 }
 
 /// What became of one view in a step, on one worker.
@@ -209,7 +220,14 @@ fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, 
             true => Arc::default(),
             false => step.watermarks.clone(),
         };
-        let fed = view.feed(epoch, &step.changes, &backfill, watermarks, step.now_us, is_catching_up);
+        let moment = StepMoment {
+            epoch,
+            watermarks,
+            now_us: step.now_us,
+            is_catching_up,
+            arranged: step.arranged.get(id).cloned().unwrap_or_default(),
+        };
+        let fed = view.feed(moment, &step.changes, &backfill);
         // Other workers' parcels unpark this thread; the bound only guards against a lost wake-up.
         while !view.is_through(epoch) {
             worker.step_or_park(Some(Duration::from_millis(5)));

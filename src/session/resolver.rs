@@ -15,6 +15,7 @@ use crate::plan::{Arrival, Properties, TimeColumn, Watermark};
 use crate::serve::{SnapshotTable, SourceTable, SystemTable, TableIndex};
 use crate::sql::bind::{DmlTarget, RelationProperties};
 use crate::sql::{Name, RelationResolver, ResolvedRelation, as_of};
+use crate::types::RelationId;
 
 pub struct Resolver<'a> {
     shared: &'a Shared,
@@ -22,12 +23,19 @@ pub struct Resolver<'a> {
     settings: Settings,
     user: &'a str,
     path: Vec<String>,
+    /// Indexes that came later are not seen.
+    before: Option<RelationId>,
 }
 
 impl<'a> Resolver<'a> {
     pub fn new(shared: &'a Shared, catalog: Arc<Catalog>, settings: Settings, user: &'a str) -> Resolver<'a> {
         let path = settings.search_path();
-        Resolver { shared, catalog, settings, user, path }
+        Resolver { shared, catalog, settings, user, path, before: None }
+    }
+
+    /// For the stored query of this object: indexes that came after it are not seen, so that its plan is what it was.
+    pub fn before(self, object: RelationId) -> Resolver<'a> {
+        Resolver { before: Some(object), ..self }
     }
 
     /// A user's relation; an unqualified name along the search path.
@@ -127,7 +135,9 @@ impl<'a> Resolver<'a> {
                 return Err(wrong_kind(object, "a sink keeps no rows; select from what its query reads"));
             }
         };
-        Ok(ResolvedRelation::Rows { id: Some(id), source: provider_as_source(provider), properties })
+        let is_seen = |index: &&Index| self.before.is_none_or(|object| index.id < object);
+        let indexes = object.indexes.iter().filter(is_seen).map(|index| index.columns.clone()).collect();
+        Ok(ResolvedRelation::Rows { id: Some(id), source: provider_as_source(provider), properties, indexes })
     }
 
     fn system_relation(&self, schema: &str, name: &str) -> Option<ResolvedRelation> {
@@ -137,6 +147,7 @@ impl<'a> Resolver<'a> {
             id: None,
             source: provider_as_source(Arc::new(table)),
             properties: RelationProperties::default(),
+            indexes: vec![],
         })
     }
 }

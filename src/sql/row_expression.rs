@@ -71,7 +71,7 @@ impl RelationResolver for Row {
         }
         let source = provider_as_source(Arc::new(EmptyTable::new(self.0.clone())));
         let (id, properties) = (Some(RelationId::FIRST), RelationProperties::default());
-        Ok(Some(ResolvedRelation::Rows { id, source, properties }))
+        Ok(Some(ResolvedRelation::Rows { id, source, properties, indexes: vec![] }))
     }
 
     fn session_value(&self, _: &str) -> Option<String> {

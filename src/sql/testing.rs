@@ -92,7 +92,8 @@ impl RelationResolver for Relations {
             ),
             _ => (None, RelationProperties::default()),
         };
-        Ok(Some(ResolvedRelation::Rows { id, source: provider_as_source(Arc::new(table)), properties }))
+        let source = provider_as_source(Arc::new(table));
+        Ok(Some(ResolvedRelation::Rows { id, source, properties, indexes: vec![] }))
     }
 
     fn session_value(&self, _: &str) -> Option<String> {

@@ -30,7 +30,7 @@ use self::tables::{Table, TableFiles};
 use self::views::View;
 use super::checkpoint::{Finished, Restored, Saved};
 use super::status::{Statuses, ViewMeasurement};
-use super::worker::{self, Command, RelationDelta, Step, WorkerLink, Workers};
+use super::worker::{self, Command, Piece, RelationDelta, Step, WorkerLink, Workers};
 use super::{Followed, IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
 use crate::dataflow::partition::spread;
 use crate::error::{Error, Result};
@@ -385,11 +385,7 @@ impl Sequencer {
 
     /// Views that this epoch concerns, in dependency order: those that read what changed, those that catch up, those
     /// that take their first step, those for which a time is over, and all above them.
-    fn touched_views(
-        &self,
-        changes: &Changes,
-        backfills: &HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
-    ) -> Vec<RelationId> {
+    fn touched_views(&self, changes: &Changes, backfills: &HashMap<RelationId, Vec<Piece>>) -> Vec<RelationId> {
         let mut touched = BTreeSet::new();
         for (id, view) in &self.views {
             let concerned = view.is_new
@@ -408,18 +404,20 @@ impl Sequencer {
         epoch: Epoch,
         touched: &[RelationId],
         changes: &Changes,
-        mut backfills: HashMap<RelationId, Vec<(RelationId, RelationDelta)>>,
+        mut backfills: HashMap<RelationId, Vec<Piece>>,
     ) {
         let worker_count = self.links.len();
         let first_worker = epoch.0 as usize;
         let measure = touched.iter().any(|id| self.views[id].step_count.is_multiple_of(MEASURE_EVERY));
         let catching_up = Arc::new(self.catching_up());
+        let arranged = Arc::new(self.looked_into(touched));
         let mut steps: Vec<Step> = (0..worker_count)
             .map(|_| Step {
                 epoch,
                 views: touched.to_vec(),
                 changes: HashMap::new(),
                 backfills: HashMap::new(),
+                arranged: arranged.clone(),
                 watermarks: self.watermarks.clone(),
                 now_us: self.now_us,
                 catching_up: catching_up.clone(),
@@ -434,11 +432,11 @@ impl Sequencer {
                 }
             }
         }
-        for (view, deltas) in backfills.drain() {
-            for (relation, change) in deltas {
+        for (view, pieces) in backfills.drain() {
+            for Piece { relation, change, is_new } in pieces {
                 for (worker, delta) in spread(&change.delta, worker_count, first_worker) {
-                    let part = RelationDelta { columns: change.columns.clone(), delta };
-                    steps[worker].backfills.entry(view).or_default().push((relation, part));
+                    let change = RelationDelta { columns: change.columns.clone(), delta };
+                    steps[worker].backfills.entry(view).or_default().push(Piece { relation, change, is_new });
                 }
             }
         }

@@ -12,15 +12,15 @@ use tokio::sync::oneshot;
 
 use super::sources::Catchup;
 use super::{EPOCH_ROW_COUNT_MAX, Sequencer};
-use crate::dataflow::StateSize;
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
+use crate::dataflow::{Arranged, StateSize};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{TimeColumn, Watermarks, explain};
 use crate::runtime::ViewSpec;
 use crate::runtime::checkpoint::{Restored, fingerprint};
 use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
-use crate::runtime::worker::{Command, RelationDelta, ViewOutput};
+use crate::runtime::worker::{Command, Piece, RelationDelta, ViewOutput};
 use crate::state::checkpoint::StateChanges;
 use crate::state::checkpoint::record::ViewRecord;
 use crate::state::{Arrangement, Snapshot};
@@ -43,6 +43,8 @@ pub struct View {
     is_restored: bool,
     /// What it has yet to be fed.
     backfills: Vec<Backfill>,
+    /// What it had yet to be fed before the epoch under way, of relations whose arrangements it looks into.
+    unfed: HashMap<RelationId, Vec<Delta>>,
     /// Columns by which its operators let state go or rows out.
     times: Vec<TimeColumn>,
     /// What those columns were closed below when it was last stepped.
@@ -65,15 +67,15 @@ pub struct View {
 }
 
 enum Backfill {
-    /// Runs of a table or view, as they were when the view was made.
-    Rows { relation: RelationId, columns: Arc<[usize]>, pieces: VecDeque<Delta> },
+    /// Runs of a table or view, as they were when the view was made, or what came after its checkpoint.
+    Rows { relation: RelationId, columns: Arc<[usize]>, pieces: VecDeque<Delta>, is_new: bool },
     /// What a source had already been read, read again.
     Source(Catchup),
 }
 
 impl View {
     pub fn relations(&self) -> impl Iterator<Item = RelationId> {
-        self.graph.relation_inputs().map(|(relation, _)| relation)
+        self.graph.relation_inputs().map(|(relation, ..)| relation)
     }
 
     pub fn has_failed(&self) -> bool {
@@ -137,6 +139,19 @@ impl View {
 
     pub fn stop(&mut self) {
         self.backfills.clear();
+    }
+
+    /// What it has yet to be fed of relations whose arrangements it looks into.
+    fn yet_to_feed(&self) -> HashMap<RelationId, Vec<Delta>> {
+        let mut unfed: HashMap<RelationId, Vec<Delta>> = HashMap::new();
+        for backfill in &self.backfills {
+            if let Backfill::Rows { relation, pieces, is_new: true, .. } = backfill
+                && self.graph.arranged().any(|arranged| arranged == *relation)
+            {
+                unfed.entry(*relation).or_default().extend(pieces.iter().cloned());
+            }
+        }
+        unfed
     }
 
     fn fail(&mut self, error: Error) {
@@ -207,31 +222,35 @@ impl Sequencer {
         let graph = Arc::new(FragmentGraph::build(&spec.plan, self.links.len()));
         let fingerprint = fingerprint(&spec.plan)?;
         // It goes on from a checkpoint where all views that it reads do.
-        let reads_restored =
-            |(relation, _): (RelationId, &[usize])| self.views.get(&relation).is_none_or(|view| view.is_restored);
+        let reads_restored = |(relation, ..): (RelationId, &[usize], bool)| {
+            self.views.get(&relation).is_none_or(|view| view.is_restored)
+        };
         let restored = restored.filter(|_| graph.relation_inputs().all(reads_restored)).map(|restored| *restored);
         // Workers must not fail on what can be known here.
         graph.fragments.iter().try_for_each(|fragment| Fragment::build(fragment).map(|_| ()))?;
         let mut wanted: HashMap<RelationId, Vec<usize>> = HashMap::new();
-        for (relation, columns) in graph.relation_inputs() {
+        let is_restored = restored.is_some();
+        // What is looked up is all there, but for what came after the checkpoint: that has yet to be met.
+        let inputs = graph.relation_inputs().filter(|(.., only_changes)| is_restored || !only_changes);
+        for (relation, columns, _) in inputs {
             let all = wanted.entry(relation).or_default();
             all.extend(columns);
             all.sort_unstable();
             all.dedup();
         }
         let mut backfills = vec![];
-        let is_restored = restored.is_some();
         for (relation, columns) in wanted {
             if is_restored && !self.sources.contains_key(&relation) {
                 let (columns, pieces) = self.since_checkpoint(relation)?;
                 if !pieces.is_empty() {
-                    backfills.push(Backfill::Rows { relation, columns, pieces });
+                    backfills.push(Backfill::Rows { relation, columns, pieces, is_new: true });
                 }
             } else if let Some(snapshot) = self.arranged(relation)? {
                 let width = snapshot.schema().fields().len();
                 let pieces = pieces(&snapshot);
                 if !pieces.is_empty() {
-                    backfills.push(Backfill::Rows { relation, columns: (0..width).collect(), pieces });
+                    let columns = (0..width).collect();
+                    backfills.push(Backfill::Rows { relation, columns, pieces, is_new: false });
                 }
             } else if let Some(catchup) = self.attach_source(relation, &columns, is_restored)? {
                 backfills.push(Backfill::Source(catchup));
@@ -285,6 +304,7 @@ impl Sequencer {
             outline: explain::outline(&spec.plan),
             arrangement,
             backfills,
+            unfed: HashMap::new(),
             is_new: !is_restored,
             is_ready: false,
             failure: None,
@@ -361,7 +381,7 @@ impl Sequencer {
     }
 
     /// The next pieces for the views that catch up. Views whose creator went away are dropped here.
-    pub(super) fn take_backfills(&mut self) -> HashMap<RelationId, Vec<(RelationId, RelationDelta)>> {
+    pub(super) fn take_backfills(&mut self) -> HashMap<RelationId, Vec<Piece>> {
         let abandoned: Vec<RelationId> = self
             .views
             .iter()
@@ -375,22 +395,25 @@ impl Sequencer {
         }
         let mut fed = HashMap::new();
         for (id, view) in &mut self.views {
+            view.unfed = view.yet_to_feed();
             let (mut deltas, mut row_count) = (vec![], 0);
             let mut failure = None;
             let backfill_count = view.backfills.len();
             view.backfills.retain_mut(|backfill| match backfill {
-                Backfill::Rows { relation, columns, pieces } => {
+                Backfill::Rows { relation, columns, pieces, is_new } => {
                     while row_count < EPOCH_ROW_COUNT_MAX {
                         let Some(delta) = pieces.pop_front() else { return false };
                         row_count += delta.row_count();
-                        deltas.push((*relation, RelationDelta { columns: columns.clone(), delta }));
+                        let change = RelationDelta { columns: columns.clone(), delta };
+                        deltas.push(Piece { relation: *relation, change, is_new: *is_new });
                     }
                     !pieces.is_empty()
                 }
                 Backfill::Source(catchup) => match catchup.take(EPOCH_ROW_COUNT_MAX.saturating_sub(row_count)) {
                     Ok((taken, is_done)) => {
                         row_count += taken.iter().map(|change| change.delta.row_count()).sum::<usize>();
-                        deltas.extend(taken.into_iter().map(|change| (catchup.source, change)));
+                        let relation = catchup.source;
+                        deltas.extend(taken.into_iter().map(|change| Piece { relation, change, is_new: false }));
                         !is_done
                     }
                     Err(error) => {
@@ -408,6 +431,39 @@ impl Sequencer {
             }
         }
         fed
+    }
+
+    /// What each of these views looks into: relations as they were before the epoch under way, without what the view has yet
+    /// to be fed of them.
+    pub(super) fn looked_into(&self, views: &[RelationId]) -> HashMap<RelationId, Arc<Arranged>> {
+        let world = self.world.borrow();
+        let mut all = HashMap::new();
+        for view in views.iter().filter_map(|id| self.views.get(id)) {
+            let mut own = Arranged::new();
+            for relation in view.graph.arranged() {
+                // The table itself has this epoch's writes already.
+                let snapshot = match self.views.get(&relation) {
+                    Some(below) => below.snapshot().map(Arc::new),
+                    None => world.snapshots.get(&relation).cloned(),
+                };
+                let snapshot = snapshot.map(|snapshot| match view.unfed.get(&relation) {
+                    Some(unfed) => snapshot.before(unfed).map(Arc::new),
+                    None => Ok(snapshot),
+                });
+                match snapshot {
+                    Some(Ok(snapshot)) => {
+                        own.insert(relation, snapshot);
+                    }
+                    // The view fails when it looks.
+                    Some(Err(error)) => tracing::error!("relation {} could not be looked into: {error}", relation.0),
+                    None => {}
+                }
+            }
+            if !own.is_empty() {
+                all.insert(view.id, Arc::new(own));
+            }
+        }
+        all
     }
 
     /// Takes in what the workers made of an epoch.

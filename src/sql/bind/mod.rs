@@ -74,7 +74,13 @@ pub trait RelationResolver: Send + Sync {
 #[derive(Clone)]
 pub enum ResolvedRelation {
     /// Something with rows. `id` is `None` for system relations, which cannot be maintained from.
-    Rows { id: Option<RelationId>, source: Arc<dyn TableSource>, properties: RelationProperties },
+    Rows {
+        id: Option<RelationId>,
+        source: Arc<dyn TableSource>,
+        properties: RelationProperties,
+        /// Columns of each index.
+        indexes: Vec<Vec<usize>>,
+    },
     /// A plain view: its query is bound in place.
     View { columns: Vec<String>, query: Query },
 }

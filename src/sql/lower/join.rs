@@ -56,8 +56,17 @@ impl Lowering<'_> {
             return Ok(bucket_join([left, right], join_type, residual.clone(), closing, schema));
         }
         let properties = join_properties(&left, &right, join_type, &keys, closing.as_ref());
+        let arranged = match closing {
+            None => self.arranged([&left, &right], join_type, &keys),
+            // Rows whose time is over are let go, which is less than the relation has.
+            Some(_) => None,
+        };
+        let (arranged, keys) = match arranged {
+            Some((side, keys)) => (Some(side), keys),
+            None => (None, keys),
+        };
         let (left, right) = (Box::new(left), Box::new(right));
-        let node = StreamNode::Join { left, right, join_type, keys, residual, closing };
+        let node = StreamNode::Join { left, right, join_type, keys, residual, closing, arranged };
         Ok(StreamPlan { node, schema, properties })
     }
 
@@ -178,7 +187,7 @@ fn bucket_join(
     let joined = Arc::new(Schema::new(joined));
     let residual = Some(band::shifted(residual, left_width, 1));
     let (left, right) = (Box::new(left), Box::new(right));
-    let node = StreamNode::Join { left, right, join_type, keys, residual, closing };
+    let node = StreamNode::Join { left, right, join_type, keys, residual, closing, arranged: None };
     let plan = StreamPlan { node, schema: joined.clone(), properties };
     let copy =
         |&place: &usize| Arc::new(PhysicalColumn::new(joined.field(place).name(), place)) as Arc<dyn PhysicalExpr>;

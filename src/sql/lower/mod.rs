@@ -7,6 +7,7 @@
 //! (join keys, group keys, arguments) are projected into columns first.
 
 mod aggregate;
+mod arranged;
 mod asof;
 mod band;
 mod follow;
@@ -211,6 +212,8 @@ struct Lowering<'a> {
     options: &'a ViewOptions,
     /// Of the relations that were scanned.
     arrivals: RefCell<HashMap<RelationId, Arrival>>,
+    /// Of the relations that were scanned: columns by which their rows are found, in order, keys first.
+    orders: RefCell<HashMap<RelationId, Vec<Vec<usize>>>>,
     /// Where they are asked for: the late rows of each place that takes them out, whole.
     late: RefCell<Option<Vec<StreamPlan>>>,
 }
@@ -220,7 +223,8 @@ impl<'a> Lowering<'a> {
         // A view outlives the session that made it: what asks for the session's time zone is told UTC.
         let mut state = state.clone();
         state.config_mut().options_mut().execution.time_zone = Some("UTC".to_string());
-        Lowering { state, resolver, options, arrivals: RefCell::default(), late: RefCell::default() }
+        let (arrivals, orders, late) = Default::default();
+        Lowering { state, resolver, options, arrivals, orders, late }
     }
 
     fn query(&self, bound: &Bound) -> Result<StreamPlan> {
@@ -300,8 +304,8 @@ impl<'a> Lowering<'a> {
     fn scan(&self, scan: &TableScan) -> Result<StreamPlan> {
         let name = name_of(&scan.table_name);
         let resolved = self.resolver.resolve(name.schema.as_deref(), &name.name)?;
-        let (relation, properties) = match resolved {
-            Some(ResolvedRelation::Rows { id: Some(id), properties, .. }) => (id, properties),
+        let (relation, properties, indexes) = match resolved {
+            Some(ResolvedRelation::Rows { id: Some(id), properties, indexes, .. }) => (id, properties, indexes),
             Some(ResolvedRelation::Rows { id: None, .. }) => {
                 return Err(Error::unsupported(
                     format!("a maintained view over the system relation \"{}\"", name.name),
@@ -337,6 +341,8 @@ impl<'a> Lowering<'a> {
         if let Some(arrival) = properties.arrival {
             self.arrivals.borrow_mut().insert(relation, arrival);
         }
+        let orders = properties.key.iter().filter(|key| !key.is_empty()).cloned().chain(indexes);
+        self.orders.borrow_mut().insert(relation, orders.collect());
         let known = Properties { arrival: None, ..properties };
         let shown = match &name.schema {
             Some(schema) => QualifiedName { schema: schema.clone(), name: name.name }.to_string(),

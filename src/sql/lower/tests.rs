@@ -68,7 +68,7 @@ fn plans() {
         (
             "SELECT t.b, u.d FROM t JOIN u ON t.a = u.a AND t.c > u.d",
             r#"stream_project [b, d] {}
-  → stream_hash_join [a = a; CAST(c@2 AS Float64) > d@4] {}
+  → stream_hash_join [a = a; CAST(c@2 AS Float64) > d@4; left as it is arranged] {}
     → stream_scan t [a, b, c] {key: (a)}
     → stream_scan u [a, d] {}"#,
         ),
@@ -128,7 +128,7 @@ fn plans() {
         (
             "SELECT b FROM t WHERE c > (SELECT sum(d) FROM u WHERE u.a < t.a)",
             r#"stream_project [b] {}
-  → stream_hash_join [a IS NOT DISTINCT FROM __s2_d0; CAST(c@2 AS Float64) > c0@3] {key: (a)}
+  → stream_hash_join [a IS NOT DISTINCT FROM __s2_d0; CAST(c@2 AS Float64) > c0@3; left as it is arranged] {key: (a)}
     → stream_scan t [a, b, c] {key: (a)}
     → stream_project [sum(d)@1 as c0, __s2_d0] {key: (__s2_d0)}
       → stream_hash_aggregate [by __s2_d0] [sum(d)] {key: (__s2_d0)}

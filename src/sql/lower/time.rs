@@ -163,7 +163,7 @@ impl Lowering<'_> {
             }
             // A row of two has two.
             StreamNode::Join { .. } if relations.len() > 1 => None,
-            StreamNode::Join { left, right, join_type, keys, residual, closing } => {
+            StreamNode::Join { left, right, join_type, keys, residual, closing, arranged } => {
                 let left_width = left.schema.fields().len();
                 let shows_right = !matches!(join_type, JoinType::Semi | JoinType::Anti | JoinType::Mark);
                 let node = |left, right, residual| StreamNode::Join {
@@ -173,6 +173,7 @@ impl Lowering<'_> {
                     keys: keys.clone(),
                     residual,
                     closing: closing.clone(),
+                    arranged: *arranged,
                 };
                 if let Some(wide) = self.with_arrival(left, relations)? {
                     let residual = residual.clone().map(|residual| shifted(residual, left_width)).transpose()?;

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use super::run::{repeat_by_weight, row_comparators, rows_equal};
-use super::{Interval, Layout, Run, hash_rows};
+use super::{Interval, Layout, Run, encode_keys, hash_rows};
 use crate::error::{Error, Result};
 use crate::types::Delta;
 
@@ -176,6 +176,45 @@ impl Snapshot {
         let runs = found.into_iter().map(|(run, rows)| self.some_rows(run, rows).map(Arc::new));
         let runs = runs.collect::<Result<Vec<_>>>()?;
         Ok(Some(expand(&Run::merge(&self.layout, &runs)?)?))
+    }
+
+    /// The rows whose `columns` equal one of `row_count` keys (of the columns' types, in their order), and maybe some whose
+    /// hash is the same, cut to the columns `wanted`; with their weights, not added up where nothing is taken back. Looks
+    /// by the relation's key if that is what `columns` are, else by the index over them.
+    pub fn find(&self, columns: &[usize], keys: &[ArrayRef], row_count: usize, wanted: &[usize]) -> Result<Vec<Delta>> {
+        let is_key = self.layout.indexed && self.layout.key == columns;
+        let (mut hashes, mut encoded) = (vec![], vec![]);
+        if is_key {
+            hashes = hash_rows(keys, row_count)?;
+            hashes.sort_unstable();
+            hashes.dedup();
+        } else {
+            encoded = encode_keys(keys)?;
+            encoded.sort_unstable();
+            encoded.dedup();
+        }
+        let mut found = vec![];
+        for run in &self.runs {
+            let rows = match is_key {
+                true => run.rows_with_hashes(&hashes),
+                false => {
+                    let index = run.indexes.get(&run.batch, columns)?;
+                    let rows = index.get().map(|index| encoded.iter().flat_map(|key| index.rows_with_key(key)));
+                    rows.into_iter().flatten().copied().collect()
+                }
+            };
+            if !rows.is_empty() {
+                let weights = run.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect::<Vec<_>>());
+                let batch = take_record_batch(&run.batch.project(wanted)?, &UInt32Array::from(rows))?;
+                found.push(weights.map_or_else(|| Delta::insert(batch.clone()), |w| Delta::new(batch.clone(), w)));
+            }
+        }
+        match &found[..] {
+            [first, _, ..] if found.iter().any(|delta| delta.has_retractions()) => {
+                Ok(vec![Delta::concat(&first.schema(), &found)?.consolidate()?])
+            }
+            _ => Ok(found),
+        }
     }
 
     /// Rows whose key columns equal one of the rows of `keys` (columns in the key's order, of the key's types).

@@ -1,5 +1,5 @@
 //! A join on disk: the rows of each side, or their keys where only the keys count. Match counts follow from both sides,
-//! unless rows go by their time: what a row has met may be gone, so its count is kept with it.
+//! unless rows go by their time, or are looked up: what a row has met may not be here, so its count is kept with it.
 
 use std::sync::Arc;
 
@@ -87,7 +87,8 @@ impl JoinOperator {
     }
 
     fn saves_any_matches(&self) -> bool {
-        self.counts_each_row() && self.sides.iter().any(|side| side.expires())
+        let meets_again = self.arranged.is_none() && !self.sides.iter().any(|side| side.expires());
+        self.counts_each_row() && !meets_again
     }
 
     /// Rows of one key differ in their match counts.
@@ -98,25 +99,20 @@ impl JoinOperator {
     /// Takes saved rows of one side in. They have been met.
     fn adopt(&mut self, delta: &Delta, own: usize) -> Result<()> {
         let keeps = self.sides[own].keeps();
-        let key: Vec<_> = match keeps.rows {
-            true => self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect(),
-            false => delta.batch().columns().to_vec(),
-        };
-        let numbers = self.number(&key, delta.row_count())?;
-        if keeps.key_totals {
-            for (row, &number) in numbers.iter().enumerate() {
-                self.sides[own].add_to_total(number, delta.weight(row));
-            }
-        }
         if !keeps.rows {
+            let numbers = self.number(delta.batch().columns(), delta.row_count())?;
+            if keeps.key_totals {
+                let weigh = |(row, &number): (usize, &u32)| self.sides[own].add_to_total(number, delta.weight(row));
+                numbers.iter().enumerate().for_each(weigh);
+            }
             return Ok(());
         }
         if !self.saves_matches(own) {
-            return self.sides[own].add(delta, &numbers, None);
+            return self.add(delta, own, None).map(|_| ());
         }
         let width = delta.batch().num_columns() - 1;
         let matches = delta.column(width).as_primitive::<Int64Type>().clone();
         let rows = delta.project(&(0..width).collect::<Vec<_>>())?;
-        self.sides[own].add(&rows, &numbers, Some(matches.values()))
+        self.add(&rows, own, Some(matches.values())).map(|_| ())
     }
 }

@@ -15,9 +15,14 @@
 //! side. With one, each row counts its own. Both sides share one index from key to number; a delta row walks the other
 //! side's chain, and the pairs of a whole delta are tested and gathered column by column.
 //!
+//! A side that is a relation arranged by the join's key is not kept ([`Arranged`]): the rows under a delta's keys are looked up as
+//! they were before the epoch, held while the delta is joined, and let go. The other side comes first then, so that it
+//! meets B and not B + ΔB. What of A has come is what the join has kept of it, so the law holds also while A comes in pieces.
+//!
 //! Rows that no row to come can meet are let go: all of a key's when its window is over, or each when its time is
 //! ([`JoinClosing`]). What came out stays.
 
+mod arranged;
 mod durable;
 mod expiry;
 mod given;
@@ -38,13 +43,14 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatchOptions;
 use datafusion::physical_expr::PhysicalExpr;
 
+use self::arranged::Arranged;
 use self::residual::Residual;
 use self::side::{Keeps, Side};
 use crate::dataflow::closing::Closing;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
-use crate::error::Result;
-use crate::plan::{JoinClosing, JoinKeys, JoinType};
+use crate::error::{Error, Result};
+use crate::plan::{ArrangedInput, JoinClosing, JoinKeys, JoinType, StreamPlan};
 use crate::types::Delta;
 
 pub struct JoinOperator {
@@ -55,6 +61,8 @@ pub struct JoinOperator {
     /// Left, right.
     sides: [Side; 2],
     residual: Option<Residual>,
+    /// The side that is looked up.
+    arranged: Option<Arranged>,
     /// Keys by the time at which they end, where they do.
     closing: Option<Closing>,
     /// Pairs: the left input's columns, then the right's. Semi, anti: the left's. Mark: the left's and a Boolean.
@@ -89,6 +97,7 @@ impl JoinOperator {
             null_equals_null: keys.null_equals_null.clone(),
             sides: [Side::new(left, keys.left.clone(), keeps[0]), Side::new(right, keys.right.clone(), keeps[1])],
             residual,
+            arranged: None,
             closing: None,
             schema,
         })
@@ -109,6 +118,55 @@ impl JoinOperator {
         self
     }
 
+    /// One side, which does not come out by itself, is looked up instead of kept. Its key must be columns of the relation.
+    pub fn with_arranged(mut self, side: usize, input: &StreamPlan, keys: &JoinKeys) -> Result<JoinOperator> {
+        assert!(!self.join_type.watched()[side] && self.closing.is_none(), "such a side is kept");
+        let input = ArrangedInput::of(input).ok_or_else(|| Error::internal("an arranged side is no relation"))?;
+        self.arranged = Some(Arranged::new(side, &input, [&keys.left, &keys.right][side])?);
+        Ok(self)
+    }
+
+    fn is_arranged(&self, side: usize) -> bool {
+        self.arranged.as_ref().is_some_and(|arranged| arranged.side == side)
+    }
+
+    /// Takes the looked up side's rows under these keys in, for as long as a delta is joined; returns the keys' numbers.
+    fn hold(&mut self, key: &[ArrayRef], context: &mut EpochContext) -> Result<Vec<u32>> {
+        let Some(arranged) = &mut self.arranged else { return Ok(vec![]) };
+        let side = arranged.side;
+        let mut held = vec![];
+        for delta in arranged.look_up(key, context)? {
+            let (delta, _) = split_null_keys(&delta, &self.sides[side].key_columns, &self.null_equals_null)?;
+            if !delta.is_empty() {
+                held.extend(self.add(&delta, side, None)?);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Lets go of what is held, and of these keys where no rows are left.
+    fn release(&mut self, keys: Vec<u32>) {
+        if let Some(side) = self.arranged.as_ref().map(|arranged| arranged.side) {
+            self.sides[side].clear(&keys);
+        }
+        if !keys.is_empty() {
+            self.forget_keys(keys);
+        }
+    }
+
+    /// Adds rows to a side that have met the other already.
+    fn add(&mut self, delta: &Delta, side: usize, matches: Option<&[i64]>) -> Result<Vec<u32>> {
+        let own = &self.sides[side];
+        let key: Vec<_> = own.key_columns.iter().map(|&column| delta.column(column).clone()).collect();
+        let numbers = self.number(&key, delta.row_count())?;
+        let own = &mut self.sides[side];
+        if own.keeps().key_totals {
+            numbers.iter().enumerate().for_each(|(row, &number)| own.add_to_total(number, delta.weight(row)));
+        }
+        own.add(delta, &numbers, matches)?;
+        Ok(numbers)
+    }
+
     /// Joins `delta` with the other side as it is, then adds it to its own.
     fn advance(&mut self, delta: &Delta, own: usize, output: &mut Output, context: &mut EpochContext) -> Result<()> {
         let watched = self.join_type.watched();
@@ -123,6 +181,11 @@ impl JoinOperator {
             return Ok(());
         }
         let key: Vec<_> = self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect();
+        // Its own rows say whether a key had any.
+        let held = match self.is_arranged(own) && !self.sides[own].keeps().key_totals {
+            true => vec![],
+            false => self.hold(&key, context)?,
+        };
         let numbers = self.number(&key, delta.row_count())?;
         let counts = match self.residual.is_some() {
             false => self.meet_by_key(&delta, &numbers, own, output)?,
@@ -135,6 +198,10 @@ impl JoinOperator {
             }
             self.put(own, &shown, |rows| take_columns(delta.batch(), rows), output)?;
         }
+        if self.is_arranged(own) {
+            self.release([held, numbers].concat());
+            return Ok(());
+        }
         let counts = counts.as_deref().filter(|_| watched[own] && self.residual.is_some());
         let saved = match counts.filter(|_| self.saves_matches(own)) {
             Some(counts) => durable::with_matches(&delta, counts)?,
@@ -142,9 +209,11 @@ impl JoinOperator {
         };
         self.sides[own].record(&saved)?;
         self.sides[own].add(&delta, &numbers, counts)?;
+        let mut unused = held;
         if delta.has_retractions() {
-            self.forget_keys(numbers);
+            unused.extend(numbers);
         }
+        self.release(unused);
         Ok(())
     }
 
@@ -353,7 +422,14 @@ impl Operator for JoinOperator {
     fn step(&mut self, mut inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let mut output = vec![];
         // Rows of a watched side come last: they then meet the matches of this step and need not be shown without them.
-        let last = if self.join_type.watched()[0] { 0 } else { 1 };
+        let mut last = if self.join_type.watched()[0] { 0 } else { 1 };
+        if let Some(arranged) = &self.arranged {
+            last = arranged.side;
+            // Key totals before the epoch are those before all of its changes.
+            if inputs[last].len() > 1 {
+                inputs[last] = vec![Delta::concat(self.sides[last].schema(), &inputs[last])?];
+            }
+        }
         for side in [1 - last, last] {
             for delta in std::mem::take(&mut inputs[side]) {
                 self.advance(&delta, side, &mut output, context)?;

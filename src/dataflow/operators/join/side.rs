@@ -254,6 +254,21 @@ impl Side {
         }
     }
 
+    /// Lets go of all rows; these are their keys, and maybe others.
+    pub fn clear(&mut self, keys: &[u32]) {
+        for &key in keys {
+            self.links.heads[key as usize] = END;
+            if let Some(total) = self.totals.get_mut(key as usize) {
+                *total = 0;
+            }
+        }
+        if !self.links.weights.is_empty() {
+            self.rows = RowStore::new(self.rows.schema().clone());
+            let heads = std::mem::take(&mut self.links.heads);
+            self.links = Links { heads, ..Links::default() };
+        }
+    }
+
     /// Lets go of rows whose time is over, if enough of them may be; returns keys that have none left.
     pub fn expire(&mut self, context: &EpochContext) -> Result<Vec<u32>> {
         let Some(expiry) = &mut self.expiry else { return Ok(vec![]) };

@@ -8,7 +8,8 @@ use datafusion::logical_expr::Operator as Comparison;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 
 use super::*;
-use crate::plan::{TimeColumn, Watermark, Watermarks, least};
+use crate::plan::{Properties, StreamNode, TimeColumn, Watermark, Watermarks, least};
+use crate::state::{Arrangement, Layout};
 use crate::types::{Epoch, RelationId};
 
 /// Key and value of a row.
@@ -315,6 +316,73 @@ fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
         assert!(operator.step(vec![vec![], vec![]], &mut context)?.is_empty());
         assert_eq!(operator.state_size().row_count, 0, "{case:?} {closing:?}");
         assert_eq!(operator.keys.len(), usize::from(!case.has_key), "{case:?} {closing:?}");
+    }
+    Ok(())
+}
+
+/// A side that is looked up where it is arranged, by its key or by an index, whole or filtered; restored now and then.
+#[test]
+fn a_side_that_is_looked_up_is_not_missed() -> Result<()> {
+    const RELATION: RelationId = RelationId(7);
+    let cases = Case::all().into_iter().filter(|case| case.has_key);
+    let cases = cases.flat_map(|case| [0, 1].map(|side| (case, side)));
+    let cases = cases.filter(|(case, side)| !case.join_type.watched()[*side]);
+    for (number, (case, side)) in cases.enumerate() {
+        let mut random = Random(number as u64 + 1);
+        let (by_key, is_filtered) = (number % 2 == 0, number / 2 % 2 == 0);
+        let keys = JoinKeys { left: vec![0], right: vec![0], null_equals_null: vec![case.null_equals_null] };
+        let schema = case.operator()?.sides[side].schema().clone();
+        let plan = |node| StreamPlan { node, schema: schema.clone(), properties: Properties::default() };
+        let mut input = plan(StreamNode::Scan { relation: RELATION, name: "r".into(), columns: vec![0, 1] });
+        if is_filtered {
+            let value = Arc::new(Column::new(schema.field(1).name(), 1));
+            let predicate = Arc::new(BinaryExpr::new(value, Comparison::Lt, lit(3_i64)));
+            input = plan(StreamNode::Filter { input: Box::new(input), predicate });
+        }
+        let make = || {
+            let mut operator = case.operator()?.with_arranged(side, &input, &keys)?;
+            Durable::record(&mut operator);
+            Ok::<_, crate::error::Error>(operator)
+        };
+        let key = if by_key { vec![0] } else { vec![] };
+        let mut relation = Arrangement::new(Layout::indexed(schema.clone(), key));
+        let mut operator = make()?;
+        let mut saved: Vec<Vec<Delta>> = vec![vec![], vec![]];
+        let mut inputs: [BTreeMap<Row, i64>; 2] = Default::default();
+        let mut output = Rows::new();
+        for step in 0..120 {
+            let mut deltas: Vec<Vec<Delta>> = vec![vec![], vec![]];
+            for own in 0..2 {
+                for _ in 0..random.below(3) {
+                    let present: Vec<Row> = inputs[own].keys().copied().collect();
+                    let (row, weight) = match !present.is_empty() && random.below(100) < 45 {
+                        true => (present[random.below(present.len() as u64) as usize], -1),
+                        false => (random.row(), 1),
+                    };
+                    *inputs[own].entry(row).or_default() += weight;
+                    inputs[own].retain(|_, weight| *weight != 0);
+                    deltas[own].push(delta(operator.sides[own].schema(), &[(row, weight)]));
+                }
+            }
+            let mut context = EpochContext::new(Epoch(step), step == 0, 0);
+            context.arranged = Arc::new([(RELATION, Arc::new(relation.snapshot()))].into());
+            deltas[side].iter().try_for_each(|delta| relation.append(delta))?;
+            let fits = |row: &Row| !is_filtered || row.1 < 3;
+            deltas[side].retain(|delta| fits(&(None, delta.column(1).as_primitive::<Int64Type>().value(0))));
+            add(&mut output, &operator.step(deltas, &mut context)?);
+            let mut seen = inputs.clone();
+            seen[side].retain(|row, _| fits(row));
+            assert_eq!(output, case.naive(&seen), "{case:?}, side {side} at step {step}");
+            assert_eq!(operator.sides[side].row_count(), 0, "the side is kept");
+            for (all, change) in saved.iter_mut().zip(operator.take_changes()?) {
+                all.extend(change.deltas);
+            }
+            assert!(saved[side].is_empty(), "the side is saved");
+            if step % 40 == 39 {
+                operator = make()?;
+                operator.restore(saved.clone(), &mut EpochContext::new(Epoch(step), false, 0))?;
+            }
+        }
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ impl RelationResolver for ChangedRows<'_> {
         if schema.is_none() && name == self.name {
             let source = Arc::new(ChangedRowsSource(self.schema.clone()));
             let properties = RelationProperties::default();
-            return Ok(Some(ResolvedRelation::Rows { id: None, source, properties }));
+            return Ok(Some(ResolvedRelation::Rows { id: None, source, properties, indexes: vec![] }));
         }
         self.others.resolve(schema, name)
     }
