@@ -39,6 +39,12 @@ const VIEWS: &[(&str, &str)] = &[
     ),
     ("joined", "SELECT i.id, l.label, i.amount FROM item i JOIN label l ON i.grp = l.grp"),
     ("outer_joined", "SELECT l.label, i.id FROM label l LEFT JOIN item i ON i.grp = l.grp AND i.amount > 50"),
+    ("beside_its_group", "SELECT i.id, i.amount, g.n, g.s FROM item i JOIN groups g ON g.grp = i.grp"),
+    (
+        "labelled",
+        "SELECT i.id, l.label FROM item i LEFT JOIN label l ON l.grp = i.grp AND i.amount > 50 AND l.label < 'label 7'",
+    ),
+    ("of_groups", "SELECT l.grp FROM label l WHERE EXISTS (SELECT FROM groups g WHERE g.grp = l.grp)"),
     ("without", "SELECT l.label FROM label l WHERE NOT EXISTS (SELECT FROM item i WHERE i.grp = l.grp)"),
     ("top", "SELECT id, amount FROM item ORDER BY amount DESC, id LIMIT 5"),
     (
