@@ -29,6 +29,9 @@ const DRAIN_DURATION_MAX: Duration = Duration::from_secs(5);
 /// How long their connections then have to say goodbye.
 const FAREWELL_DURATION_MAX: Duration = Duration::from_secs(1);
 
+/// Binding and planning recurse over statements and plans; only what is used of it takes memory.
+const STACK_BYTES: usize = 16 << 20;
+
 /// A server that accepts connections.
 pub struct Server {
     address: SocketAddr,
@@ -80,6 +83,7 @@ pub fn serve(config: Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("session")
+        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|e| Error::internal(format!("could not start threads: {e}")))?;
     let outcome = runtime.block_on(async {

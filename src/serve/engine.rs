@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 /// Batches that wait for a slow client.
 const BATCH_COUNT_MAX: usize = 2;
 /// Planning recurses over expressions.
-const STACK_BYTES: usize = 8 << 20;
+const STACK_BYTES: usize = 16 << 20;
 
 pub struct QueryEngine {
     /// `None` only while it is dropped.

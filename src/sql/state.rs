@@ -13,9 +13,9 @@ use datafusion::prelude::SessionConfig;
 use super::arrival::{ArrivalPlanner, ReadNow};
 use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
+use super::hidden_constants::HideConstants;
 use super::kept_apart;
 use super::operators::PostgresOperators;
-use super::outer_constants::HideOuterConstants;
 use super::sorted_inputs::SortedInputs;
 use super::window::WindowPlanner;
 use super::window::adhoc::AdhocPlanner;
@@ -39,7 +39,7 @@ pub fn dialect_state() -> SessionStateBuilder {
     aggregate_functions.extend(aggregates::aggregates());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(ReadNow), Arc::new(DecorrelateSubqueries)];
     rules.extend(kept_apart::apart(Optimizer::default().rules));
-    rules.push(Arc::new(HideOuterConstants));
+    rules.push(Arc::new(HideConstants));
     // Ours come later, and take the place of those that have the same name.
     let mut scalar = SessionStateDefaults::default_scalar_functions();
     scalar.extend(functions::scalar_functions());

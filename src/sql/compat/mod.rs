@@ -17,6 +17,7 @@
 //! | [`windows`] | `OVER w`, `OVER (w ORDER BY …)` |
 //! | [`empty_frames`] | `ROWS BETWEEN 1 PRECEDING AND 2 PRECEDING` |
 //! | [`same_names`] | `max(a), max(a::text)` |
+//! | [`branches`] | `SELECT 1 AS x, 2 AS y EXCEPT SELECT a.id, b.id …` |
 //! | [`knowledge`] | what follows from the catalog: relations that are always empty, columns that have one value |
 //!
 //! Select lists are named first ([`super::names`]), by what the client wrote.
@@ -25,6 +26,7 @@
 
 mod aggregates;
 mod asof;
+mod branches;
 mod build;
 mod calls;
 mod casts;
@@ -82,6 +84,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.takes_relations.pop();
         same_names::tell_apart(query);
+        branches::name_apart(query);
         ControlFlow::Continue(())
     }
 

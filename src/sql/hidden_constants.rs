@@ -1,8 +1,10 @@
-//! Columns that are constant on the padded side of an outer join are not so above it: there they may be NULL.
+//! Columns that are constant on the padded side of an outer join are not so above it: there they may be NULL. Nor are those
+//! that are constant in each branch of a union.
 //!
 //! DataFusion's physical plans keep them for constants, and leave them out of sort orders:
-//! `(SELECT 'b' AS c) q RIGHT JOIN x ON … ORDER BY q.c, x.id` came sorted by `x.id` alone. So that side is given a projection that
-//! hides where the values come from.
+//! `(SELECT 'b' AS c) q RIGHT JOIN x ON … ORDER BY q.c, x.id` came sorted by `x.id` alone, and so did
+//! `SELECT n, 3 AS c … UNION ALL SELECT n, 0 … ORDER BY n, c` by `n`. So such an input is given a projection that hides where the values
+//! come from.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,17 +16,17 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Union, Volatility,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 /// To be the last rule: conditions have been pushed down by then.
 #[derive(Debug, Default)]
-pub(super) struct HideOuterConstants;
+pub(super) struct HideConstants;
 
-impl OptimizerRule for HideOuterConstants {
+impl OptimizerRule for HideConstants {
     fn name(&self) -> &str {
-        "hide_outer_constants"
+        "hide_constants"
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
@@ -41,7 +43,21 @@ impl OptimizerRule for HideOuterConstants {
         _: &dyn OptimizerConfig,
     ) -> PlanResult<datafusion::common::tree_node::Transformed<LogicalPlan>> {
         use datafusion::common::tree_node::Transformed;
-        let LogicalPlan::Join(join) = plan else { return Ok(Transformed::no(plan)) };
+        let join = match plan {
+            LogicalPlan::Join(join) => join,
+            LogicalPlan::Union(union) => {
+                let mut is_changed = false;
+                let inputs = union.inputs.iter().map(|input| {
+                    let hidden = hidden(input)?;
+                    is_changed |= hidden.is_some();
+                    Ok(hidden.unwrap_or_else(|| input.clone()))
+                });
+                let inputs = inputs.collect::<PlanResult<Vec<_>>>()?;
+                let union = LogicalPlan::Union(Union { inputs, schema: union.schema });
+                return Ok(if is_changed { Transformed::yes(union) } else { Transformed::no(union) });
+            }
+            other => return Ok(Transformed::no(other)),
+        };
         let (pads_left, pads_right) = match join.join_type {
             JoinType::Left => (false, true),
             JoinType::Right => (true, false),
