@@ -24,6 +24,7 @@ mod errors;
 mod framed;
 mod hidden_constants;
 mod kept_apart;
+mod kept_offsets;
 pub mod lower;
 mod names;
 mod operators;

@@ -15,6 +15,7 @@ use super::checked::{CheckedArithmetic, aggregates};
 use super::decorrelate::DecorrelateSubqueries;
 use super::hidden_constants::HideConstants;
 use super::kept_apart;
+use super::kept_offsets::KeepOffsets;
 use super::operators::PostgresOperators;
 use super::sorted_inputs::SortedInputs;
 use super::window::WindowPlanner;
@@ -39,6 +40,7 @@ pub fn dialect_state() -> SessionStateBuilder {
     aggregate_functions.extend(aggregates::aggregates());
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(ReadNow), Arc::new(DecorrelateSubqueries)];
     rules.extend(kept_apart::apart(Optimizer::default().rules));
+    rules.push(Arc::new(KeepOffsets));
     rules.push(Arc::new(HideConstants));
     // Ours come later, and take the place of those that have the same name.
     let mut scalar = SessionStateDefaults::default_scalar_functions();
