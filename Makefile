@@ -9,7 +9,7 @@
 CARGO ?= cargo
 TARGET_DIR ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build release demo serve test unit scripts oracle tpch fuzz crash bench bench-tpch fmt clippy ci
+.PHONY: help setup build release demo serve test unit scripts oracle tpch fuzz crash bench bench-tpch bench-serving fmt clippy ci
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ bench: setup ## Nexmark and freshness, as a Markdown table; BENCH="--query q5" f
 
 bench-tpch: setup ## TPC-H as maintained views; BENCH="--query q5 --sf 0.1" for one
 	$(CARGO) bench --bench tpch -- $(BENCH)
+
+bench-serving: setup ## point lookups and a scan beside PostgreSQL
+	$(CARGO) bench --bench serving -- $(BENCH)
 
 fmt: ## formats the code
 	$(CARGO) fmt
