@@ -15,6 +15,7 @@ mod access;
 mod endless;
 mod engine;
 pub mod past;
+mod point;
 mod read_point;
 mod snapshot_table;
 mod source_scan;
@@ -24,6 +25,7 @@ mod system_table;
 
 pub use access::TableIndex;
 pub use engine::QueryEngine;
+pub use point::PointQuery;
 pub use read_point::{ReadPoint, SystemRelations};
 pub use snapshot_table::{SnapshotTable, access_lines};
 pub use source_table::SourceTable;

@@ -13,13 +13,13 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use super::limits::{Busy, Limits};
-use super::prepare::{Plan, Prepared, with_parameters};
+use super::prepare::{Plan, Prepared, fit_parameters, with_parameters};
 use super::shared::SystemReader;
 use super::shared::builds::WAIT_MAX;
 use super::{Outcome, Session};
 use crate::error::{Result, SqlState};
-use crate::serve::ReadPoint;
 use crate::serve::past::Then;
+use crate::serve::{PointQuery, ReadPoint};
 use crate::sql::bind::Bound;
 use crate::types::RelationId;
 
@@ -66,11 +66,25 @@ impl Session {
         bound: &Bound,
         parameters: &[ScalarValue],
     ) -> Result<SendableRecordBatchStream> {
-        let plan = with_parameters(&bound.plan, &bound.parameters, parameters)?;
         let fields: Vec<FieldRef> = bound.plan.schema().fields().iter().cloned().collect();
         self.wait_until_readable(&bound.relations).await?;
+        if let Some(found) = self.look_up(bound, parameters)? {
+            let stream = RecordBatchStreamAdapter::new(found.schema(), futures::stream::iter([Ok(found)]));
+            return Ok(present(Box::pin(stream), &fields));
+        }
+        let plan = with_parameters(&bound.plan, &bound.parameters, parameters)?;
         let state = self.query_state(&self.read_point_of(bound).await?);
         Ok(present(self.shared.engine.run(state, plan).await?, &fields))
+    }
+
+    /// The rows of a point query; `None` if it is none, or this transaction has changed what it reads.
+    fn look_up(&self, bound: &Bound, parameters: &[ScalarValue]) -> Result<Option<RecordBatch>> {
+        let Some(point) = PointQuery::of(&bound.plan) else { return Ok(None) };
+        let is_changed = |id: RelationId| self.transaction.writes().is_some_and(|writes| writes.contains_key(&id));
+        if point.relation().is_none_or(is_changed) {
+            return Ok(None);
+        }
+        point.answer(&self.world(), &fit_parameters(&bound.parameters, parameters)?)
     }
 
     /// All rows of a plan, read at `read`.
