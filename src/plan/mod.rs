@@ -8,6 +8,7 @@
 mod arranged;
 pub mod explain;
 pub mod growth;
+pub mod identity;
 mod join;
 mod over;
 mod properties;

@@ -16,6 +16,8 @@ pub struct WindowCall {
     pub reach: Reach,
     /// As printed by EXPLAIN, and the output column's name.
     pub name: String,
+    /// The name without what the arguments are called.
+    pub form: String,
 }
 
 /// The same function over the same arguments and frame; its name tells DISTINCT and IGNORE NULLS.

@@ -13,7 +13,8 @@ use crate::dataflow::EpochContext;
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::partition::Partitioning;
 use crate::error::Result;
-use crate::plan::{StreamPlan, explain};
+use crate::plan::StreamPlan;
+use crate::plan::identity::identity;
 use crate::runtime::status::ViewErrorCount;
 use crate::state::arrangement::hash_rows;
 use crate::state::checkpoint::record::{self, ViewRecord};
@@ -36,16 +37,14 @@ pub struct Restored {
     pub spread_anew: Option<StateChanges>,
 }
 
-/// What state is made by: another plan, or another way of spreading rows among workers, could not read it.
+/// What state is made by: another plan, or another way of spreading rows among workers, could not read it. It says nothing
+/// of names, which may change.
 pub fn fingerprint(plan: &StreamPlan) -> Result<String> {
     let mut text = format!("state {STATE_VERSION}, hashes {:x}", probe()?);
     for (relation, columns) in plan.relations() {
         let _ = write!(text, "\nreads {} {columns:?}", relation.0);
     }
-    for ((depth, line), part) in explain::outline(plan).into_iter().zip(plan.preorder()) {
-        let types: Vec<String> = part.schema.fields().iter().map(|field| field.data_type().to_string()).collect();
-        let _ = write!(text, "\n{depth} {line}: {}", types.join(", "));
-    }
+    let _ = write!(text, "\n{}", identity(plan));
     Ok(text)
 }
 

@@ -152,12 +152,14 @@ fn with_schema(plan: StreamPlan, schema: SchemaRef) -> Result<StreamPlan> {
     Ok(project(plan, exprs, schema))
 }
 
-/// A projection; nothing where it would only repeat its input, and one where two follow each other.
+/// A projection; nothing where it would only repeat its input or give a relation's columns other names, and one where two
+/// follow each other.
 fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> StreamPlan {
     let sources: Vec<Option<usize>> = exprs.iter().map(column_index).collect();
     let same = sources.len() == input.schema.fields().len()
         && sources.iter().enumerate().all(|(index, source)| *source == Some(index))
-        && schema.fields().iter().zip(input.schema.fields()).all(|(a, b)| a.name() == b.name());
+        && (is_relation(&input)
+            || schema.fields().iter().zip(input.schema.fields()).all(|(a, b)| a.name() == b.name()));
     if same {
         return StreamPlan { schema, ..input };
     }
@@ -180,6 +182,15 @@ fn project(input: StreamPlan, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaR
         properties.times.extend(followed.map(|time| TimeColumn { column, ..time }));
     }
     StreamPlan { node: StreamNode::Project { input: Box::new(input), exprs }, schema, properties }
+}
+
+/// Rows as they are there, all of them or some. So a query over a column that was given another name computes what it did.
+fn is_relation(plan: &StreamPlan) -> bool {
+    match &plan.node {
+        StreamNode::Scan { .. } => true,
+        StreamNode::Filter { input, .. } => is_relation(input),
+        _ => false,
+    }
 }
 
 /// The expression with its columns called as the input calls them; they are found by index either way.

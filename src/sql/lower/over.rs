@@ -15,6 +15,7 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
 use datafusion::physical_planner::is_window_frame_bound_valid;
 
+use super::aggregate::readable;
 use super::order::sort_columns;
 use super::temporal::has_now;
 use super::{Lowering, filtered, project, time};
@@ -135,7 +136,9 @@ impl Lowering<'_> {
                 params.distinct,
                 filter.clone(),
             )?;
-            calls.push(WindowCall { expr, filter, reach: reach(function), name: call_name(function) });
+            let form = |arg: &Expr| if is_literal(arg) { readable(arg) } else { "_".to_string() };
+            let (name, form) = (call_text(function, &readable), call_text(function, &form));
+            calls.push(WindowCall { expr, filter, reach: reach(function), name, form });
         }
 
         let own = input.schema.fields().iter().cloned();
@@ -408,8 +411,8 @@ fn frame_reach(frame: &WindowFrame) -> Reach {
     }
 }
 
-/// `sum(x) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW`.
-fn call_name(function: &WindowFunction) -> String {
+/// `sum(x) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW`, its arguments as `shown`.
+fn call_text(function: &WindowFunction, shown: &dyn Fn(&Expr) -> String) -> String {
     let params = &function.params;
     let framed = Framed::of(function);
     let (args, filter) = match framed {
@@ -419,12 +422,12 @@ fn call_name(function: &WindowFunction) -> String {
     let is_count = function.fun.name() == "count" && args.iter().all(is_literal);
     let args: Vec<String> = match is_count {
         true => vec!["*".to_string()],
-        false => args.iter().map(super::aggregate::readable).collect(),
+        false => args.iter().map(shown).collect(),
     };
     let distinct = if params.distinct || framed.is_some_and(Framed::is_distinct) { "DISTINCT " } else { "" };
     let mut name = format!("{}({distinct}{})", function.fun.name(), args.join(", "));
     if let Some(filter) = filter {
-        name.push_str(&format!(" FILTER (WHERE {})", super::aggregate::readable(filter)));
+        name.push_str(&format!(" FILTER (WHERE {})", shown(filter)));
     }
     if params.null_treatment == Some(NullTreatment::IgnoreNulls) {
         name.push_str(" IGNORE NULLS");

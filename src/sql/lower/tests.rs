@@ -110,9 +110,8 @@ fn plans() {
             r#"stream_project [b] {}
   → stream_hash_semi_join [a = __s3_d0] {key: (a)}
     → stream_scan t [a, b] {key: (a)}
-    → stream_project [a@0 as __s3_d0] {}
-      → stream_filter [a@0 IS NOT NULL] {}
-        → stream_scan u [a] {}"#,
+    → stream_filter [a@0 IS NOT NULL] {}
+      → stream_scan u [a] {}"#,
         ),
         (
             "SELECT b, (SELECT count(*) FROM u WHERE u.a = t.a) AS n FROM t",
@@ -121,9 +120,8 @@ fn plans() {
     → stream_scan t [a, b] {key: (a)}
     → stream_project [count(*)@1 as c0, __s2_d0, true as present] {key: (__s2_d0)}
       → stream_hash_aggregate [by __s2_d0] [count(*)] {key: (__s2_d0)}
-        → stream_project [a@0 as __s2_d0] {}
-          → stream_filter [a@0 IS NOT NULL] {}
-            → stream_scan u [a] {}"#,
+        → stream_filter [a@0 IS NOT NULL] {}
+          → stream_scan u [a] {}"#,
         ),
         (
             "SELECT b FROM t WHERE c > (SELECT sum(d) FROM u WHERE u.a < t.a)",
@@ -135,8 +133,7 @@ fn plans() {
         → stream_project [__s2_d0, d] {}
           → stream_nested_loop_join [a@1 < __s2_d0@0] {}
             → stream_distinct [__s2_d0] {key: (__s2_d0)}
-              → stream_project [a@0 as __s2_d0] {key: (__s2_d0)}
-                → stream_scan t [a] {key: (a)}
+              → stream_scan t [__s2_d0] {key: (__s2_d0)}
             → stream_scan u [a, d] {}"#,
         ),
         (
@@ -149,8 +146,7 @@ fn plans() {
             r#"stream_union {}
   → stream_project [CAST(a@0 AS Int64) as a] {}
     → stream_scan t [a] {key: (a)}
-  → stream_project [price@0 as a] {append-only}
-    → stream_scan bid [price] {append-only}"#,
+  → stream_scan bid [a] {append-only}"#,
         ),
         (
             "SELECT window_start, item, count(*) AS n FROM TUMBLE(bid, ts, INTERVAL '1 minute') GROUP BY window_start, item",
@@ -238,8 +234,7 @@ fn plans() {
               → stream_project [ts, __s2_d0, watermark_at_arrival, arrived_at] {time: ts}
                 → stream_nested_loop_join [price@2 < CAST(__s2_d0@0 AS Int64)] {time: ts}
                   → stream_distinct [__s2_d0] {key: (__s2_d0)}
-                    → stream_project [a@0 as __s2_d0] {key: (__s2_d0)}
-                      → stream_scan t [a] {key: (a)}
+                    → stream_scan t [__s2_d0] {key: (__s2_d0)}
                   → stream_scan bid [ts, price, watermark_at_arrival, arrived_at] {append-only; time: ts}"#,
         ),
         (

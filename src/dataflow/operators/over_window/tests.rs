@@ -65,7 +65,13 @@ fn call(
         false,
         None,
     );
-    WindowCall { expr: expr.expect("a window function"), filter: None, reach, name: name.to_string() }
+    WindowCall {
+        expr: expr.expect("a window function"),
+        filter: None,
+        reach,
+        name: name.to_string(),
+        form: name.to_string(),
+    }
 }
 
 fn frame(units: WindowFrameUnits, before: Option<i64>, after: Option<i64>) -> WindowFrame {
