@@ -16,6 +16,7 @@
 //! | [`garbage`] | bytes that are no Postgres |
 //! | [`clients`] | psql, psycopg, JDBC, tokio-postgres |
 //! | [`sources`] | generated, paced and broken inputs |
+//! | [`back_pressure`] | limited rates; a slow view beside a quick one |
 //! | [`kafka`] | a real broker, killed and restarted |
 //! | [`demo`] | `highwater demo` as it is shipped |
 //! | [`maintenance`] | backup, restore, check; damaged files |
@@ -23,6 +24,7 @@
 //!
 //! README.md beside this file says how to run one of them, and which environment variables they read.
 
+mod back_pressure;
 mod clients;
 mod consistency;
 mod crash;

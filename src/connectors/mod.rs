@@ -17,7 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use options::Options;
-pub use reading::{Reading, Replay};
+pub use reading::{RATE_LIMIT, Reading, Replay, rate_limit};
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::{BadRecord, Position, Records};

@@ -1,6 +1,7 @@
-//! `WITH` options that any source takes, whatever its connector: how fast it is replayed, and when a silent partition no
-//! longer holds the watermark back.
+//! `WITH` options that any source takes, whatever its connector: how fast it is replayed or read at most, and when a
+//! silent partition no longer holds the watermark back.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Schema};
@@ -21,6 +22,21 @@ pub struct Reading {
     /// `watermark.max.ahead`: a row whose time is further ahead of the clock on the wall is no row, but an error, and
     /// moves no watermark. `None`: any time is taken.
     pub ahead_max: Option<Duration>,
+    /// [`RATE_LIMIT`]: so many rows a second go into epochs; `None`: as many as can be.
+    pub rate_limit: Option<NonZeroU64>,
+}
+
+/// The option that limits a source to so many rows a second; it can be changed later.
+pub const RATE_LIMIT: &str = "source_rate_limit";
+
+/// Rows a second; `None` for `'none'`. 22023 for anything else than a whole number above 0.
+pub fn rate_limit(text: &str) -> Result<Option<NonZeroU64>> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        invalid(RATE_LIMIT, text, "it takes a whole number of rows a second above 0; 'none' for as many as there are")
+    })
 }
 
 /// A pace for what was recorded before.
@@ -73,7 +89,8 @@ impl Reading {
                 duration(text).ok_or_else(|| invalid(key, text, "write it as '1 hour', '30 seconds' or '500 ms'"))?,
             ),
         };
-        Ok(Reading { replay, idle_timeout, ahead_max })
+        let rate_limit = options.get(RATE_LIMIT).map_or(Ok(None), rate_limit)?;
+        Ok(Reading { replay, idle_timeout, ahead_max, rate_limit })
     }
 }
 
@@ -132,6 +149,12 @@ mod tests {
         let ahead = |text| parse(&[("watermark.max.ahead", text)]).map(|reading| reading.ahead_max);
         assert_eq!(ahead("2 minutes").expect("valid"), Some(Duration::from_secs(120)));
         assert_eq!(code(&[("watermark.max.ahead", "far")]), "22023");
+        let limit = |text| parse(&[(RATE_LIMIT, text)]).map(|reading| reading.rate_limit);
+        assert_eq!(limit("1000").expect("valid"), NonZeroU64::new(1000));
+        assert_eq!(limit("None").expect("valid"), None);
+        for text in ["0", "-1", "1.5", "fast", "", "99999999999999999999"] {
+            assert_eq!(limit(text).expect_err("refused").code.0, "22023", "{text}");
+        }
         assert_eq!(code(&[("replay.speed", "2")]), "22023");
         assert_eq!(code(&[("replay.rate", "-1")]), "22023");
         assert_eq!(code(&[("replay.rate", "1"), ("replay.time_column", "ts")]), "22023");

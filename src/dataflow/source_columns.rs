@@ -61,11 +61,6 @@ impl SourceColumns {
         Ok(SourceColumns { read: read.into_iter().map(before).collect(), generated, columns })
     }
 
-    /// Whether nothing is computed.
-    pub fn is_as_read(&self) -> bool {
-        self.generated.is_empty()
-    }
-
     /// Whether [`SourceColumns::complete`] wants to know when rows arrived.
     pub fn takes_arrival(&self) -> bool {
         self.generated.iter().any(|(_, expr)| expr.is_none())

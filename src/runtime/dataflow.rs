@@ -183,6 +183,7 @@ impl ViewDataflow {
             errors,
             late_row_counts,
             state_size,
+            elapsed: Duration::ZERO,
             due_us: self.fragments.iter().filter_map(|fragment| fragment.borrow().due_us()).min(),
             failure,
         };

@@ -19,6 +19,7 @@ mod source;
 mod status;
 mod worker;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
@@ -89,6 +90,8 @@ pub struct IndexSpec {
 pub struct SourceSpec {
     /// Its rows are not taken before it is told to go on.
     pub is_paused: bool,
+    /// So many rows go into epochs a second; `None`: as many as can be.
+    pub rows_per_s: Option<NonZeroU64>,
     pub id: RelationId,
     pub name: String,
     pub schema: SchemaRef,
@@ -187,6 +190,11 @@ impl Runtime {
     /// Takes no more rows of a source, or goes on where it was.
     pub async fn pause_source(&self, id: RelationId, is_paused: bool) -> Result<()> {
         self.ask(|reply| Event::PauseSource { id, is_paused, reply }).await
+    }
+
+    /// Takes so many rows of a source a second from now on.
+    pub async fn limit_source(&self, id: RelationId, rows_per_s: Option<NonZeroU64>) -> Result<()> {
+        self.ask(|reply| Event::LimitSource { id, rows_per_s, reply }).await
     }
 
     /// Returns when the view has caught up with its inputs and can be read. Dropping the future abandons the view. One that

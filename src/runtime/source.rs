@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The way to use it: [`SourceTask::new`] from the source's definition, [`spawn`] with a `wake` that tells the sequencer
-//! to look, then [`SourceHandle::try_next`] until it is empty. `SourceBatch::next_offset` goes into the committed
+//! to look, then [`SourceHandle::try_next`] until it is empty, with as many rows as an epoch has room for. `SourceBatch::next_offset` goes into the committed
 //! [`Position`] together with the batch's rows; a task that starts at that position goes on behind them, without a gap
 //! and without a repetition. Event times go to a [`SourceWatermark`] in the order of the events.
 //!
@@ -18,13 +18,16 @@ mod arrivals;
 mod idle;
 mod pace;
 mod queue;
+mod rate_limit;
 mod thread;
 mod watermark;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::max;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 
 use crate::catalog::{SourceDefinition, WatermarkDefinition};
@@ -36,6 +39,7 @@ use crate::types::{BadRecord, Position, RelationId};
 use queue::Queue;
 
 pub use arrivals::ArrivalLog;
+pub use rate_limit::RateLimit;
 pub use watermark::{SourceWatermark, arrival_columns};
 
 /// One pass over a source, yet to be started.
@@ -73,11 +77,6 @@ struct ReadColumns {
 }
 
 impl ReadColumns {
-    /// Whether nothing is computed of what is read.
-    fn is_as_read(&self) -> bool {
-        self.made.is_as_read()
-    }
-
     /// Columns behind the source's `width` own are those of the arrival.
     fn new(
         schema: &SchemaRef,
@@ -192,8 +191,37 @@ pub struct SourceBatch {
     pub partition: String,
     /// The partition's next offset once this batch is taken.
     pub next_offset: u64,
+    /// Of each row; what a part of the batch ends at.
+    positions: ScalarBuffer<u64>,
+    /// The watermark that each row tells, in microseconds since 1970.
+    told_us: Option<Int64Array>,
+}
+
+impl SourceBatch {
     /// The largest watermark that a row tells, in microseconds since 1970.
-    pub told_max_us: Option<i64>,
+    pub fn told_max_us(&self) -> Option<i64> {
+        self.told_us.as_ref().and_then(max)
+    }
+
+    /// Takes off the first rows, fewer than there are, with the bad records among them.
+    fn split(&mut self, row_count: usize) -> SourceBatch {
+        let rest = self.rows.num_rows() - row_count;
+        let cut = self.positions[row_count];
+        let later = self.bad_records.partition_point(|bad| bad.position < cut);
+        let later = self.bad_records.split_off(later);
+        let part = SourceBatch {
+            rows: self.rows.slice(0, row_count),
+            bad_records: std::mem::replace(&mut self.bad_records, later),
+            partition: self.partition.clone(),
+            next_offset: cut,
+            positions: self.positions.slice(0, row_count),
+            told_us: self.told_us.as_ref().map(|told| told.slice(0, row_count)),
+        };
+        self.rows = self.rows.slice(row_count, rest);
+        self.positions = self.positions.slice(row_count, rest);
+        self.told_us = self.told_us.as_ref().map(|told| told.slice(row_count, rest));
+        part
+    }
 }
 
 #[derive(Debug)]
@@ -222,12 +250,14 @@ pub fn spawn(task: SourceTask, wake: Arc<dyn Fn() + Send + Sync>, queue_row_coun
         .name(format!("source-{}", task.id.0))
         .spawn(move || thread::run(task, &its_queue, wake.as_ref()))
         .map_err(|e| Error::internal(format!("could not start a source thread: {e}")))?;
-    Ok(SourceHandle { queue, thread: Some(thread) })
+    Ok(SourceHandle { queue, rest: None, thread: Some(thread) })
 }
 
 /// The sequencer's end of a running task. Dropping it stops the thread, without waiting for it.
 pub struct SourceHandle {
     queue: Arc<Queue>,
+    /// What is left of a batch that had more rows than there was room for.
+    rest: Option<SourceBatch>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -235,9 +265,23 @@ pub struct SourceHandle {
 const STOP_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl SourceHandle {
-    /// The next event, if there is one now.
-    pub fn try_next(&self) -> Option<SourceEvent> {
-        self.queue.pop()
+    /// The next event, if there is one now that has no more rows than that; a longer batch is cut. Its order is the
+    /// reader's: where no row is wanted, what comes behind the next row stays where it is.
+    pub fn try_next(&mut self, row_count_max: usize) -> Option<SourceEvent> {
+        let event = self.rest.take().map(SourceEvent::Batch).or_else(|| self.queue.pop())?;
+        match event {
+            SourceEvent::Batch(mut batch) if batch.rows.num_rows() > row_count_max => {
+                let part = (row_count_max > 0).then(|| SourceEvent::Batch(batch.split(row_count_max)));
+                self.rest = Some(batch);
+                part
+            }
+            event => Some(event),
+        }
+    }
+
+    /// Rows are there that were not taken, for want of room.
+    pub fn has_rest(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// Stops the thread and waits for it, a tenth of a second at most. What is queued is dropped.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use timely::worker::Worker;
@@ -119,6 +119,8 @@ pub struct ViewOutput {
     /// By the relation whose watermark they missed.
     pub late_row_counts: BTreeMap<RelationId, u64>,
     pub state_size: Option<StateSize>,
+    /// How long the worker was at it.
+    pub elapsed: Duration,
     /// The wall-clock time at which it wants to be stepped again.
     pub due_us: Option<i64>,
     /// The view broke: it will not be stepped any more.
@@ -220,6 +222,7 @@ fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, 
             true => Arc::default(),
             false => step.watermarks.clone(),
         };
+        let start = Instant::now();
         let moment = StepMoment {
             epoch,
             watermarks,
@@ -233,7 +236,7 @@ fn run_step(worker: &mut Worker, views: &mut HashMap<RelationId, ViewDataflow>, 
             worker.step_or_park(Some(Duration::from_millis(5)));
         }
         let (output, deltas) = view.take_output(*id, fed, step.measure);
-        outputs.push(output);
+        outputs.push(ViewOutput { elapsed: start.elapsed(), ..output });
         if !deltas.is_empty() {
             step.changes.insert(*id, deltas);
         }

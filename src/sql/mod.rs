@@ -37,6 +37,7 @@ mod statement;
 mod text;
 mod types;
 mod window;
+pub mod with_option;
 
 #[cfg(test)]
 mod testing;

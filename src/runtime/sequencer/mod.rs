@@ -7,17 +7,20 @@
 mod checkpoints;
 mod clock;
 mod history;
+mod quota;
 mod sources;
+mod steps;
 mod tables;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
@@ -25,14 +28,14 @@ use tokio::sync::{oneshot, watch};
 use self::checkpoints::Checkpoints;
 use self::clock::Clock;
 use self::history::Histories;
+use self::quota::Quotas;
 use self::sources::Source;
 use self::tables::{Table, TableFiles};
 use self::views::View;
 use super::checkpoint::{Finished, Restored, Saved};
 use super::status::{Statuses, ViewMeasurement};
-use super::worker::{self, Command, Piece, RelationDelta, Step, WorkerLink, Workers};
+use super::worker::{self, Command, Piece, RelationDelta, WorkerLink, Workers};
 use super::{Followed, IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
-use crate::dataflow::partition::spread;
 use crate::error::{Error, Result};
 use crate::plan::Watermarks;
 use crate::state::{Snapshot, Store, StoreBatch, World};
@@ -59,6 +62,11 @@ pub enum Event {
     PauseSource {
         id: RelationId,
         is_paused: bool,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    LimitSource {
+        id: RelationId,
+        rows_per_s: Option<NonZeroU64>,
         reply: oneshot::Sender<Result<()>>,
     },
     CreateView {
@@ -106,7 +114,8 @@ pub enum Event {
     },
 }
 
-/// Rows that one epoch takes from sources, and from the backfill of one view.
+/// Rows that one epoch takes at most from a source, and for the backfill of one view: [`quota`] makes it fewer where they
+/// take long.
 const EPOCH_ROW_COUNT_MAX: usize = 64 * 1024;
 /// Write requests that one epoch takes.
 const EPOCH_WRITE_COUNT_MAX: usize = 4096;
@@ -140,6 +149,11 @@ struct Sequencer {
     now_us: i64,
     clock: Clock,
     histories: Histories,
+    quotas: Quotas,
+    /// When rows of a source that is limited to so many a second can be taken again.
+    rows_due: Option<Instant>,
+    /// What rates are told the time by.
+    started: Instant,
 }
 
 struct WriteRequest {
@@ -208,6 +222,9 @@ pub fn start(start: Start) -> Result<(Sender<Event>, JoinHandle<()>)> {
         checkpoints,
         clock,
         histories: Histories::new(held_bytes_max),
+        quotas: Quotas::default(),
+        rows_due: None,
+        started: Instant::now(),
     };
     sequencer.statuses.lock().checkpoint = Some(sequencer.checkpoints.epoch()).filter(|epoch| epoch.0 > 0);
     sequencer.begin_time();
@@ -260,9 +277,11 @@ impl Sequencer {
 
     /// How long to wait for events: until something is due by the clock, if that comes before the next look at all.
     fn patience(&self) -> Duration {
-        let Some(due_us) = self.views.values().filter_map(|view| view.due_us()).min() else { return TICK };
-        let wait_us = due_us.saturating_sub(clock_us()).max(0) as u64;
-        TICK.min(Duration::from_micros(wait_us).max(DUE_GRAIN))
+        let rows = self.rows_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let views = self.views.values().filter_map(|view| view.due_us()).min();
+        let views = views.map(|due_us| Duration::from_micros(due_us.saturating_sub(clock_us()).max(0) as u64));
+        let due = rows.into_iter().chain(views).min();
+        due.map_or(TICK, |due| due.max(DUE_GRAIN).min(TICK))
     }
 
     /// Takes what events there are; waits for the first if there is nothing else to do. `Err`: stop.
@@ -305,6 +324,9 @@ impl Sequencer {
             }
             Event::PauseSource { id, is_paused, reply } => {
                 let _ = reply.send(self.pause_source(id, is_paused));
+            }
+            Event::LimitSource { id, rows_per_s, reply } => {
+                let _ = reply.send(self.limit_source(id, rows_per_s));
             }
             Event::CreateView { spec, restored, reply } => self.create_view(spec, restored, reply),
             Event::GiveUp { view } => self.give_up(view),
@@ -399,63 +421,6 @@ impl Sequencer {
         touched.into_iter().collect()
     }
 
-    fn step_workers(
-        &mut self,
-        epoch: Epoch,
-        touched: &[RelationId],
-        changes: &Changes,
-        mut backfills: HashMap<RelationId, Vec<Piece>>,
-    ) {
-        let worker_count = self.links.len();
-        let first_worker = epoch.0 as usize;
-        let measure = touched.iter().any(|id| self.views[id].step_count.is_multiple_of(MEASURE_EVERY));
-        let catching_up = Arc::new(self.catching_up());
-        let arranged = Arc::new(self.looked_into(touched));
-        let mut steps: Vec<Step> = (0..worker_count)
-            .map(|_| Step {
-                epoch,
-                views: touched.to_vec(),
-                changes: HashMap::new(),
-                backfills: HashMap::new(),
-                arranged: arranged.clone(),
-                watermarks: self.watermarks.clone(),
-                now_us: self.now_us,
-                catching_up: catching_up.clone(),
-                measure,
-            })
-            .collect();
-        for (relation, deltas) in changes {
-            for change in deltas {
-                for (worker, delta) in spread(&change.delta, worker_count, first_worker) {
-                    let part = RelationDelta { columns: change.columns.clone(), delta };
-                    steps[worker].changes.entry(*relation).or_default().push(part);
-                }
-            }
-        }
-        for (view, pieces) in backfills.drain() {
-            for Piece { relation, change, is_new } in pieces {
-                for (worker, delta) in spread(&change.delta, worker_count, first_worker) {
-                    let change = RelationDelta { columns: change.columns.clone(), delta };
-                    steps[worker].backfills.entry(view).or_default().push(Piece { relation, change, is_new });
-                }
-            }
-        }
-        for (link, step) in self.links.iter().zip(steps) {
-            if link.commands.send(Command::Step(step)).is_err() {
-                die("worker", "its channel is closed");
-            }
-        }
-        let mut outputs = vec![];
-        for link in &self.links {
-            match link.results.recv() {
-                Ok(Ok(views)) => outputs.extend(views),
-                Ok(Err(words)) => die("worker", &words),
-                Err(_) => die("worker", "its channel is closed"),
-            }
-        }
-        self.take_outputs(epoch, touched, outputs);
-    }
-
     /// Makes the epoch visible: from here on queries see it.
     fn publish(
         &mut self,
@@ -546,6 +511,7 @@ impl Sequencer {
             self.drop_view(id);
             self.drop_source(id);
             self.checkpoints.note_forgotten(id);
+            self.quotas.forget(id);
             if self.tables.remove(&id).is_some() {
                 self.files.delete(id, &mut batch)?;
             }

@@ -4,13 +4,18 @@
 //! that comes later catches up by a reader of its own over what has been read so far ([`Catchup`]), then shares.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 
+use super::quota::Feed;
 use super::{Changes, EPOCH_ROW_COUNT_MAX, Sequencer, Wake};
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::SourceSpec;
-use crate::runtime::source::{self, ArrivalLog, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark};
+use crate::runtime::source::{
+    self, ArrivalLog, RateLimit, SourceBatch, SourceEvent, SourceHandle, SourceTask, SourceWatermark,
+};
 use crate::runtime::status::{SourceError, SourceStatus};
 use crate::runtime::worker::RelationDelta;
 use crate::state::StoreBatch;
@@ -29,6 +34,8 @@ pub struct Source {
     checkpoint: Option<(Position, Option<SourceWatermark>)>,
     /// Nothing is taken from it until it is told to go on.
     is_paused: bool,
+    rows_per_s: Option<NonZeroU64>,
+    rate_limit: Option<RateLimit>,
     arrivals: Arc<ArrivalLog>,
     state: &'static str,
     error: Option<Error>,
@@ -65,6 +72,8 @@ impl Source {
     fn new(spec: SourceSpec, arrivals: ArrivalLog) -> Source {
         let position = spec.definition.start.clone();
         Source {
+            rows_per_s: spec.rows_per_s,
+            rate_limit: spec.rows_per_s.map(RateLimit::new),
             reader: None,
             position,
             watermark: None,
@@ -172,7 +181,7 @@ impl Source {
         self.row_count += batch.rows.num_rows() as u64;
         self.bad_record_count += batch.bad_records.len() as u64;
         if let Some(watermark) = &mut self.watermark {
-            watermark.observe(&batch.partition, batch.rows.num_rows(), batch.told_max_us);
+            watermark.observe(&batch.partition, batch.rows.num_rows(), batch.told_max_us());
         }
     }
 }
@@ -182,28 +191,77 @@ pub struct Catchup {
     pub source: RelationId,
     columns: Arc<[usize]>,
     handle: Option<SourceHandle>,
+    rate_limit: Option<RateLimit>,
 }
 
 impl Catchup {
-    /// About `row_count` rows that are there by now, and whether these are the last.
-    pub fn take(&mut self, row_count: usize) -> Result<(Vec<RelationDelta>, bool)> {
-        let Some(handle) = &mut self.handle else { return Ok((vec![], true)) };
-        let (mut taken, mut taken_row_count) = (vec![], 0);
-        while taken_row_count < row_count {
-            match handle.try_next() {
-                None => return Ok((taken, false)),
-                Some(SourceEvent::Batch(batch)) => {
-                    taken_row_count += batch.rows.num_rows();
+    /// Rows that are there by now and that its rate lets through, `room` at most.
+    pub fn take(&mut self, room: usize, now: Duration) -> Result<Taken> {
+        let allowed = self.rate_limit.as_mut().map_or(room, |limit| limit.allowed(now).min(room));
+        let mut taken = Taken { changes: vec![], is_done: self.handle.is_none(), more: More::WhenTold };
+        let mut left = allowed;
+        while let Some(event) = self.handle.as_mut().and_then(|handle| handle.try_next(left)) {
+            match event {
+                SourceEvent::Batch(batch) => {
+                    left -= batch.rows.num_rows();
                     // Its bad records were counted when they were read first.
-                    taken.push(RelationDelta { columns: self.columns.clone(), delta: Delta::insert(batch.rows) });
+                    taken
+                        .changes
+                        .push(RelationDelta { columns: self.columns.clone(), delta: Delta::insert(batch.rows) });
                 }
-                Some(SourceEvent::Finished) => return Ok((taken, true)),
-                Some(SourceEvent::Trouble(error)) => tracing::warn!("catching up waits: {error}"),
-                Some(SourceEvent::Recovered | SourceEvent::Idle { .. } | SourceEvent::Partitions(_)) => {}
+                SourceEvent::Finished => {
+                    taken.is_done = true;
+                    return Ok(taken);
+                }
+                SourceEvent::Trouble(error) => tracing::warn!("catching up waits: {error}"),
+                SourceEvent::Recovered | SourceEvent::Idle { .. } | SourceEvent::Partitions(_) => {}
             }
         }
-        Ok((taken, false))
+        if let Some(handle) = &self.handle {
+            taken.more = settle(handle, self.rate_limit.as_mut(), allowed - left, room);
+        }
+        Ok(taken)
     }
+
+    pub fn set_rate_limit(&mut self, rows_per_s: Option<NonZeroU64>) {
+        self.rate_limit = rows_per_s.map(RateLimit::new);
+    }
+}
+
+/// What an epoch took of a pass over a source.
+pub struct Taken {
+    pub changes: Vec<RelationDelta>,
+    /// There is nothing behind it.
+    pub is_done: bool,
+    pub more: More,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Rows are there that this epoch had no room for.
+    Now,
+    /// Rows are there that would come too fast.
+    In(Duration),
+    /// When the reader has something.
+    WhenTold,
+}
+
+/// After `row_count` rows were taken, of `room` that could have been.
+fn settle(handle: &SourceHandle, limit: Option<&mut RateLimit>, row_count: usize, room: usize) -> More {
+    let wait = limit.map(|limit| {
+        limit.take(row_count);
+        limit.wait()
+    });
+    match wait {
+        _ if !handle.has_rest() => More::WhenTold,
+        Some(wait) if row_count < room => More::In(wait),
+        _ => More::Now,
+    }
+}
+
+pub fn earlier(due: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(due.map_or(other, |due| due.min(other)))
 }
 
 impl Drop for Catchup {
@@ -250,7 +308,8 @@ impl Sequencer {
         let catchup = if source.position != from {
             // Registered before the shared reader moves on: nothing runs between here and the view's first epoch.
             let handle = source.open(columns, &from, Some(&source.position), watermark, &wake)?;
-            Some(Catchup { source: id, columns: columns.into(), handle: Some(handle) })
+            let rate_limit = source.rows_per_s.map(RateLimit::new);
+            Some(Catchup { source: id, columns: columns.into(), handle: Some(handle), rate_limit })
         } else {
             None
         };
@@ -269,7 +328,23 @@ impl Sequencer {
         source.is_paused = is_paused;
         self.statuses.lock().set_source(source.status());
         // What has waited is looked at.
-        self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
+        self.wake.is_set.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// So many rows a second from now on, for each pass over the source.
+    pub(super) fn limit_source(&mut self, id: RelationId, rows_per_s: Option<NonZeroU64>) -> Result<()> {
+        let Some(source) = self.sources.get_mut(&id) else {
+            return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation {} is not there", id.0)));
+        };
+        source.rows_per_s = rows_per_s;
+        source.rate_limit = rows_per_s.map(RateLimit::new);
+        for view in self.views.values_mut() {
+            view.catchups()
+                .filter(|catchup| catchup.source == id)
+                .for_each(|catchup| catchup.set_rate_limit(rows_per_s));
+        }
+        self.wake.is_set.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -302,26 +377,27 @@ impl Sequencer {
         }
     }
 
-    /// Takes the rows that sources have ready, up to an epoch's bound each. Returns the sources of which anything
-    /// changed, with the records that could not be used.
+    /// Takes the rows that sources have ready, as many of each as its quota and its rate let through. Returns the sources
+    /// of which anything changed, with the records that could not be used.
     pub(super) fn take_source_rows(&mut self, changes: &mut Changes) -> Vec<(RelationId, Vec<BadRecord>)> {
-        self.wake.is_set.store(false, std::sync::atomic::Ordering::Release);
+        self.wake.is_set.store(false, Ordering::Release);
+        self.rows_due = None;
         if self.checkpoints.holds_sources_back() {
             // The end of the checkpoint under way wakes the sequencer.
             return vec![];
         }
         let mut changed = vec![];
-        let mut more = false;
+        let now = self.started.elapsed();
         for (id, source) in self.sources.iter_mut().filter(|(_, source)| !source.is_paused) {
             let Some(projection) = source.reader.as_ref().map(|reader| reader.projection.clone()) else { continue };
-            let (mut row_count, mut bad_records, mut is_changed) = (0, vec![], false);
-            while row_count < EPOCH_ROW_COUNT_MAX {
-                let event = source.reader.as_mut().and_then(|reader| reader.handle.try_next());
-                let Some(event) = event else { break };
+            let room = self.quotas.row_count_max(Feed::Relation(*id));
+            let allowed = source.rate_limit.as_mut().map_or(room, |limit| limit.allowed(now).min(room));
+            let (mut left, mut bad_records, mut is_changed) = (allowed, vec![], false);
+            while let Some(event) = source.reader.as_mut().and_then(|reader| reader.handle.try_next(left)) {
                 is_changed = true;
                 match event {
                     SourceEvent::Batch(mut batch) => {
-                        row_count += batch.rows.num_rows();
+                        left -= batch.rows.num_rows();
                         source.take_in(&batch);
                         bad_records.append(&mut batch.bad_records);
                         if batch.rows.num_rows() > 0 {
@@ -345,15 +421,18 @@ impl Sequencer {
                     }
                 }
             }
-            more |= row_count >= EPOCH_ROW_COUNT_MAX;
+            if let Some(reader) = &source.reader {
+                match settle(&reader.handle, source.rate_limit.as_mut(), allowed - left, room) {
+                    More::Now => self.wake.is_set.store(true, Ordering::Release),
+                    More::In(wait) => self.rows_due = earlier(self.rows_due, self.started + now + wait),
+                    More::WhenTold => {}
+                }
+            }
             if is_changed {
                 changed.push((*id, bad_records));
             }
         }
         self.save_arrivals();
-        if more {
-            self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
-        }
         changed
     }
 

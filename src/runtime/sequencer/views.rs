@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::datatypes::SchemaRef;
 use tokio::sync::oneshot;
 
-use super::sources::Catchup;
-use super::{EPOCH_ROW_COUNT_MAX, Sequencer};
+use super::Sequencer;
+use super::quota::Feed;
+use super::sources::{Catchup, More, earlier};
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
 use crate::dataflow::{Arranged, StateSize};
@@ -70,7 +72,7 @@ enum Backfill {
     /// Runs of a table or view, as they were when the view was made, or what came after its checkpoint.
     Rows { relation: RelationId, columns: Arc<[usize]>, pieces: VecDeque<Delta>, is_new: bool },
     /// What a source had already been read, read again.
-    Source(Catchup),
+    Source(Box<Catchup>),
 }
 
 impl View {
@@ -88,6 +90,14 @@ impl View {
 
     pub fn has_backfills(&self) -> bool {
         !self.backfills.is_empty()
+    }
+
+    /// Its passes over what sources had delivered before it.
+    pub fn catchups(&mut self) -> impl Iterator<Item = &mut Catchup> {
+        self.backfills.iter_mut().filter_map(|backfill| match backfill {
+            Backfill::Source(catchup) => Some(catchup.as_mut()),
+            Backfill::Rows { .. } => None,
+        })
     }
 
     /// True if a time is over for it that was not when it was last stepped, or the clock says so.
@@ -253,7 +263,7 @@ impl Sequencer {
                     backfills.push(Backfill::Rows { relation, columns, pieces, is_new: false });
                 }
             } else if let Some(catchup) = self.attach_source(relation, &columns, is_restored)? {
-                backfills.push(Backfill::Source(catchup));
+                backfills.push(Backfill::Source(Box::new(catchup)));
             }
         }
         let times = spec.plan.times_followed();
@@ -316,6 +326,7 @@ impl Sequencer {
             epoch: counted.map_or(epoch, |record| Epoch(record.epoch)),
         };
         self.views.insert(id, view);
+        self.quotas.begin_again();
         Ok(id)
     }
 
@@ -394,27 +405,41 @@ impl Sequencer {
             self.stop_unread_sources();
         }
         let mut fed = HashMap::new();
+        let now = self.started.elapsed();
         for (id, view) in &mut self.views {
             view.unfed = view.yet_to_feed();
-            let (mut deltas, mut row_count) = (vec![], 0);
+            let (mut deltas, mut room) = (vec![], self.quotas.row_count_max(Feed::Backfill(*id)));
             let mut failure = None;
             let backfill_count = view.backfills.len();
             view.backfills.retain_mut(|backfill| match backfill {
                 Backfill::Rows { relation, columns, pieces, is_new } => {
-                    while row_count < EPOCH_ROW_COUNT_MAX {
-                        let Some(delta) = pieces.pop_front() else { return false };
-                        row_count += delta.row_count();
+                    while room > 0 {
+                        let Some(mut delta) = pieces.pop_front() else { return false };
+                        if delta.row_count() > room {
+                            pieces.push_front(delta.slice(room, delta.row_count() - room));
+                            delta = delta.slice(0, room);
+                        }
+                        room -= delta.row_count();
                         let change = RelationDelta { columns: columns.clone(), delta };
                         deltas.push(Piece { relation: *relation, change, is_new: *is_new });
                     }
                     !pieces.is_empty()
                 }
-                Backfill::Source(catchup) => match catchup.take(EPOCH_ROW_COUNT_MAX.saturating_sub(row_count)) {
-                    Ok((taken, is_done)) => {
-                        row_count += taken.iter().map(|change| change.delta.row_count()).sum::<usize>();
+                Backfill::Source(catchup) => match catchup.take(room, now) {
+                    Ok(taken) => {
+                        room -= taken.changes.iter().map(|change| change.delta.row_count()).sum::<usize>();
                         let relation = catchup.source;
-                        deltas.extend(taken.into_iter().map(|change| Piece { relation, change, is_new: false }));
-                        !is_done
+                        deltas.extend(taken.changes.into_iter().map(|change| Piece {
+                            relation,
+                            change,
+                            is_new: false,
+                        }));
+                        match taken.more {
+                            More::Now => self.wake.is_set.store(true, Ordering::Release),
+                            More::In(wait) => self.rows_due = earlier(self.rows_due, self.started + now + wait),
+                            More::WhenTold => {}
+                        }
+                        !taken.is_done
                     }
                     Err(error) => {
                         failure = Some(error);
@@ -561,6 +586,7 @@ impl Sequencer {
             let below = view.relations().all(|relation| self.views.get(&relation).is_none_or(|view| view.is_ready));
             if below && let Some(view) = self.views.get_mut(&id) {
                 view.is_ready = true;
+                self.quotas.forget_backfill(id);
                 self.statuses.lock().set_view(view.status());
                 // It counts from now on.
                 self.checkpoints.note_epoch(&[id], 0);

@@ -56,11 +56,11 @@ fn start(task: SourceTask, queue_row_count_max: usize) -> Result<Running> {
 }
 
 impl Running {
-    fn next(&self) -> SourceEvent {
+    fn next(&mut self) -> SourceEvent {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let mut rings = self.bell.0.lock();
-            if let Some(event) = self.handle.try_next() {
+            if let Some(event) = self.handle.try_next(usize::MAX) {
                 return event;
             }
             assert!(!self.bell.1.wait_until(&mut rings, deadline).timed_out(), "no event for 20 s");
@@ -68,7 +68,7 @@ impl Running {
     }
 
     /// Ids of all rows until the source is finished, with bad records and other events as text.
-    fn drain(&self) -> (Vec<i64>, Vec<String>, Position) {
+    fn drain(&mut self) -> (Vec<i64>, Vec<String>, Position) {
         let (mut ids, mut others, mut position) = (vec![], vec![], Position::default());
         loop {
             match self.next() {
@@ -94,12 +94,12 @@ fn a_file_from_start_to_end() -> Outcome {
     std::fs::write(&path, "{\"id\":1,\"ts\":5}\nnonsense\n{\"id\":2,\"ts\":3}\n")?;
     let definition = definition(&[("connector", "files"), ("path", &path)], "JSON", true);
     let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], Position::default(), None)?;
-    let running = start(task, 1000)?;
+    let mut running = start(task, 1000)?;
     let mut events = vec![];
     loop {
         match running.next() {
             SourceEvent::Batch(batch) => {
-                assert_eq!((batch.rows.num_columns(), batch.told_max_us), (1, Some(5000)));
+                assert_eq!((batch.rows.num_columns(), batch.told_max_us()), (1, Some(5000)));
                 assert_eq!((batch.next_offset, batch.bad_records[0].position), (41, 16));
                 events.push("batch");
             }
@@ -126,7 +126,7 @@ fn a_full_queue_holds_the_generator_back() -> Outcome {
         Position::default(),
         None,
     )?;
-    let running = start(task, 20_000)?;
+    let mut running = start(task, 20_000)?;
     assert!(matches!(running.next(), SourceEvent::Partitions(names) if names == ["0"]));
     std::thread::sleep(Duration::from_millis(100));
     assert!(running.handle.queue.row_count() <= 20_000);
@@ -142,7 +142,7 @@ fn stopping_is_quick_even_when_the_queue_is_full() -> Outcome {
         let bids: SchemaRef = Arc::new(Schema::new(vec![PgType::Int8.field("auction", true)]));
         let definition = definition(&options, "NATIVE", false);
         let task = SourceTask::new(RelationId::FIRST, &bids, &definition, &[0], Position::default(), None)?;
-        let running = start(task, 10_000)?;
+        let mut running = start(task, 10_000)?;
         running.next();
         let begin = Instant::now();
         running.handle.stop();
@@ -161,7 +161,7 @@ fn a_paced_batch_is_cut_where_it_can_be_resumed() -> Outcome {
         [("connector", "files"), ("path", path.as_str()), ("replay.time_column", "ts"), ("replay.speed", "600")];
     let definition = definition(&options, "JSON", false);
     let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], Position::default(), None)?;
-    let running = start(task, 1000)?;
+    let mut running = start(task, 1000)?;
     let (mut ids, mut position, begin) = (vec![], Position::default(), Instant::now());
     while ids.len() < 3 {
         if let SourceEvent::Batch(batch) = running.next() {
@@ -176,6 +176,45 @@ fn a_paced_batch_is_cut_where_it_can_be_resumed() -> Outcome {
     let until = Position(BTreeMap::from([("a.json".to_string(), lines.len() as u64)]));
     let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], position, Some(until))?;
     assert_eq!(start(task, 1000)?.drain().0, [4]);
+    Ok(())
+}
+
+#[test]
+fn a_batch_is_cut_where_there_is_no_room_for_more() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("a.json").display().to_string();
+    let lines = "{\"id\":1,\"ts\":5}\n{\"id\":2,\"ts\":9}\nbad\n{\"id\":3,\"ts\":7}\nworse\n{\"id\":4,\"ts\":8}\n{\"id\":5,\"ts\":6}\n";
+    std::fs::write(&path, lines)?;
+    let definition = definition(&[("connector", "files"), ("path", &path)], "JSON", true);
+    let ids = |batch: &SourceBatch| batch.rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+    for room in 1..=5 {
+        // A reader for each part: it begins where the one before it ended.
+        let (mut position, mut parts, mut bad_count, mut told) = (Position::default(), vec![], 0, vec![]);
+        while parts.len() < 5usize.div_ceil(room) {
+            let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], position.clone(), None)?;
+            let mut running = start(task, 1000)?;
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let batch = loop {
+                match running.handle.try_next(room) {
+                    Some(SourceEvent::Batch(batch)) => break batch,
+                    _ => assert!(Instant::now() < deadline, "no rows for 20 s"),
+                }
+            };
+            let (bad_before, rest) = (batch.bad_records.len(), running.handle.has_rest());
+            // Nothing overtakes the rest.
+            assert!(running.handle.try_next(0).is_none() || !rest);
+            bad_count += bad_before;
+            told.extend(batch.told_max_us());
+            parts.push(ids(&batch));
+            position.0.insert(batch.partition, batch.next_offset);
+            running.handle.stop();
+        }
+        assert_eq!(parts.concat(), [1, 2, 3, 4, 5], "{room} at a time");
+        assert!(parts.iter().all(|part| part.len() <= room), "{parts:?}");
+        assert_eq!((bad_count, position.get("a.json")), (2, Some(lines.len() as u64)));
+        let told_max_us = |part: &Vec<i64>| part.iter().map(|id| [5, 9, 7, 8, 6][*id as usize - 1] * 1000).max();
+        assert_eq!(told, parts.iter().filter_map(told_max_us).collect::<Vec<i64>>());
+    }
     Ok(())
 }
 
@@ -297,7 +336,7 @@ fn a_real_broker_may_be_killed() -> Outcome {
     let from = check(&schema(), &definition)?;
     let task = SourceTask::new(RelationId::FIRST, &schema(), &definition, &[0], from, None)?;
     let end = task.connector.end()?.ok_or("a topic has an end")?;
-    let running = start(task, 10_000)?;
+    let mut running = start(task, 10_000)?;
     let (mut row_count, mut position) = (0, Position::default());
     while end.0.iter().any(|(name, end)| position.get(name).unwrap_or(0) < *end) {
         match running.next() {

@@ -144,9 +144,6 @@ impl Run<'_> {
 
     fn decode(&mut self, chunk: Chunk) -> Result<PartBatch> {
         let Chunk { partition, payload, mut bad_records, next_offset, positions: told_positions } = chunk;
-        // Where each row was is told only if somebody asks.
-        let may_fail = !self.task.columns.is_as_read() || self.task.watermark.is_some();
-        let is_paced = self.pace.is_some() || self.task.ahead_max.is_some() || may_fail;
         let (rows, mut positions) = match (payload, &mut self.task.decoder) {
             (Payload::Records(records), Some(decoder)) => {
                 let decoded = decoder.decode(&partition, &records)?;
@@ -155,14 +152,14 @@ impl Run<'_> {
             }
             (Payload::Rows(rows), _) => {
                 // Consecutive offsets, the bad ones among them.
-                let count = if is_paced { (rows.num_rows() + bad_records.len()) as u64 } else { 0 };
+                let count = (rows.num_rows() + bad_records.len()) as u64;
                 let consecutive = || (next_offset.saturating_sub(count)..next_offset).collect();
                 (rows, told_positions.unwrap_or_else(consecutive))
             }
             (Payload::Records(_), None) => return Err(Error::internal("records of a source that has no decoder")),
         };
         bad_records.sort_by_key(|bad| bad.position);
-        if is_paced && !bad_records.is_empty() {
+        if !bad_records.is_empty() {
             let bad: BTreeSet<u64> = bad_records.iter().map(|bad| bad.position).collect();
             positions.retain(|position| !bad.contains(position));
         }
@@ -230,7 +227,7 @@ impl Run<'_> {
     fn queue_batch(&mut self, mut batch: PartBatch) -> Result<(), Halt> {
         let columns = &self.task.columns;
         let mut rows = batch.rows.project(&columns.output).map_err(Error::from)?;
-        let mut told_max_us = None;
+        let mut told_us_of_rows = None;
         if let (Some((watermark, definition)), Some(place)) = (&mut self.task.watermark, columns.event_time) {
             let (told, failed) = told_us(definition, batch.rows.column(place))?;
             // Such a row is one as any other, but for the watermark.
@@ -241,13 +238,13 @@ impl Run<'_> {
                 let arrival = arrival_columns(Some(watermark), &batch.partition, &told, now_us());
                 rows = with_arrival(&rows, arrival, columns.arrival)?;
             }
-            told_max_us = max(&told);
-            watermark.observe(&batch.partition, rows.num_rows(), told_max_us);
+            watermark.observe(&batch.partition, rows.num_rows(), max(&told));
+            told_us_of_rows = Some(told);
         }
         self.task.from.0.insert(batch.partition.clone(), batch.next_offset);
-        let PartBatch { partition, bad_records, next_offset, .. } = batch;
-        let batch = SourceBatch { rows, bad_records, partition, next_offset, told_max_us };
-        self.push(SourceEvent::Batch(batch))
+        let PartBatch { partition, positions, bad_records, next_offset, .. } = batch;
+        let (positions, told_us) = (positions.into(), told_us_of_rows);
+        self.push(SourceEvent::Batch(SourceBatch { rows, bad_records, partition, next_offset, positions, told_us }))
     }
 
     fn push(&mut self, event: SourceEvent) -> Result<(), Halt> {
@@ -286,7 +283,7 @@ fn now_us() -> i64 {
 struct PartBatch {
     partition: String,
     rows: RecordBatch,
-    /// Of each row; needed only to split, and to say which row is bad.
+    /// Of each row: where it can be cut, and which row is bad.
     positions: Vec<u64>,
     bad_records: Vec<BadRecord>,
     next_offset: u64,
@@ -319,7 +316,7 @@ impl PartBatch {
         let part = PartBatch {
             partition: self.partition.clone(),
             rows: self.rows.slice(0, row_count),
-            positions: vec![],
+            positions: self.positions[..row_count].to_vec(),
             bad_records: std::mem::replace(&mut self.bad_records, later),
             next_offset: cut,
         };

@@ -14,7 +14,7 @@ mod index;
 mod late;
 mod options;
 mod replace;
-mod retention;
+mod set_options;
 mod shape;
 mod source;
 mod table;

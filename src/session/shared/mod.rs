@@ -17,6 +17,7 @@ pub mod subscribers;
 mod system;
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,9 @@ pub use persistence::load as load_catalog;
 pub use system::SystemReader;
 
 use crate::catalog::functions::{AdvisoryLocks, aggregates};
-use crate::catalog::{Catalog, Column, Index, Object, ObjectKind};
+use crate::catalog::{Catalog, Column, Index, Object, ObjectKind, SourceDefinition};
 use crate::config::Config;
+use crate::connectors::{RATE_LIMIT, rate_limit};
 use crate::error::{Error, Result};
 use crate::plan::{StreamPlan, growth};
 use crate::runtime::{IndexSpec, Runtime, SourceSpec, TableSpec};
@@ -243,6 +245,13 @@ pub(in crate::session) fn source_spec(object: &Object) -> Option<SourceSpec> {
         name: object.name.to_string(),
         schema: object.schema(),
         is_paused: definition.is_paused,
+        rows_per_s: rows_per_s(definition),
         definition: definition.clone(),
     })
+}
+
+/// To how many rows a second the source is limited, if it is.
+pub(in crate::session) fn rows_per_s(definition: &SourceDefinition) -> Option<NonZeroU64> {
+    // What was not valid was refused when it was set.
+    definition.options.get(RATE_LIMIT).and_then(|text| rate_limit(text).ok().flatten())
 }

@@ -13,8 +13,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::Shared;
 use super::builds::Build;
+use super::{Shared, rows_per_s};
 use crate::catalog::{Catalog, DATABASE, Object, ObjectKind, system};
 use crate::dataflow::meter::Meter;
 use crate::error::{Error, Result, SqlState};
@@ -51,6 +51,7 @@ const RELATIONS: &[(&str, Columns)] = &[
             ("position", PgType::Jsonb),
             ("watermark", PgType::Timestamptz),
             ("watermark_partition", PgType::Text),
+            ("rate_limit", PgType::Int8),
         ],
     ),
     (
@@ -177,6 +178,10 @@ impl SystemReader {
             ObjectKind::Source(definition) => definition.options.get("connector").cloned(),
             _ => None,
         };
+        let rate_limit = |object: &Object| match &object.kind {
+            ObjectKind::Source(definition) => rows_per_s(definition).and_then(|rows| i64::try_from(rows.get()).ok()),
+            _ => None,
+        };
         let positions: Vec<String> = rows
             .iter()
             .map(|(_, s)| serde_json::to_string(&s.position).map_err(|e| Error::internal(e.to_string())))
@@ -194,6 +199,7 @@ impl SystemReader {
             text(positions.iter().map(Some)),
             Arc::new(watermarks.with_timezone("UTC")),
             text(rows.iter().map(|(_, s)| s.watermark_partition.as_deref())),
+            Arc::new(rows.iter().map(|(o, _)| rate_limit(o)).collect::<Int64Array>()),
         ])
     }
 
