@@ -1,8 +1,10 @@
 //! `kill -9`, again and again, at random instants: between and within checkpoints, while views are made, replaced and
-//! made again by a start. Tables change, a followed file grows, and a topic if there is a broker; after each kill every
-//! view must equal its own SQL over what is there, and what is there must be what was acknowledged.
+//! made again by a start. Tables change, a followed file grows, and a topic where there is a broker, which is killed too;
+//! after each kill every view must equal its own SQL over what is there, and what is there must be what was acknowledged.
 //!
 //! `HW_CRASH_SECONDS` (or `make crash SECONDS=…`) says for how long, `HW_SEED` replays the choices.
+
+mod topic;
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{Client, Server, TestResult, difference, env_number, eventually, one, seed, tagged};
+use self::topic::Topic;
+use crate::harness::{Broker, Client, Server, TestResult, difference, env_number, eventually, one, seed, skip, tagged};
 
 const SECONDS: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -86,9 +89,15 @@ async fn nothing_is_lost_and_nothing_comes_twice() -> TestResult {
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = Server::start_with(2, &["--checkpoint-interval-ms", "40"])?;
     let events = server.scratch()?.join("events.json");
-    let mut run = Run { acknowledged: vec![0; WRITERS], event_count: 0, replaced_count: 0 };
+    let mut run = Run { acknowledged: vec![0; WRITERS], event_count: 0, topic: None, replaced_count: 0 };
     run.append(&events, 500)?;
-    set_up(&server.connect().await?, &events).await?;
+    let client = server.connect().await?;
+    set_up(&client, &events).await?;
+    match Broker::start() {
+        Ok(broker) => run.topic = Some(Topic::start(broker, &client).await?),
+        Err(reason) => skip("the crash test's topic", &reason)?,
+    }
+    drop(client);
 
     let start = Instant::now();
     let mut kills = 0;
@@ -99,6 +108,10 @@ async fn nothing_is_lost_and_nothing_comes_twice() -> TestResult {
         } else {
             random.random_range(60..900)
         });
+        let is_broker_killed = match &mut run.topic {
+            Some(topic) => topic.kill_now_and_then(&mut random)?,
+            None => false,
+        };
         run.load(&server, &events, pause, &mut random).await?;
         server.kill()?;
         kills += 1;
@@ -111,6 +124,9 @@ async fn nothing_is_lost_and_nothing_comes_twice() -> TestResult {
             kills += 1;
             server.start_again(None)?;
         }
+        if let Some(topic) = run.topic.as_ref().filter(|_| is_broker_killed) {
+            topic.up()?;
+        }
         run.check(&server).await?;
     }
     let log = server.log()?;
@@ -121,6 +137,9 @@ async fn nothing_is_lost_and_nothing_comes_twice() -> TestResult {
         run.event_count,
         run.replaced_count
     );
+    if let Some(topic) = &run.topic {
+        println!("{} records of a topic, whose broker was killed {} times", topic.count, topic.kill_count);
+    }
     assert!(resumed > kills, "views hardly ever went on from a checkpoint");
     assert!(!log.contains("panicked"), "the server panicked");
     Ok(())
@@ -145,6 +164,7 @@ struct Run {
     /// Of each writer: all numbers below were acknowledged.
     acknowledged: Vec<i64>,
     event_count: i64,
+    topic: Option<Topic>,
     replaced_count: usize,
 }
 
@@ -186,6 +206,9 @@ impl Run {
         }
         while Instant::now() < end {
             self.append(events, random.random_range(0..200))?;
+            if let Some(topic) = &mut self.topic {
+                topic.send(random.random_range(0..100));
+            }
             tokio::time::sleep(Duration::from_millis(random.random_range(1..30))).await;
         }
         // The kill comes while all of them are at it.
@@ -229,6 +252,9 @@ impl Run {
         let broken = (self.event_count / 100).to_string();
         let counted = one(&client, "SELECT bad_record_count FROM hw_catalog.sources WHERE name = 'ev'").await?;
         assert_eq!(counted, broken, "records that are no events");
+        if let Some(topic) = &mut self.topic {
+            topic.check(&client).await?;
+        }
         let failing = one(&client, "SELECT coalesce(sum(row_count), 0) FROM hw_catalog.view_errors").await?;
         assert_eq!(failing, "0");
         Ok(())

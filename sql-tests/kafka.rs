@@ -1,97 +1,12 @@
 //! A real Kafka broker (docker/kafka.sh): JSON of three partitions with broken records among it; the broker is killed and
 //! comes back, the server is killed and comes back, and nothing is lost or counted twice.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-
-use crate::harness::{Client, Server, TestResult, eventually, has, home, one, rows, skip};
+use crate::harness::{Broker, Client, Server, TestResult, eventually, one, rows, skip};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const PARTITIONS: i32 = 3;
-
-/// A broker on a port of its own. Stopped and removed on drop.
-struct Broker {
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Broker {
-    fn start() -> TestResult<Broker> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let broker = Broker { port, dir: tempfile::tempdir()? };
-        broker.up()?;
-        Ok(broker)
-    }
-
-    fn up(&self) -> TestResult {
-        self.script(&["start", &self.port.to_string(), &self.dir.path().display().to_string()])
-    }
-
-    fn down(&self) -> TestResult {
-        self.script(&["stop", &self.dir.path().display().to_string()])
-    }
-
-    fn script(&self, arguments: &[&str]) -> TestResult {
-        // Its output goes to a file: a broker that keeps a pipe open would hold us up.
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("script.log"))?;
-        let status = Command::new(script())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .status()?;
-        if status.success() {
-            return Ok(());
-        }
-        let log = std::fs::read_to_string(self.dir.path().join("script.log"))?;
-        Err(format!("kafka.sh {arguments:?}: {status}\n{log}").into())
-    }
-
-    fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", format!("127.0.0.1:{}", self.port)).set("message.timeout.ms", "60000");
-        config
-    }
-
-    async fn create_topic(&self, topic: &str) -> TestResult {
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
-        let topic = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        for result in admin.create_topics([&topic], &options).await? {
-            result.map_err(|(topic, code)| format!("{topic}: {code}"))?;
-        }
-        Ok(())
-    }
-
-    /// Sends (partition, payload) pairs and waits until the broker has them all.
-    async fn produce(&self, topic: &str, records: &[(i32, String)]) -> TestResult {
-        let producer: FutureProducer = self.config().create()?;
-        let sends = records.iter().map(|(partition, payload)| {
-            producer.send(FutureRecord::<str, str>::to(topic).partition(*partition).payload(payload), LIMIT)
-        });
-        for result in futures::future::join_all(sends).await {
-            result.map_err(|(error, _)| error)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // Best effort; a broker that never started has nothing to stop.
-        let _ = self.down();
-    }
-}
-
-fn script() -> PathBuf {
-    home().parent().map(|root| root.join("docker/kafka.sh")).unwrap_or_default()
-}
 
 fn record(id: u64) -> (i32, String) {
     let second = id % 60;
@@ -104,7 +19,7 @@ fn source(broker: &Broker, topic: &str, options: &str) -> String {
         "CREATE SOURCE clicks (id BIGINT, url VARCHAR, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts - INTERVAL '1 second')
          WITH (connector = 'kafka', topic = '{topic}', properties.bootstrap.server = '127.0.0.1:{}', scan.startup.mode = 'earliest'{options})
          FORMAT PLAIN ENCODE JSON",
-        broker.port
+        broker.port()
     )
 }
 
@@ -129,17 +44,11 @@ async fn each_id_once(client: &Client, count: u64) -> TestResult {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_and_a_server_that_go_away_and_come_back() -> TestResult {
     const TEST: &str = "a_broker_and_a_server_that_go_away_and_come_back";
-    if !script().is_file() {
-        return skip(TEST, "docker/kafka.sh is not there");
-    }
-    if !has("java") {
-        return skip(TEST, "java is not installed");
-    }
     let broker = match Broker::start() {
         Ok(broker) => broker,
-        Err(error) => return skip(TEST, &format!("the broker did not start: {error}")),
+        Err(reason) => return skip(TEST, &reason),
     };
-    broker.create_topic("clicks").await?;
+    broker.create_topic("clicks", PARTITIONS).await?;
     broker.produce("clicks", &(0..300).map(record).collect::<Vec<_>>()).await?;
     let bad = ["no json", "{\"id\": \"text\"}", "{\"id\": 1", ""].map(|text| (1, text.to_string()));
     broker.produce("clicks", &bad).await?;

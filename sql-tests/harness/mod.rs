@@ -1,10 +1,12 @@
 //! What every room of the tests stands on: a running server ([`Server`]), ways to read it, and what to do when a
 //! program that a test needs is not there ([`skip`]).
 
+mod broker;
 mod postgres;
 mod rows;
 mod server;
 
+pub use broker::{Broker, send};
 pub use postgres::Postgres;
 pub use rows::{difference, ints, one, rounded, rows, tagged, text};
 pub use server::{Client, Server, connect};
