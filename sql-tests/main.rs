@@ -8,6 +8,7 @@
 //! | [`consistency`] | one tagged query over tables and views under concurrent writers |
 //! | [`durability`] | `kill -9` while rows arrive: what was acknowledged is there |
 //! | [`crash`] | `kill -9` again and again, with every kind of state; nothing is lost, nothing comes twice |
+//! | [`disk`] | a disk that is full, or can only be read |
 //! | [`event_time`] | windows, lateness and emission against a model that recomputes |
 //! | [`event_time_joins`] | joins and top-n that let go of what is over, against a model |
 //! | [`history`] | the past against a log of it, changes as a stream against the tables at every epoch |
@@ -29,6 +30,7 @@ mod clients;
 mod consistency;
 mod crash;
 mod demo;
+mod disk;
 mod docs;
 mod durability;
 mod event_time;

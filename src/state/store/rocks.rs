@@ -1,5 +1,7 @@
 //! RocksDB behind the [`Store`] trait, and the data directory's format marker.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use rocksdb::checkpoint::Checkpoint;
@@ -92,20 +94,33 @@ fn check_format(dir: &Path) -> Result<()> {
     }
 }
 
-/// Through a second file, so that the marker is never there in part.
+/// Through a second file, so that the marker is never there in part, not after a power cut either.
 fn write_format(dir: &Path) -> Result<()> {
     let (marker, text) = (dir.join(FORMAT_FILE), format!("{FORMAT_VERSION}\n"));
     if std::fs::read_to_string(&marker).is_ok_and(|there| there == text) {
         return Ok(());
     }
     let next = dir.join(format!("{FORMAT_FILE}.next"));
-    let written = std::fs::write(&next, text).and_then(|()| std::fs::rename(&next, &marker));
-    written.map_err(|e| io_error(dir, &e.to_string()))
+    let write = || {
+        let mut file = File::create(&next)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&next, &marker)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|e| io_error(dir, &e.to_string()))
 }
 
 fn io_error(dir: &Path, reason: &str) -> Error {
-    let code = if reason.contains("No space left") { SqlState::DISK_FULL } else { SqlState::IO_ERROR };
-    Error::new(code, format!("could not use data directory {}: {reason}", dir.display()))
+    let (code, hint) = if reason.contains("No space left") {
+        (
+            SqlState::DISK_FULL,
+            "make room on its disk and start again: a start has to write, and loses nothing where it cannot",
+        )
+    } else {
+        (SqlState::IO_ERROR, "a start needs a directory that it can write to; what is in it stays as it is")
+    };
+    Error::new(code, format!("could not use data directory {}: {reason}", dir.display())).with_hint(hint)
 }
 
 fn rocks_error(error: rocksdb::Error) -> Error {
