@@ -317,6 +317,35 @@ async fn a_paused_source_waits_and_nothing_of_it_is_lost() -> TestResult {
     Ok(())
 }
 
+/// Whether a record is one depends on nobody's columns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_record_is_bad_for_every_view() -> TestResult {
+    let server = Server::start(2)?;
+    let client = server.connect().await?;
+    let path = server.scratch()?.join("events.json");
+    std::fs::write(
+        &path,
+        "{\"id\": 1, \"url\": \"a\"}\n{\"id\": \"x\", \"url\": \"b\"}\n{\"id\": 3, \"url\": \"c\"}\n",
+    )?;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE ev (id int, url text, third int AS (30 / (id - 2))) WITH (connector = 'files', path = '{}') FORMAT PLAIN ENCODE JSON;
+             CREATE MATERIALIZED VIEW urls AS SELECT count(url) AS n FROM ev",
+            path.display()
+        ))
+        .await?;
+    becomes(&client, "SELECT n FROM urls", "2").await?;
+    for (view, column) in [("ids", "id"), ("rows", "*"), ("more_urls", "url"), ("thirds", "third")] {
+        client
+            .batch_execute(&format!("CREATE MATERIALIZED VIEW {view} AS SELECT count({column}) AS n FROM ev"))
+            .await?;
+        becomes(&client, &format!("SELECT n FROM {view}"), "2").await?;
+        assert_eq!(one(&client, &format!("SELECT count({column}) FROM ev")).await?, "2", "{column} ad hoc");
+    }
+    assert_eq!(one(&client, "SELECT bad_record_count FROM hw_catalog.sources WHERE name = 'ev'").await?, "1");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_generated_column_is_the_time_of_a_source() -> TestResult {
     let mut server = Server::start(2)?;

@@ -89,6 +89,7 @@ impl ReadColumns {
         let arrival = [width, width + 1].map(|column| projection.contains(&column));
         let projection: Vec<usize> = projection.iter().copied().filter(|&column| column < width).collect();
         let wanted = projection.iter().copied().chain(event_time).chain(replay_time);
+        let wanted = wanted.chain(definition.telling_columns(width));
         let made = SourceColumns::new(schema, definition, wanted)?;
         let place = |column: usize| made.place(column);
         Ok(ReadColumns {

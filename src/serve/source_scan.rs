@@ -123,10 +123,11 @@ impl ExecutionPlan for SourceScanExec {
 /// Returns when the source is read up to its end, or when nobody listens any more.
 fn read(scan: &SourceScan, sender: &Sender<DataFusionResult<RecordBatch>>) -> Result<()> {
     // Connectors and decoders want ascending columns; a query that needs none still needs to count rows.
+    let definition = &scan.definition;
     let mut needed = scan.columns.clone();
+    needed.extend(definition.telling_columns(scan.schema.fields().len()));
     needed.sort_unstable();
     needed.dedup();
-    let definition = &scan.definition;
     let read_schema = definition.read_schema(&scan.schema);
     if needed.is_empty() && !read_schema.fields().is_empty() {
         needed.extend((0..scan.schema.fields().len()).find(|&column| !definition.is_generated(column)));
