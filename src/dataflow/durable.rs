@@ -36,6 +36,7 @@ pub fn partitioned_rows(schema: &SchemaRef, partition: &[usize], closing: Option
         kind: PartKind::Sum,
         time_column: closing.map(|closing| partition[closing.key()]),
         spread: Spread::By(partition.to_vec()),
+        key: vec![],
     }
 }
 

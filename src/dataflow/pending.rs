@@ -95,6 +95,7 @@ impl Durable for Pending {
             kind: PartKind::Sum,
             time_column: Some(0),
             spread: Spread::Anywhere,
+            key: vec![],
         }]
     }
 

@@ -171,7 +171,7 @@ fn shares(rows: Vec<Delta>, spread: &Spread, worker_count: usize) -> Result<Vec<
 
 /// A view's own rows, as a part of its state.
 pub fn contents_part(schema: SchemaRef) -> Part {
-    Part { schema, kind: PartKind::Sum, time_column: None, spread: Spread::Anywhere }
+    Part { schema, kind: PartKind::Sum, time_column: None, spread: Spread::Anywhere, key: vec![] }
 }
 
 fn arranged(layout: &Layout, rows: &[Delta]) -> Result<Arrangement> {

@@ -163,9 +163,9 @@ impl Writer {
             collection.close_below(change.below);
             // Those of earlier checkpoints: what is written now cannot be read yet.
             if *merge_bytes < MERGE_BYTES_MAX
-                && let Some(start) = collection.due()
+                && let Some(range) = collection.due(0)
             {
-                *merge_bytes += collection.merge(start, self.store.as_ref(), segment)?;
+                *merge_bytes += collection.merge(range, self.store.as_ref(), segment)?;
             }
             collection.append(&change.deltas, segment)?;
         }

@@ -2,13 +2,16 @@
 //! added up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use arrow::array::Array;
 use serde::{Deserialize, Serialize};
 
-use super::{Part, PartKind, not_below};
+use super::keyed_merge::merge_ordered;
+use super::keyed_run::{KeyedBlocks, KeyedRunWriter, ordered, read_block};
+use super::{Part, PartKind, can_hash, not_below};
 use crate::error::Result;
-use crate::state::codec::{decode_delta, encode_delta};
+use crate::state::codec::encode_delta;
 use crate::state::store::{Block, SegmentWriter, Store};
 use crate::types::Delta;
 use crate::types::times::times_us;
@@ -29,17 +32,33 @@ pub struct Collection {
     time_column: Option<usize>,
     /// Rows that are older are gone.
     below: Option<i64>,
+    /// Runs are ordered by the hash of these columns; empty: they are in no order. Those that were written before it was
+    /// named are in none either, until they are added up with others.
+    #[serde(default)]
+    key: Vec<usize>,
     runs: Vec<Run>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
+    /// None, if it is ordered.
     blocks: Vec<Block>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordered: Option<KeyedBlocks>,
     row_count: usize,
     /// Rows that take something back: only with them does adding up make anything shorter.
     retraction_count: usize,
     /// The newest time of its rows; `None`: there are rows without a time, or it has no time column.
     newest_us: Option<i64>,
+}
+
+/// What is known of the rows of a run that is being written.
+#[derive(Default)]
+pub struct RunSummary {
+    pub row_count: usize,
+    retraction_count: usize,
+    /// `None`: no row has come yet.
+    newest_us: Option<Option<i64>>,
 }
 
 /// So many runs of like size become one.
@@ -49,19 +68,93 @@ const LONG_ROW_COUNT: usize = 1 << 20;
 /// Rows of a block: what is read and decoded at a time.
 const BLOCK_ROW_COUNT: usize = 64 * 1024;
 
+impl Run {
+    pub fn ordered(&self) -> Option<&KeyedBlocks> {
+        self.ordered.as_ref()
+    }
+
+    pub fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    /// Of its blocks.
+    pub fn bytes(&self) -> u64 {
+        self.ordered.as_ref().map_or_else(|| self.blocks.iter().map(|block| block.length).sum(), |own| own.bytes)
+    }
+
+    fn segments(&self) -> impl Iterator<Item = (u64, u64)> {
+        let ordered = self.ordered.iter().map(|own| (own.index.segment, own.bytes));
+        self.blocks.iter().map(|block| (block.segment, block.length)).chain(ordered)
+    }
+
+    /// Where its rows are, in their order.
+    fn row_blocks(&self, store: &dyn Store) -> Result<Vec<Block>> {
+        match &self.ordered {
+            None => Ok(self.blocks.clone()),
+            Some(own) => Ok(own.open(store)?.blocks.iter().map(|indexed| own.block(indexed)).collect()),
+        }
+    }
+}
+
+impl RunSummary {
+    pub fn add(&mut self, delta: &Delta, time_column: Option<usize>) -> Result<()> {
+        if delta.is_empty() {
+            return Ok(());
+        }
+        self.row_count += delta.row_count();
+        if let Some(weights) = delta.weights() {
+            self.retraction_count += weights.iter().filter(|weight| **weight < 0).count();
+        }
+        let newest = newest_us(delta, time_column)?;
+        self.newest_us = Some(match self.newest_us {
+            None => newest,
+            Some(before) => before.zip(newest).map(|(before, newest)| before.max(newest)),
+        });
+        Ok(())
+    }
+
+    pub fn run(self, blocks: Vec<Block>, ordered: Option<KeyedBlocks>) -> Run {
+        let newest_us = self.newest_us.flatten();
+        Run { blocks, ordered, row_count: self.row_count, retraction_count: self.retraction_count, newest_us }
+    }
+}
+
 impl Collection {
     pub fn new(place: Place, part: &Part) -> Collection {
-        Collection { place, kind: part.kind, time_column: part.time_column, below: None, runs: vec![] }
+        let (kind, time_column) = (part.kind, part.time_column);
+        Collection { place, kind, time_column, below: None, key: key_of(part), runs: vec![] }
+    }
+
+    /// Runs that are written from now on are ordered by the part's key: a program that knew none may have begun it.
+    pub fn order_by_key_of(&mut self, part: &Part) {
+        self.key = key_of(part);
+    }
+
+    pub fn kind(&self) -> PartKind {
+        self.kind
+    }
+
+    pub fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    pub fn time_column(&self) -> Option<usize> {
+        self.time_column
     }
 
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
 
+    /// Single keys can be looked up.
+    pub fn is_ordered(&self) -> bool {
+        !self.key.is_empty() && self.runs.iter().all(|run| run.ordered.is_some())
+    }
+
     /// Bytes of each segment that its runs refer to.
     pub fn count_bytes(&self, bytes: &mut BTreeMap<u64, u64>) {
-        for block in self.runs.iter().flat_map(|run| &run.blocks) {
-            *bytes.entry(block.segment).or_default() += block.length;
+        for (segment, length) in self.runs.iter().flat_map(Run::segments) {
+            *bytes.entry(segment).or_default() += length;
         }
     }
 
@@ -81,20 +174,16 @@ impl Collection {
     pub fn append(&mut self, deltas: &[Delta], segment: &mut dyn SegmentWriter) -> Result<u64> {
         let Some(first) = deltas.first() else { return Ok(0) };
         let delta = self.kept(self.kind.merge(&first.schema(), deltas)?)?;
-        match self.write(&delta, segment)? {
-            None => Ok(0),
-            Some(run) => {
-                let bytes = run.blocks.iter().map(|block| block.length).sum();
-                self.runs.push(run);
-                Ok(bytes)
-            }
-        }
+        let run = self.write(&delta, segment)?;
+        let bytes = run.as_ref().map_or(0, Run::bytes);
+        self.runs.extend(run);
+        Ok(bytes)
     }
 
-    /// Where the runs begin that should become one: the last [`MERGE_COUNT`], if the first is not much longer than the
-    /// others together. So a row is written again O(log n) times.
-    pub fn due(&self) -> Option<usize> {
-        let start = self.runs.len().checked_sub(MERGE_COUNT)?;
+    /// Which runs should become one, of those from `from` on: the last [`MERGE_COUNT`], if the first is not much longer than
+    /// the others together. So a row is written again O(log n) times.
+    pub fn due(&self, from: usize) -> Option<Range<usize>> {
+        let start = self.runs.len().checked_sub(MERGE_COUNT).filter(|start| *start >= from)?;
         let tail = &self.runs[start..];
         let row_count: usize = tail.iter().map(|run| run.row_count).sum();
         let retraction_count: usize = tail.iter().map(|run| run.retraction_count).sum();
@@ -103,30 +192,62 @@ impl Collection {
             PartKind::Latest { .. } => true,
         };
         let is_alike = tail[0].row_count <= MERGE_COUNT * (row_count - tail[0].row_count);
-        (is_alike && (row_count < LONG_ROW_COUNT || is_saving)).then_some(start)
+        // A key is looked for in every run.
+        let is_worth_it = row_count < LONG_ROW_COUNT || is_saving || !self.key.is_empty();
+        (is_alike && is_worth_it).then_some(start..self.runs.len())
     }
 
-    /// Adds up the runs from `start` on. On an error it is what it was.
-    pub fn merge(&mut self, start: usize, store: &dyn Store, segment: &mut dyn SegmentWriter) -> Result<u64> {
+    /// Adds up these runs. On an error it is what it was.
+    pub fn merge(&mut self, range: Range<usize>, store: &dyn Store, segment: &mut dyn SegmentWriter) -> Result<u64> {
+        let run = self.merged(range.clone(), store, segment)?;
+        let bytes = run.as_ref().map_or(0, Run::bytes);
+        self.runs.splice(range, run);
+        Ok(bytes)
+    }
+
+    /// These runs as one. Those that are ordered are read block by block, others as a whole.
+    pub fn merged(
+        &self,
+        range: Range<usize>,
+        store: &dyn Store,
+        segment: &mut dyn SegmentWriter,
+    ) -> Result<Option<Run>> {
+        // Nothing lies below the first: there is nothing that a row taken away could still take away.
+        let settles = range.start == 0;
+        let runs = &self.runs[range];
+        if !self.key.is_empty() && runs.iter().all(|run| run.ordered.is_some()) {
+            return merge_ordered(self, runs, settles, store, segment);
+        }
         let mut deltas = vec![];
-        for run in &self.runs[start..] {
-            for block in &run.blocks {
-                deltas.push(decode_delta(&store.read_block(*block)?)?);
+        for run in runs {
+            for block in run.row_blocks(store)? {
+                deltas.push(read_block(store, block)?);
             }
         }
-        let merged = self.kept(self.kind.merge(&deltas[0].schema(), &deltas)?)?;
-        // Nothing lies below the first: there is nothing that a row taken away could still take away.
-        let merged = if start == 0 { self.kind.settle(merged)? } else { merged };
-        let run = self.write(&merged, segment)?;
-        self.runs.truncate(start);
-        let bytes = run.iter().flat_map(|run| &run.blocks).map(|block| block.length).sum();
-        self.runs.extend(run);
-        Ok(bytes)
+        let Some(first) = deltas.first() else { return Ok(None) };
+        let merged = self.kept(self.kind.merge(&first.schema(), &deltas)?)?;
+        let merged = if settles { self.kind.settle(merged)? } else { merged };
+        self.write(&merged, segment)
+    }
+
+    /// Puts a run in the place of those that it is the sum of, as far as they are still there. False: none is.
+    pub fn replace(&mut self, old: &[Run], new: Option<Run>) -> bool {
+        let is_old = |run: &Run| old.contains(run);
+        let Some(start) = self.runs.iter().position(is_old) else { return false };
+        let end = self.runs.iter().rposition(is_old).expect("there is one") + 1;
+        debug_assert!(self.runs[start..end].iter().all(is_old), "nothing comes in between");
+        self.runs.splice(start..end, new);
+        true
+    }
+
+    /// Behind the last of these runs, as far as they are still there.
+    pub fn end_of(&self, runs: &[Run]) -> usize {
+        self.runs.iter().rposition(|run| runs.contains(run)).map_or(0, |last| last + 1)
     }
 
     /// Whether a run lies in one of these segments.
     pub fn lies_in(&self, segments: &BTreeSet<u64>) -> bool {
-        self.runs.iter().flat_map(|run| &run.blocks).any(|block| segments.contains(&block.segment))
+        self.runs.iter().flat_map(Run::segments).any(|(segment, _)| segments.contains(&segment))
     }
 
     /// Copies what lies in these segments to another. On an error it is what it was.
@@ -137,10 +258,14 @@ impl Collection {
         segment: &mut dyn SegmentWriter,
     ) -> Result<u64> {
         let (mut runs, mut bytes) = (self.runs.clone(), 0);
-        for block in runs.iter_mut().flat_map(|run| &mut run.blocks) {
-            if segments.contains(&block.segment) {
+        for run in &mut runs {
+            for block in run.blocks.iter_mut().filter(|block| segments.contains(&block.segment)) {
                 bytes += block.length;
                 *block = segment.append(&store.read_block(*block)?)?;
+            }
+            if let Some(own) = run.ordered.as_mut().filter(|own| segments.contains(&own.index.segment)) {
+                bytes += own.bytes;
+                *own = own.copy(store, segment)?;
             }
         }
         self.runs = runs;
@@ -150,8 +275,10 @@ impl Collection {
     /// All that it holds, added up.
     pub fn read(&self, store: &dyn Store) -> Result<Vec<Delta>> {
         let mut deltas = vec![];
-        for block in self.runs.iter().flat_map(|run| &run.blocks) {
-            deltas.push(self.kept(decode_delta(&store.read_block(*block)?)?)?);
+        for run in &self.runs {
+            for block in run.row_blocks(store)? {
+                deltas.push(self.kept(read_block(store, block)?)?);
+            }
         }
         let Some(first) = deltas.first() else { return Ok(vec![]) };
         // Rows that only ever came need not be looked at.
@@ -163,7 +290,8 @@ impl Collection {
         Ok(vec![merged])
     }
 
-    fn kept(&self, delta: Delta) -> Result<Delta> {
+    /// Without the rows that are gone by their time.
+    pub fn kept(&self, delta: Delta) -> Result<Delta> {
         match (self.time_column, self.below) {
             (Some(column), Some(below)) => not_below(delta, column, below),
             _ => Ok(delta),
@@ -175,27 +303,36 @@ impl Collection {
         if row_count == 0 {
             return Ok(None);
         }
+        let mut summary = RunSummary::default();
+        summary.add(delta, self.time_column)?;
+        if !self.key.is_empty() {
+            let mut writer = KeyedRunWriter::new(segment, row_count);
+            let (delta, hashes) = ordered(delta, &self.key)?;
+            writer.push(delta, &hashes)?;
+            return Ok(writer.finish()?.map(|blocks| summary.run(vec![], Some(blocks))));
+        }
         let starts = (0..row_count).step_by(BLOCK_ROW_COUNT);
         let blocks = starts.map(|start| {
             let piece = delta.slice(start, BLOCK_ROW_COUNT.min(row_count - start));
             segment.append(&encode_delta(&piece)?)
         });
-        let blocks = blocks.collect::<Result<Vec<Block>>>()?;
-        let retraction_count = match delta.weights() {
-            Some(weights) => weights.iter().filter(|weight| **weight < 0).count(),
-            None => 0,
-        };
-        Ok(Some(Run { blocks, row_count, retraction_count, newest_us: self.newest_us(delta)? }))
+        Ok(Some(summary.run(blocks.collect::<Result<Vec<Block>>>()?, None)))
     }
+}
 
-    fn newest_us(&self, delta: &Delta) -> Result<Option<i64>> {
-        let Some(column) = self.time_column else { return Ok(None) };
-        let times = times_us(delta.column(column))?;
-        if times.null_count() > 0 {
-            return Ok(None);
-        }
-        Ok(arrow::compute::max(&times))
+/// The key by which a part's rows can be ordered.
+fn key_of(part: &Part) -> Vec<usize> {
+    let can_be = part.key.iter().all(|&column| can_hash(part.schema.field(column).data_type()));
+    if can_be { part.key.clone() } else { vec![] }
+}
+
+fn newest_us(delta: &Delta, time_column: Option<usize>) -> Result<Option<i64>> {
+    let Some(column) = time_column else { return Ok(None) };
+    let times = times_us(delta.column(column))?;
+    if times.null_count() > 0 {
+        return Ok(None);
     }
+    Ok(arrow::compute::max(&times))
 }
 
 #[cfg(test)]
@@ -237,7 +374,7 @@ mod tests {
 
     fn collection(kind: PartKind, time_column: Option<usize>) -> Collection {
         let place = Place { worker: 0, operator: 0, part: 0 };
-        Collection::new(place, &Part { schema: schema(), kind, time_column, spread: Spread::Anywhere })
+        Collection::new(place, &Part { schema: schema(), kind, time_column, spread: Spread::Anywhere, key: vec![] })
     }
 
     /// Whatever is merged when: what is read is what was written, added up or the last of it.
@@ -270,9 +407,9 @@ mod tests {
                 expected.retain(|_, weight| *weight != 0);
                 collection.append(&[delta(&changes)?], writer.as_mut())?;
                 writer.finish()?;
-                if let Some(start) = collection.due() {
+                if let Some(range) = collection.due(0) {
                     let mut writer = store.create_segment(1000 + segment)?;
-                    collection.merge(start, &store, writer.as_mut())?;
+                    collection.merge(range, &store, writer.as_mut())?;
                     writer.finish()?;
                 }
                 assert_eq!(rows(&collection.read(&store)?), expected, "{kind:?} after {segment}");

@@ -3,7 +3,8 @@
 //! All state is Z-sets. Those of an operator are its [`Part`]s; a view's contents are one more. On disk a part is a
 //! [`Collection`]: a list of runs, of which each holds what changed between two checkpoints, so that a checkpoint costs as
 //! much as has changed. Runs are added up in the background ([`Collection::due`]), so that there are never many. A run
-//! is some blocks of segments; what a checkpoint wrote counts from the moment at which its records are committed,
+//! is some blocks of segments, and where the part names a key, it is ordered by the key's hash, so that single keys can
+//! be looked up ([`SavedKeys`]) and runs are added up block by block. What a checkpoint wrote counts from the moment at which its records are committed,
 //! which is one batch of the store.
 //!
 //! | key | value |
@@ -14,9 +15,16 @@
 //! | `k/source-error/<id>/<number>` | one record that could not be decoded |
 
 mod collection;
+mod filter;
+mod key_hash;
+mod keyed_merge;
+mod keyed_run;
+mod lookup;
 pub mod record;
 
-pub use collection::{Collection, Place};
+pub use collection::{Collection, Place, Run};
+pub use key_hash::{can_hash, key_hashes};
+pub use lookup::{KeyLookup, SavedKeys, Version};
 
 use arrow::array::{Array, BooleanArray, UInt32Array};
 use arrow::compute::{SortOptions, take_record_batch};
@@ -35,6 +43,8 @@ pub struct Part {
     /// The column of the time by which rows go, where they do by themselves.
     pub time_column: Option<usize>,
     pub spread: Spread,
+    /// The columns by which single rows are looked up; empty: they are only read as a whole.
+    pub key: Vec<usize>,
 }
 
 /// On which worker a part's rows belong.
@@ -128,3 +138,6 @@ fn not_below(delta: Delta, time_column: usize, below: i64) -> Result<Delta> {
     let mask: BooleanArray = (0..times.len()).map(|row| Some(stays(row))).collect();
     Ok(delta.filter(&mask)?)
 }
+
+#[cfg(test)]
+mod tests;

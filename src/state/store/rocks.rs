@@ -12,9 +12,10 @@ use super::{BackupList, Block, EachPair, SegmentWriter, Store, StoreBatch, make_
 use crate::error::{Error, Result, SqlState};
 
 /// Written into every new directory; a newer number is refused. Format 1 had no checkpoints: a program that knows only
-/// it would change tables behind them, so a directory is of format 2 from the moment it is opened here.
-const FORMAT_VERSION: u32 = 2;
-const FORMAT_WITHOUT_CHECKPOINTS: u32 = 1;
+/// it would change tables behind them. Format 2 knew no runs that are ordered by key; those that it has are read, and are
+/// ordered when they are added up. A directory is of the newest format from the moment it is opened here.
+const FORMAT_VERSION: u32 = 3;
+const FORMATS_READ: std::ops::RangeInclusive<u32> = 1..=FORMAT_VERSION;
 const FORMAT_FILE: &str = "HIGHWATER_FORMAT";
 
 /// One data directory, open in one process.
@@ -71,7 +72,7 @@ fn check_format(dir: &Path) -> Result<()> {
     let marker = dir.join(FORMAT_FILE);
     match std::fs::read_to_string(&marker) {
         Ok(text) => match text.trim().parse::<u32>() {
-            Ok(FORMAT_VERSION | FORMAT_WITHOUT_CHECKPOINTS) => Ok(()),
+            Ok(known) if FORMATS_READ.contains(&known) => Ok(()),
             Ok(newer) if newer > FORMAT_VERSION => Err(Error::new(
                 SqlState::DATA_CORRUPTED,
                 format!("data directory {} has format {newer}, this program reads {FORMAT_VERSION}", dir.display()),

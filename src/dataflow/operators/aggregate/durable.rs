@@ -144,11 +144,12 @@ impl Durable for AggregateOperator {
     fn parts(&self) -> Vec<Part> {
         let time_column = self.closing.as_ref().map(|closing| closing.key());
         let kind = PartKind::Latest { key_width: self.keys.len() };
-        let by_key = || Spread::By((0..self.keys.len()).collect());
-        let groups = Part { schema: self.log.groups.schema.clone(), kind, time_column, spread: by_key() };
+        let key = || (0..self.keys.len()).collect();
+        let by_key = || Spread::By(key());
+        let groups = Part { schema: self.log.groups.schema.clone(), kind, time_column, spread: by_key(), key: key() };
         let rows = |call: &CallLog| {
             let (schema, kind) = (call.schema.clone(), PartKind::Sum);
-            Part { schema, kind, time_column, spread: by_key() }
+            Part { schema, kind, time_column, spread: by_key(), key: key() }
         };
         std::iter::once(groups).chain(self.log.calls.iter().map(rows)).collect()
     }

@@ -197,7 +197,7 @@ impl Durable for AsofOperator {
                 (true, 0) => Spread::By((0..order.schema().fields().len()).collect()),
                 (true, _) => Spread::Fixed,
             };
-            Part { schema: order.schema().clone(), kind: PartKind::Sum, time_column: None, spread }
+            Part { schema: order.schema().clone(), kind: PartKind::Sum, time_column: None, spread, key: vec![] }
         };
         sides.map(part).collect()
     }

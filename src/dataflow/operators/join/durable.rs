@@ -47,7 +47,7 @@ impl Durable for JoinOperator {
                 (false, true) => Spread::By(side.key_columns.clone()),
                 (false, false) => Spread::By((0..side.key_columns.len()).collect()),
             };
-            Part { schema, kind: PartKind::Sum, time_column, spread }
+            Part { schema, kind: PartKind::Sum, time_column, spread, key: vec![] }
         };
         [0, 1].map(part).into()
     }

@@ -267,6 +267,7 @@ impl Durable for LookupOperator {
             kind: PartKind::Sum,
             time_column: None,
             spread,
+            key: vec![],
         };
         // Without keys, right rows are on every worker, and left rows where their hash says.
         let is_keyed = !self.left_keys.is_empty();

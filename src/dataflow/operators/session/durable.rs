@@ -40,7 +40,13 @@ impl Durable for SessionOperator {
         let reach = Arc::new(Field::new("$reach", DataType::Int64, false));
         let fields: Vec<_> = self.schema.fields()[..width].iter().cloned().chain([reach]).collect();
         let spread = Spread::By(self.partition.clone());
-        vec![Part { schema: Arc::new(Schema::new(fields)), kind: PartKind::Sum, time_column: None, spread }]
+        vec![Part {
+            schema: Arc::new(Schema::new(fields)),
+            kind: PartKind::Sum,
+            time_column: None,
+            spread,
+            key: vec![],
+        }]
     }
 
     fn record(&mut self) {

@@ -45,9 +45,9 @@ impl Durable for SlicedAggregateOperator {
     fn parts(&self) -> Vec<Part> {
         let kind = PartKind::Latest { key_width: self.log.groups.key_width };
         let spread = Spread::By((0..self.keys.len()).collect());
-        let groups = Part { schema: self.log.groups.schema.clone(), kind, time_column: None, spread };
+        let groups = Part { schema: self.log.groups.schema.clone(), kind, time_column: None, spread, key: vec![] };
         let kind = PartKind::Latest { key_width: 0 };
-        let shown = Part { schema: shown_schema(), kind, time_column: None, spread: Spread::Everywhere };
+        let shown = Part { schema: shown_schema(), kind, time_column: None, spread: Spread::Everywhere, key: vec![] };
         vec![groups, shown]
     }
 
