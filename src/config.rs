@@ -24,6 +24,8 @@ pub struct Config {
     /// Changes that are kept for one subscriber that does not take them, in bytes. One that is further behind is ended
     /// with 53400.
     pub subscriber_memory_bytes_max: usize,
+    /// Beyond it operators let go of state that is on disk, too; `None`: all of it is kept.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// The file's shape: every key optional, unknown keys refused.
@@ -38,6 +40,8 @@ pub struct ConfigFile {
     /// 0: never.
     pub checkpoint_interval_ms: Option<u64>,
     pub subscriber_memory_bytes: Option<usize>,
+    /// A number of bytes with a unit, for instance `1GiB`.
+    pub memory_limit: Option<String>,
 }
 
 impl ConfigFile {
@@ -47,7 +51,7 @@ impl ConfigFile {
         toml::from_str(&text).map_err(|e| {
             Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {}", path.display(), e.message())).with_hint(
                 "known keys: listen, data_dir, workers, max_connections, query_memory_bytes, subscriber_memory_bytes, \
-                 checkpoint_interval_ms",
+                 checkpoint_interval_ms, memory_limit",
             )
         })
     }
@@ -73,12 +77,17 @@ impl Config {
                 format!("workers must be between 1 and {WORKER_COUNT_MAX}, not {worker_count}"),
             ));
         }
+        let memory_limit = overrides.memory_limit.or(file.memory_limit);
+        let memory_limit_bytes = memory_limit.as_deref().map(memory_limit_bytes).transpose()?;
+        let query_memory_bytes = overrides.query_memory_bytes.or(file.query_memory_bytes).unwrap_or(2 << 30);
+        let query_share =
+            memory_limit_bytes.map_or(usize::MAX, |limit| (limit / QUERY_SHARE) as usize).max(QUERY_MEMORY_BYTES_MIN);
         Ok(Config {
             listen,
             data_dir: overrides.data_dir.or(file.data_dir).unwrap_or_else(|| "highwater-data".into()),
             worker_count,
             connection_count_max: overrides.max_connections.or(file.max_connections).unwrap_or(1000),
-            query_memory_bytes_max: overrides.query_memory_bytes.or(file.query_memory_bytes).unwrap_or(2 << 30),
+            query_memory_bytes_max: query_memory_bytes.min(query_share),
             checkpoint_interval: match overrides.checkpoint_interval_ms.or(file.checkpoint_interval_ms) {
                 Some(0) => None,
                 Some(interval_ms) => Some(Duration::from_millis(interval_ms)),
@@ -88,8 +97,43 @@ impl Config {
                 .subscriber_memory_bytes
                 .or(file.subscriber_memory_bytes)
                 .unwrap_or(64 << 20),
+            memory_limit_bytes,
         })
     }
+}
+
+/// Queries may have one of so many parts of the memory.
+const QUERY_SHARE: u64 = 4;
+/// However little there is.
+const QUERY_MEMORY_BYTES_MIN: usize = 16 << 20;
+const MEMORY_LIMIT_BYTES_MIN: u64 = 1 << 20;
+
+/// Such as `512MB` or `1.5 GiB`. 22023 if it is no such text, or so little that nothing could run.
+fn memory_limit_bytes(text: &str) -> Result<u64> {
+    let invalid = |why: &str| {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid memory limit \"{text}\"{why}"))
+            .with_hint("write a number with a unit, kB, MB, GB, TB, KiB, MiB, GiB or TiB, for instance 1GiB")
+    };
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_bytes: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" => 1000,
+        "mb" => 1000 * 1000,
+        "gb" => 1000 * 1000 * 1000,
+        "tb" => 1000 * 1000 * 1000 * 1000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err(invalid("")),
+    };
+    let number: f64 = number.parse().map_err(|_| invalid(""))?;
+    let bytes = (number * unit_bytes as f64) as u64;
+    if bytes < MEMORY_LIMIT_BYTES_MIN {
+        return Err(invalid(": less than 1MiB"));
+    }
+    Ok(bytes)
 }
 
 const WORKER_COUNT_MAX: usize = 256;
@@ -97,4 +141,23 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_limit_is_a_number_with_a_unit() {
+        let bytes = |text: &str| memory_limit_bytes(text).map_err(|error| error.code);
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+        assert_eq!(bytes("1.5 gib"), Ok(3 << 29));
+        assert_eq!(bytes("64MB"), Ok(64_000_000));
+        for nonsense in ["", "1", "GiB", "-1GiB", "1.2.3GiB", "1 potato", "1023KiB", "1e3GiB", "\u{b2}GiB"] {
+            assert_eq!(bytes(nonsense), Err(SqlState::INVALID_PARAMETER_VALUE), "{nonsense}");
+        }
+        let file = ConfigFile { memory_limit: Some("128MiB".into()), ..ConfigFile::default() };
+        let config = Config::resolve(ConfigFile::default(), file).expect("it is one");
+        assert_eq!((config.memory_limit_bytes, config.query_memory_bytes_max), (Some(128 << 20), 32 << 20));
+    }
 }

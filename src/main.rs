@@ -66,6 +66,10 @@ struct Flags {
     /// Milliseconds between two checkpoints of views; 0: none, a start computes them again [default: 1000]
     #[arg(long, value_name = "MS")]
     checkpoint_interval_ms: Option<u64>,
+    /// Memory that operators, relations and queries may use, for instance 1GiB: beyond it state of operators that is on
+    /// disk is let go [default: none]
+    #[arg(long, value_name = "BYTES")]
+    memory_limit: Option<String>,
     /// TOML file with the same settings (listen, data_dir, …), query_memory_bytes and subscriber_memory_bytes; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -77,8 +81,17 @@ impl Flags {
     }
 
     fn overrides(self) -> ConfigFile {
-        let Flags { listen, data_dir, workers, max_connections, checkpoint_interval_ms, config: _ } = self;
-        ConfigFile { listen, data_dir, workers, max_connections, checkpoint_interval_ms, ..ConfigFile::default() }
+        let Flags { listen, data_dir, workers, max_connections, checkpoint_interval_ms, memory_limit, config: _ } =
+            self;
+        ConfigFile {
+            listen,
+            data_dir,
+            workers,
+            max_connections,
+            checkpoint_interval_ms,
+            memory_limit,
+            ..ConfigFile::default()
+        }
     }
 }
 

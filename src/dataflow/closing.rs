@@ -45,6 +45,16 @@ impl Closing {
         self.group_count * size_of::<u32>() + self.by_time.len() * 40
     }
 
+    /// Groups that are not in memory any more need not be told when they are over.
+    pub fn forget_others(&mut self, is_live: impl Fn(u32) -> bool) {
+        self.opened.retain(|&group| is_live(group));
+        for groups in self.by_time.values_mut() {
+            groups.retain(|&group| is_live(group));
+        }
+        self.by_time.retain(|_, groups| !groups.is_empty());
+        self.group_count = self.by_time.values().map(Vec::len).sum();
+    }
+
     /// The groups that are over, each once; `None` if there are none. `is_live` tells numbers in use from free ones.
     pub fn take_over(
         &mut self,

@@ -4,12 +4,15 @@
 //! anyway, so that recording a change costs a reference. Rows that go by event time are not retracted one by one: a part
 //! says below which time it is empty.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 
 use super::EpochContext;
 use super::closing::Closing;
 use crate::error::Result;
-use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::state::MemoryAccount;
+use crate::state::checkpoint::{KeyLookup, Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 /// # Contract
@@ -27,6 +30,28 @@ pub trait Durable {
 
     /// Takes over what was saved: `parts[i]` adds up to part `i`. Comes instead of a first step; nothing comes out.
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()>;
+
+    /// `None`: all of its state is in memory.
+    fn partial(&mut self) -> Option<&mut dyn Partial> {
+        None
+    }
+}
+
+/// State of which a part may be on disk alone: keys that have not been touched for long are let go, and looked up when they
+/// are, all that a step misses together.
+///
+/// # Contract
+/// - A key that is in memory is there with all of its rows. Of one that is not, the truth is what was saved last.
+/// - So a key goes only when all of its changes are in a finished checkpoint ([`Partial::saved`]).
+pub trait Partial {
+    /// From now on `saved[i]` is what the last finished checkpoint has of part `i`. Comes at most once, before the first step.
+    fn attach(&mut self, saved: Vec<Arc<dyn KeyLookup>>, account: MemoryAccount);
+
+    /// Instead of [`Durable::restore`]: what was attached holds all of the state. Nothing is read but what it needs at once.
+    fn begin_absent(&mut self, context: &mut EpochContext) -> Result<()>;
+
+    /// The changes that were taken last are in a finished checkpoint.
+    fn saved(&mut self) -> Result<()>;
 }
 
 /// The rows of an operator that keeps them by partition, until the partition's time is over.

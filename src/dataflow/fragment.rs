@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::meter::Meter;
 use super::operators::{
@@ -25,7 +26,8 @@ use super::partition::Partitioning;
 use super::{Durable, EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::{JoinKeys, JoinType, StreamNode, StreamPlan};
-use crate::state::checkpoint::{Part, PartChange};
+use crate::state::MemoryAccount;
+use crate::state::checkpoint::{KeyLookup, Part, PartChange};
 use crate::types::{Delta, RelationId};
 
 /// A plan cut into fragments, in an order in which inputs come before their readers; the last one's output is the
@@ -288,8 +290,21 @@ struct Node {
     follows_time: bool,
 }
 
-/// Gives what adds up to a part of an operator: its number in the plan's preorder, the part's number and what it is.
-pub type ReadPart<'a> = dyn FnMut(usize, usize, &Part) -> Result<Vec<Delta>> + 'a;
+/// For an operator that need not have all of its state in memory (its number in the plan's preorder, and how many parts it
+/// has): what the last checkpoint has of each part, now and later.
+pub type OpenParts<'a> = dyn FnMut(usize, usize) -> (Vec<Arc<dyn KeyLookup>>, MemoryAccount) + 'a;
+
+/// What was saved of operators, by their number in the plan's preorder.
+pub trait SavedParts {
+    /// What adds up to a part.
+    fn read(&mut self, operator: usize, part: usize, spec: &Part) -> Result<Vec<Delta>>;
+
+    /// As [`OpenParts`].
+    fn open(&mut self, operator: usize, part_count: usize) -> (Vec<Arc<dyn KeyLookup>>, MemoryAccount);
+
+    /// True if what is opened shows all of the operator's state.
+    fn can_be_looked_up(&self, operator: usize, part_count: usize) -> bool;
+}
 
 /// One worker's share of a fragment: its operators and their state.
 pub struct Fragment {
@@ -376,6 +391,12 @@ impl Fragment {
         size
     }
 
+    /// Bytes of state that does not give way where memory is short.
+    pub fn fixed_bytes(&self) -> u64 {
+        let operators = self.nodes.iter().flat_map(|node| &node.operator).filter(|operator| !operator.gives_way());
+        operators.map(|operator| operator.state_size().bytes).sum()
+    }
+
     /// From now on its operators record what changes of their state.
     pub fn record(&mut self) {
         self.states().for_each(|(_, state)| state.record());
@@ -395,15 +416,45 @@ impl Fragment {
         Ok(changes)
     }
 
-    /// Takes over saved state instead of a first step.
-    pub fn restore(&mut self, context: &mut EpochContext, read: &mut ReadPart<'_>) -> Result<()> {
+    /// Takes over saved state instead of a first step. What can be looked up later is not read now.
+    pub fn restore(&mut self, context: &mut EpochContext, saved: &mut dyn SavedParts) -> Result<()> {
         self.is_first = false;
         for (number, state) in self.states() {
-            let parts = state.parts().into_iter().enumerate();
-            let parts = parts.map(|(part, spec)| read(number, part, &spec)).collect::<Result<Vec<_>>>()?;
+            let parts = state.parts();
+            if saved.can_be_looked_up(number, parts.len())
+                && let Some(partial) = state.partial()
+            {
+                let (lookups, account) = saved.open(number, parts.len());
+                partial.attach(lookups, account);
+                partial.begin_absent(context)?;
+                continue;
+            }
+            let part_count = parts.len();
+            let parts = parts.into_iter().enumerate();
+            let parts = parts.map(|(part, spec)| saved.read(number, part, &spec)).collect::<Result<Vec<_>>>()?;
             state.restore(parts, context)?;
+            if let Some(partial) = state.partial() {
+                let (lookups, account) = saved.open(number, part_count);
+                partial.attach(lookups, account);
+            }
         }
         Ok(())
+    }
+
+    /// Its operators may let state go that is on disk. For those that start over.
+    pub fn attach(&mut self, open: &mut OpenParts<'_>) {
+        for (number, state) in self.states() {
+            let part_count = state.parts().len();
+            if let Some(partial) = state.partial() {
+                let (lookups, account) = open(number, part_count);
+                partial.attach(lookups, account);
+            }
+        }
+    }
+
+    /// The changes that were taken last are in a finished checkpoint.
+    pub fn saved(&mut self) -> Result<()> {
+        self.states().filter_map(|(_, state)| state.partial()).try_for_each(|partial| partial.saved())
     }
 
     /// What each operator has done on this worker, under its number in the plan's preorder.

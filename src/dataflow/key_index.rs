@@ -142,6 +142,35 @@ impl KeyIndex {
         }
     }
 
+    /// The number of each row's key, where it has one.
+    pub fn find(&self, columns: &[ArrayRef], row_count: usize) -> Result<Vec<Option<u32>>> {
+        let merged: Vec<ArrayRef>;
+        let columns = match self.merges_floats {
+            false => columns,
+            true => {
+                merged = columns.iter().map(canonical).collect();
+                &merged
+            }
+        };
+        let found = |hash: u64, equal: &dyn Fn(&u32) -> bool| self.slots.find(hash, equal).copied();
+        match &self.keys {
+            Keys::Unit => Ok(vec![Some(0); row_count]),
+            Keys::Words { words } => {
+                let sought = to_words(columns, row_count)?;
+                Ok(sought.iter().map(|key| found(word_hash(key), &|&number| words[number as usize] == *key)).collect())
+            }
+            Keys::Rows { converter, rows, .. } => {
+                let sought = converter.convert_columns(columns)?;
+                let hashes = hash_rows(columns, row_count)?.into_iter().enumerate();
+                let numbers = hashes.map(|(row, hash)| {
+                    let key = sought.row(row);
+                    found(hash, &|&number| rows[number as usize].as_ref().is_some_and(|own| own.row() == key))
+                });
+                Ok(numbers.collect())
+            }
+        }
+    }
+
     /// Forgets keys; their numbers will be given again. Each must be in use and named once.
     pub fn remove(&mut self, numbers: &[u32]) {
         for &number in numbers {
@@ -262,8 +291,10 @@ mod tests {
             assert_eq!(numbers, vec![0, 1, 0, 2]);
             let back = &index.columns(&[0, 1, 0, 2])?[0];
             assert_eq!(back.as_ref(), column.as_ref());
+            assert_eq!(index.find(std::slice::from_ref(&column), 4)?, vec![Some(0), Some(1), Some(0), Some(2)]);
             index.remove(&[1]);
             assert_eq!(index.len(), 2);
+            assert_eq!(index.find(&[column.slice(0, 2)], 2)?, vec![Some(0), None]);
             assert_eq!(index.intern(&[column.slice(1, 1)], 1)?, vec![1]);
         }
         Ok(())

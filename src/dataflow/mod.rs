@@ -25,7 +25,7 @@ mod pending;
 mod row_order;
 mod row_store;
 
-pub use durable::Durable;
+pub use durable::{Durable, Partial};
 pub use expression::row_text;
 
 use std::collections::{BTreeMap, HashMap};
@@ -63,6 +63,11 @@ pub trait Operator: Send {
     /// What it keeps between epochs.
     fn state_size(&self) -> StateSize {
         StateSize::default()
+    }
+
+    /// True if it tells a [`crate::state::MemoryAccount`] what it keeps, and gives way where memory is short.
+    fn gives_way(&self) -> bool {
+        false
     }
 
     /// Its state, for checkpoints; `None` if it keeps nothing between epochs.

@@ -21,7 +21,7 @@ use timely::worker::Worker;
 
 use super::parcel::Parcel;
 use super::worker::{Piece, RelationDelta, ViewOutput};
-use crate::dataflow::fragment::{Fragment, FragmentGraph, FragmentInput, FragmentSpec};
+use crate::dataflow::fragment::{Fragment, FragmentGraph, FragmentInput, FragmentSpec, OpenParts};
 use crate::dataflow::meter::Meter;
 use crate::dataflow::partition::Partitioning;
 use crate::dataflow::{Arranged, EpochContext, StateSize};
@@ -170,9 +170,12 @@ impl ViewDataflow {
             _ => None,
         };
         let state_size = measure.then(|| {
-            let mut size = StateSize::default();
-            self.fragments.iter().for_each(|fragment| size += fragment.borrow().state_size());
-            size
+            let (mut size, mut fixed_bytes) = (StateSize::default(), 0);
+            for fragment in &self.fragments {
+                size += fragment.borrow().state_size();
+                fixed_bytes += fragment.borrow().fixed_bytes();
+            }
+            (size, fixed_bytes)
         });
         self.has_failed |= failure.is_some();
         let output = ViewOutput {
@@ -197,6 +200,20 @@ impl ViewDataflow {
     /// From now on its operators record what changes of their state.
     pub fn record(&mut self) {
         self.fragments.iter().for_each(|fragment| fragment.borrow_mut().record());
+    }
+
+    /// Its operators may let state go that is on disk.
+    pub fn attach(&mut self, open: &mut OpenParts<'_>) {
+        self.fragments.iter().for_each(|fragment| fragment.borrow_mut().attach(open));
+    }
+
+    /// The changes that were taken last are in a finished checkpoint.
+    pub fn saved(&mut self) {
+        let outcome = self.fragments.iter().try_for_each(|fragment| fragment.borrow_mut().saved());
+        if let Err(error) = outcome {
+            // It is told with the next step.
+            self.results.borrow_mut().failure = Some(error);
+        }
     }
 
     /// What has changed of its operators' state since the last call.

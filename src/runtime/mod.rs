@@ -36,10 +36,10 @@ use crate::catalog::{SourceDefinition, WatermarkDefinition};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, Watermarks};
 use crate::state::history::Hold;
-use crate::state::{Layout, Store, World};
+use crate::state::{Layout, Memory, Store, World};
 use crate::types::{Delta, Epoch, RelationId};
 
-use checkpoint::{Restored, Saved};
+use checkpoint::{Restored, Saved, SavedState};
 use sequencer::Event;
 use status::Statuses;
 
@@ -53,6 +53,7 @@ pub struct Runtime {
     worker_count: usize,
     /// The checkpoint that this start goes on from.
     saved: Arc<Saved>,
+    saved_state: Arc<SavedState>,
     sequencer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -129,7 +130,7 @@ pub struct TableWrite {
 impl Runtime {
     /// Starts workers and sequencer. Table contents are read from `store`; XX001 if they cannot be. `views` are those that
     /// will be made again, or given up; what was saved of others goes. Without an interval no checkpoints are written. A
-    /// subscriber may be behind by `held_bytes_max`.
+    /// subscriber may be behind by `held_bytes_max`. Operators let go of what is saved as `memory` says.
     pub fn start(
         worker_count: usize,
         store: Arc<dyn Store>,
@@ -137,6 +138,7 @@ impl Runtime {
         views: &[RelationId],
         checkpoint_interval: Option<Duration>,
         held_bytes_max: usize,
+        memory: Arc<Memory>,
     ) -> Result<Runtime> {
         let saved = match checkpoint_interval {
             Some(_) => Saved::load(store.as_ref(), views)?,
@@ -146,6 +148,7 @@ impl Runtime {
             }
         };
         let saved = Arc::new(saved);
+        let saved_state = Arc::new(SavedState::new(store.clone(), memory));
         let world = Arc::new(watch::Sender::new(Arc::new(World::default())));
         let statuses = Arc::new(Mutex::new(Statuses::default()));
         let start = sequencer::Start {
@@ -153,6 +156,7 @@ impl Runtime {
             store: store.clone(),
             tables,
             saved: saved.clone(),
+            saved_state: saved_state.clone(),
             checkpoint_interval,
             world: world.clone(),
             statuses: statuses.clone(),
@@ -160,7 +164,7 @@ impl Runtime {
         };
         let (events, sequencer) = sequencer::start(start)?;
         let sequencer = Arc::new(Mutex::new(Some(sequencer)));
-        Ok(Runtime { events, world, statuses, store, worker_count, saved, sequencer })
+        Ok(Runtime { events, world, statuses, store, worker_count, saved, saved_state, sequencer })
     }
 
     /// The last committed epoch.
@@ -216,8 +220,8 @@ impl Runtime {
     async fn restore(&self, spec: &ViewSpec) -> Result<Option<Restored>> {
         let (runtime, id, plan, layout) = (self.clone(), spec.id, spec.plan.clone(), spec.layout());
         let reading = tokio::task::spawn_blocking(move || {
-            let (saved, store) = (&runtime.saved, runtime.store.as_ref());
-            checkpoint::prepare(saved, store, id, &plan, layout.as_ref(), runtime.worker_count)
+            let (saved, store, state) = (&runtime.saved, runtime.store.as_ref(), &runtime.saved_state);
+            checkpoint::prepare(saved, store, state, id, &plan, layout.as_ref(), runtime.worker_count)
         });
         reading.await.map_err(|e| Error::internal(format!("reading a view's state failed: {e}")))?
     }
@@ -275,6 +279,11 @@ impl Runtime {
     /// The newest epoch that a start goes on from: what views were then is on disk. `None` before the first checkpoint.
     pub fn checkpoint_epoch(&self) -> Option<Epoch> {
         self.statuses.lock().checkpoint
+    }
+
+    /// What is in use for what, and how much may be.
+    pub fn memory(&self) -> &Memory {
+        self.saved_state.memory()
     }
 
     pub fn source_statuses(&self) -> Vec<SourceStatus> {

@@ -182,7 +182,10 @@ async fn views_equal_the_model_at_every_epoch() -> Result<()> {
         let seed = 41 + worker_count as u64 * 7 + views_at;
         let mut random = StdRng::seed_from_u64(seed);
         let store = Arc::new(MemoryStore::default());
-        let runtime = Runtime::start(worker_count, store.clone(), tables(), &[], Some(Duration::ZERO), 1 << 20)?;
+        // With hardly any memory whatever is saved goes.
+        let memory = Arc::new(Memory::new((views_at > 0).then_some(1 << 10)));
+        let interval = Some(Duration::ZERO);
+        let runtime = Runtime::start(worker_count, store.clone(), tables(), &[], interval, 1 << 20, memory)?;
         let mut model = Model::default();
         for round in 0..60 {
             if round == views_at {
@@ -196,7 +199,7 @@ async fn views_equal_the_model_at_every_epoch() -> Result<()> {
         runtime.shutdown().await;
 
         // The same tables again, from what was kept.
-        let again = Runtime::start(worker_count, store, tables(), &[], Some(Duration::ZERO), 1 << 20)?;
+        let again = Runtime::start(worker_count, store, tables(), &[], Some(Duration::ZERO), 1 << 20, Arc::default())?;
         make_views(&again).await?;
         check(&again, &model, seed)?;
         again.drop_relations(vec![COUNTS, JOINED, BY_KEY]).await?;
@@ -210,7 +213,7 @@ async fn views_equal_the_model_at_every_epoch() -> Result<()> {
 #[tokio::test]
 async fn a_write_is_all_or_nothing() -> Result<()> {
     let keyed = TableSpec { primary_key: vec![0], ..tables().remove(0) };
-    let runtime = Runtime::start(1, Arc::new(MemoryStore::default()), vec![keyed], &[], None, 1 << 20)?;
+    let runtime = Runtime::start(1, Arc::new(MemoryStore::default()), vec![keyed], &[], None, 1 << 20, Arc::default())?;
     let write = |rows: Vec<(i64, Row)>| runtime.write(vec![TableWrite { table: T, delta: delta(&rows) }]);
     write(vec![(1, vec![1, 10]), (1, vec![2, 20])]).await?;
     let duplicate = write(vec![(1, vec![3, 30]), (1, vec![1, 11])]).await.expect_err("1 is taken");

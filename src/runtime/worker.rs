@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use timely::worker::Worker;
 
+use super::checkpoint::SavedState;
 use super::dataflow::{StepMoment, ViewDataflow};
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
@@ -31,8 +32,8 @@ pub enum Command {
         graph: Arc<FragmentGraph>,
         /// This worker's share of the fragments, where they go on from a checkpoint.
         restored: Option<Vec<Fragment>>,
-        /// For checkpoints to come, changes of state are recorded.
-        is_recorded: bool,
+        /// For checkpoints to come, changes of state are recorded; what they have saved is looked up there.
+        saved: Option<Arc<SavedState>>,
         layout: Option<Arc<Layout>>,
         epoch: Epoch,
     },
@@ -44,6 +45,10 @@ pub enum Command {
     TakeChanges {
         views: Arc<[RelationId]>,
         reply: Sender<Vec<ViewChanges>>,
+    },
+    /// The changes of these views that were taken last are in a finished checkpoint.
+    Saved {
+        views: Arc<[RelationId]>,
     },
     /// Tells what the operators of each view have done.
     Measure {
@@ -118,7 +123,8 @@ pub struct ViewOutput {
     pub errors: Vec<RowError>,
     /// By the relation whose watermark they missed.
     pub late_row_counts: BTreeMap<RelationId, u64>,
-    pub state_size: Option<StateSize>,
+    /// If it was asked for, with the bytes of it that do not give way where memory is short.
+    pub state_size: Option<(StateSize, u64)>,
     /// How long the worker was at it.
     pub elapsed: Duration,
     /// The wall-clock time at which it wants to be stepped again.
@@ -172,13 +178,17 @@ fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Resul
     let mut views: HashMap<RelationId, ViewDataflow> = HashMap::new();
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Create { view, name, graph, restored, is_recorded, layout, epoch } => {
+            Command::Create { view, name, graph, restored, saved, layout, epoch } => {
+                let is_restored = restored.is_some();
                 let fragments = restored.unwrap_or_else(|| {
                     let built = graph.fragments.iter().map(Fragment::build).collect::<Result<_>>();
                     built.expect("the sequencer has built these fragments before")
                 });
                 let mut dataflow = ViewDataflow::build(worker, &name, &graph, fragments, layout, epoch);
-                if is_recorded {
+                if let Some(saved) = saved {
+                    if !is_restored {
+                        dataflow.attach(&mut *saved.open_new(view, worker.index()));
+                    }
                     dataflow.record();
                 }
                 views.insert(view, dataflow);
@@ -188,6 +198,13 @@ fn run(worker: &mut Worker, commands: &Receiver<Command>, results: &Sender<Resul
                 let changes = wanted.iter().filter_map(|id| Some((*id, views.get_mut(id)?.take_changes(index))));
                 // The sequencer waits for it.
                 let _ = reply.send(changes.collect());
+            }
+            Command::Saved { views: saved } => {
+                for id in saved.iter() {
+                    if let Some(view) = views.get_mut(id) {
+                        view.saved();
+                    }
+                }
             }
             Command::Drop { view } => {
                 if let Some(dataflow) = views.remove(&view) {

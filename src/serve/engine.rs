@@ -1,14 +1,15 @@
 //! Runs bound plans on threads of its own, so that a heavy query never stalls the wire.
 //!
 //! A query is one task: it optimises, plans, executes, and sends batches through a bounded channel. Whoever drops the
-//! stream ends the task. All queries share one memory pool; one that wants too much fails with 53200.
+//! stream ends the task. All queries share one memory pool; one that wants too much fails with 53200. What they use counts
+//! against the memory limit, so that operators make room for it.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
@@ -21,6 +22,8 @@ use tokio::task::JoinHandle;
 
 use super::endless::refuse_endless;
 use crate::error::{Error, Result};
+use crate::state::Memory;
+use crate::state::memory::Holder;
 
 /// Batches that wait for a slow client.
 const BATCH_COUNT_MAX: usize = 2;
@@ -33,9 +36,66 @@ pub struct QueryEngine {
     environment: Arc<RuntimeEnv>,
 }
 
+/// A pool whose use is told.
+#[derive(Debug)]
+struct CountedPool {
+    pool: FairSpillPool,
+    memory: Arc<Memory>,
+}
+
+impl CountedPool {
+    fn tell(&self) {
+        self.memory.set(Holder::Queries, self.pool.reserved() as u64);
+    }
+}
+
+impl std::fmt::Display for CountedPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+impl MemoryPool for CountedPool {
+    fn name(&self) -> &str {
+        self.pool.name()
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.pool.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.pool.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.pool.grow(reservation, additional);
+        self.tell();
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.pool.shrink(reservation, shrink);
+        self.tell();
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
+        self.pool.try_grow(reservation, additional)?;
+        self.tell();
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.pool.memory_limit()
+    }
+}
+
 impl QueryEngine {
     /// `memory_bytes_max` bounds all running queries together. 58030 if threads cannot be had.
-    pub fn new(thread_count: usize, memory_bytes_max: usize) -> Result<QueryEngine> {
+    pub fn new(thread_count: usize, memory_bytes_max: usize, memory: Arc<Memory>) -> Result<QueryEngine> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(thread_count)
             .thread_name("query")
@@ -43,8 +103,8 @@ impl QueryEngine {
             .enable_all()
             .build()
             .map_err(|e| Error::new(crate::error::SqlState::IO_ERROR, format!("could not start query threads: {e}")))?;
-        let environment =
-            RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes_max))).build_arc()?;
+        let pool = CountedPool { pool: FairSpillPool::new(memory_bytes_max), memory };
+        let environment = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
         Ok(QueryEngine { runtime: Some(runtime), environment })
     }
 
@@ -173,7 +233,7 @@ mod tests {
     use crate::error::SqlState;
 
     fn engine() -> QueryEngine {
-        QueryEngine::new(1, 64 << 20).expect("threads can be started")
+        QueryEngine::new(1, 64 << 20, Arc::default()).expect("threads can be started")
     }
 
     fn state(engine: &QueryEngine) -> SessionState {

@@ -80,6 +80,11 @@ pub trait Store: Send + Sync {
     /// Nothing, if it is not there.
     fn remove_segment(&self, number: u64) -> Result<()>;
 
+    /// What its caches and buffers hold.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     /// Writes what is committed at this moment to a directory that is empty or not there; commits go on meanwhile. 0A000
     /// if it keeps nothing on disk.
     fn backup(&self, directory: &Path) -> Result<()>;

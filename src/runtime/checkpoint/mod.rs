@@ -2,21 +2,26 @@
 //!
 //! ```text
 //! sequencer: epoch e is through ─▶ workers hand over what changed ─▶ epoch e + 1 …
-//!                                        └──▶ writer: segment, records ─▶ sequencer: tables may be merged up to e
+//!                                        └──▶ writer: segment, records ─▶ sequencer: tables may be merged up to e,
+//!                                                                        workers: what was handed over is on disk
 //! start: records ─▶ one thread for each view reads its state ─▶ workers, at the epoch of the checkpoint ─▶ what came since
+//! operators: a key that is not in memory ◀─looked up─ what the last checkpoint has
 //! ```
 //!
 //! A checkpoint holds, of one and the same epoch: what each operator and each view keeps, how far each source has been
 //! read, watermarks, and the rows that failed. Tables are not in it; their writes are durable by themselves, and a view
 //! that starts from a checkpoint is fed those that came after it.
 
+mod merging;
 mod restore;
+mod saved;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use restore::{Restored, contents_part, contents_place, fingerprint, prepare};
+pub use saved::SavedState;
 pub use writer::{Checkpointer, Finished, read_source_errors};
 
 use super::status::{SourceError, ViewErrorCount};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::SchemaRef;
 
-use super::Saved;
+use super::{Saved, SavedState};
 use crate::dataflow::EpochContext;
-use crate::dataflow::fragment::{Fragment, FragmentGraph};
+use crate::dataflow::fragment::{Fragment, FragmentGraph, SavedParts};
 use crate::dataflow::partition::Partitioning;
 use crate::error::Result;
 use crate::plan::StreamPlan;
@@ -18,8 +18,8 @@ use crate::plan::identity::identity;
 use crate::runtime::status::ViewErrorCount;
 use crate::state::arrangement::hash_rows;
 use crate::state::checkpoint::record::{self, ViewRecord};
-use crate::state::checkpoint::{Collection, Part, PartChange, PartKind, Place, Spread, StateChanges};
-use crate::state::{Arrangement, Layout, Store};
+use crate::state::checkpoint::{Collection, KeyLookup, Part, PartChange, PartKind, Place, Spread, StateChanges};
+use crate::state::{Arrangement, Layout, MemoryAccount, Store};
 use crate::types::{Delta, Epoch, RelationId};
 
 /// Layouts of operator state change with this number: state of another is not read.
@@ -59,6 +59,7 @@ fn probe() -> Result<u64> {
 pub fn prepare(
     saved: &Saved,
     store: &dyn Store,
+    state: &SavedState,
     id: RelationId,
     plan: &StreamPlan,
     layout: Option<&Layout>,
@@ -70,16 +71,25 @@ pub fn prepare(
         return Ok(None);
     }
     let graph = FragmentGraph::build(plan, worker_count);
-    let mut parts = Parts { record, store, worker_count, can_be_spread: true, shares: HashMap::new(), all: vec![] };
+    let mut parts = Parts {
+        record,
+        store,
+        state,
+        view: id,
+        worker: 0,
+        worker_count,
+        can_be_spread: true,
+        shares: HashMap::new(),
+        all: vec![],
+    };
     let mut fragments = vec![];
     for worker in 0..worker_count {
         let mut context = EpochContext::new(Epoch(saved.engine.epoch), false, worker);
         let mut own = vec![];
+        parts.worker = worker;
         for spec in &graph.fragments {
             let mut fragment = Fragment::build(spec)?;
-            fragment.restore(&mut context, &mut |operator, part, spec| {
-                parts.read(Place { worker, operator, part }, spec)
-            })?;
+            fragment.restore(&mut context, &mut parts)?;
             own.push(fragment);
         }
         fragments.push(own);
@@ -118,6 +128,10 @@ pub fn contents_place(operator_count: usize) -> Place {
 struct Parts<'a> {
     record: &'a ViewRecord,
     store: &'a dyn Store,
+    state: &'a SavedState,
+    view: RelationId,
+    /// Whose parts are asked for.
+    worker: usize,
     worker_count: usize,
     can_be_spread: bool,
     /// By operator and part: what each worker has yet to take of what is spread anew.
@@ -131,8 +145,31 @@ impl Parts<'_> {
         self.record.collections.iter().find(|collection| collection.place == place)
     }
 
-    /// One worker's rows of a part.
-    fn read(&mut self, place: Place, part: &Part) -> Result<Vec<Delta>> {
+    /// The places of an operator's parts.
+    fn places(&self, operator: usize, part_count: usize) -> impl Iterator<Item = Place> + use<> {
+        let worker = self.worker;
+        (0..part_count).map(move |part| Place { worker, operator, part })
+    }
+}
+
+impl SavedParts for Parts<'_> {
+    fn open(&mut self, operator: usize, part_count: usize) -> (Vec<Arc<dyn KeyLookup>>, MemoryAccount) {
+        // What is spread anew is in the next checkpoint as a whole; until then there is nothing.
+        let is_spread_anew = self.record.worker_count != self.worker_count;
+        let saved = |place| self.collection(place).filter(|_| !is_spread_anew);
+        let places = self.places(operator, part_count);
+        (places.map(|place| self.state.open(self.view, place, saved(place))).collect(), self.state.account())
+    }
+
+    fn can_be_looked_up(&self, operator: usize, part_count: usize) -> bool {
+        self.record.worker_count == self.worker_count
+            && self
+                .places(operator, part_count)
+                .all(|place| self.collection(place).is_none_or(|collection| collection.is_ordered()))
+    }
+
+    fn read(&mut self, operator: usize, part: usize, spec: &Part) -> Result<Vec<Delta>> {
+        let (place, part) = (Place { worker: self.worker, operator, part }, spec);
         let all = |place: Place| self.collection(place).map_or_else(|| Ok(vec![]), |own| own.read(self.store));
         if self.record.worker_count == self.worker_count {
             return all(place);

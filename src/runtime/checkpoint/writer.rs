@@ -1,19 +1,20 @@
-//! The thread that writes checkpoints: what changed goes into one new segment, short runs are added up on the way, and
-//! one batch of the store makes it count. A checkpoint that cannot be written is tried again until it can: what it
+//! The thread that writes checkpoints: what changed goes into one new segment, short runs are added up on the way (long ones
+//! [beside](Merging)), and one batch of the store makes it count. A checkpoint that cannot be written is tried again until it can: what it
 //! holds is nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Job, Saved, ViewJob};
+use super::merging::{Merged, Merging};
+use super::{Job, Saved, SavedState, ViewJob};
 use crate::error::{Error, Result};
 use crate::runtime::status::SourceError;
-use crate::state::checkpoint::Collection;
 use crate::state::checkpoint::record::{self, EngineRecord, ViewRecord};
+use crate::state::checkpoint::{Collection, Place, Version};
 use crate::state::store::{Block, SegmentWriter};
 use crate::state::{Store, StoreBatch};
 use crate::types::{Epoch, RelationId};
@@ -38,18 +39,25 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 const WASTE_BYTES_MIN: u64 = 64 << 20;
 /// Bytes that a checkpoint adds up or copies beyond what it writes anew.
 const MERGE_BYTES_MAX: u64 = 64 << 20;
+/// Runs of more bytes than this are added up beside the checkpoints.
+const LONG_MERGE_BYTES: u64 = 8 << 20;
+/// When a part that keys are looked up in has more runs, the next checkpoint waits for the merge under way.
+const RUN_COUNT_MAX: usize = 32;
 
 impl Checkpointer {
     /// `finished` is called from the thread, after each checkpoint.
     pub fn start(
         store: Arc<dyn Store>,
         saved: &Saved,
+        state: Arc<SavedState>,
         finished: impl Fn(Finished) + Send + 'static,
     ) -> Result<Checkpointer> {
         let (jobs, receiver) = channel();
         let views = saved.views.iter().map(|(id, view)| (*id, ViewRecord::clone(view))).collect();
         let segments = store.segments()?.into_iter().collect();
-        let mut writer = Writer { store, engine: saved.engine.clone(), views, segments };
+        let (engine, next_segment) = (saved.engine.clone(), saved.engine.next_segment);
+        let (retired, merging, merged) = (vec![], None, None);
+        let mut writer = Writer { store, state, engine, views, segments, next_segment, retired, merging, merged };
         writer.remove_unused();
         let stopping = Arc::new(AtomicBool::new(false));
         let is_stopping = stopping.clone();
@@ -76,33 +84,90 @@ impl Checkpointer {
 
 struct Writer {
     store: Arc<dyn Store>,
+    /// Where operators look up what was committed.
+    state: Arc<SavedState>,
     /// As they were last committed.
     engine: EngineRecord,
     views: BTreeMap<RelationId, ViewRecord>,
     /// Those that are there, and their bytes.
     segments: BTreeMap<u64, u64>,
+    /// The number of the segment to be begun next.
+    next_segment: u64,
+    /// What may still be read of versions that there are newer ones of, with the segments that they lie in.
+    retired: Vec<(Weak<Version>, BTreeSet<u64>)>,
+    merging: Option<Merging>,
+    /// To be taken in by the next checkpoint.
+    merged: Option<Merged>,
 }
 
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>, is_stopping: &AtomicBool, finished: &dyn Fn(Finished)) {
         while let Ok(job) = jobs.recv() {
+            self.take_merged();
+            let number = self.begin_segment();
             let mut pause = RETRY_FIRST;
-            while let Err(error) = self.write(&job) {
+            while let Err(error) = self.write(&job, number) {
                 tracing::error!("could not write a checkpoint, trying again: {error}");
                 if is_stopping.load(Ordering::Acquire) {
-                    return;
+                    return self.stop_merging();
                 }
                 std::thread::sleep(pause);
                 pause = (2 * pause).min(RETRY_LAST);
             }
             self.remove_unused();
+            self.start_merging();
             finished(Finished { epoch: job.epoch });
+        }
+        self.stop_merging();
+    }
+
+    fn begin_segment(&mut self) -> u64 {
+        self.next_segment += 1;
+        self.next_segment - 1
+    }
+
+    /// Takes the merge under way, if it has come to its end or has to.
+    fn take_merged(&mut self) {
+        let mut collections = self.views.values().flat_map(|view| &view.collections);
+        let has_to = collections.any(|own| own.is_ordered() && own.runs().len() > RUN_COUNT_MAX);
+        let Some(merging) = self.merging.take_if(|merging| has_to || merging.is_finished()) else { return };
+        let segment = merging.segment;
+        match merging.join() {
+            Ok(merged) => self.merged = Some(merged),
+            Err(error) => {
+                tracing::error!("could not add up saved runs: {error}");
+                // There is something of it, perhaps.
+                self.segments.insert(segment, 0);
+            }
+        }
+    }
+
+    /// The longest list of runs first.
+    fn start_merging(&mut self) {
+        if self.merging.is_some() {
+            return;
+        }
+        let collections = self.views.iter().flat_map(|(id, view)| view.collections.iter().map(|own| (*id, own)));
+        let due = collections.filter_map(|(id, own)| Some((id, own, own.due(0)?)));
+        let long = due.filter(|(_, own, range)| own.bytes_of(range.clone()) > LONG_MERGE_BYTES);
+        let Some((id, own, range)) = long.max_by_key(|(_, own, _)| own.runs().len()) else { return };
+        match Merging::start(id, own, range, self.next_segment, self.store.clone()) {
+            Ok(merging) => {
+                self.merging = Some(merging);
+                self.begin_segment();
+            }
+            Err(error) => tracing::error!("could not add up saved runs: {error}"),
+        }
+    }
+
+    fn stop_merging(&mut self) {
+        if let Some(merging) = self.merging.take() {
+            merging.stop();
         }
     }
 
     /// All of it, or nothing that counts.
-    fn write(&mut self, job: &Job) -> Result<()> {
-        let number = self.engine.next_segment;
+    fn write(&mut self, job: &Job, number: u64) -> Result<()> {
         let mut segment = LazySegment { store: self.store.as_ref(), number, bytes: 0, writer: None };
         let mut batch = StoreBatch::default();
         let mut views = vec![];
@@ -114,6 +179,7 @@ impl Writer {
             }
             views.push((view.id, record));
         }
+        self.take_in_elsewhere(job, &mut views);
         self.move_out(job, &mut views, &mut merge_bytes, &mut segment)?;
         for (id, record) in &views {
             batch.put(record::view_key(*id), record::write(record)?);
@@ -133,25 +199,60 @@ impl Writer {
             epoch: job.epoch.0,
             now_us: job.now_us,
             sources: job.sources.iter().map(|(id, source)| (id.0, source.clone())).collect(),
-            next_segment: number + u64::from(bytes > 0),
+            next_segment: self.next_segment,
         };
         batch.put(record::ENGINE_KEY, record::write(&engine)?);
         self.store.commit(batch)?;
         self.engine = engine;
+        for (id, record) in &views {
+            let before = self.state.publish(*id, record).into_iter();
+            self.retired.extend(before.map(|version| (Arc::downgrade(&version), version.segments())));
+        }
         self.views.extend(views);
         if bytes > 0 {
             self.segments.insert(number, bytes);
         }
-        job.forgotten.iter().for_each(|id| {
+        if let Some(merged) = self.merged.take() {
+            self.segments.insert(merged.segment, merged.bytes);
+        }
+        for id in &job.forgotten {
             self.views.remove(id);
-        });
+            self.state.forget(*id);
+        }
         Ok(())
+    }
+
+    /// What was added up beside goes into its collection.
+    fn take_in(&self, id: RelationId, collection: &mut Collection) {
+        let own = self.merged.as_ref().filter(|merged| (merged.view, merged.place) == (id, collection.place));
+        if let Some(merged) = own {
+            collection.replace(&merged.old, merged.new.clone());
+        }
+    }
+
+    /// The same, of a view that has not changed otherwise.
+    fn take_in_elsewhere(&self, job: &Job, views: &mut Vec<(RelationId, ViewRecord)>) {
+        let Some(id) = self.merged.as_ref().map(|merged| merged.view) else { return };
+        if job.forgotten.contains(&id) || job.views.iter().any(|view| view.id == id) {
+            return;
+        }
+        if let Some(mut record) = self.views.get(&id).cloned() {
+            record.collections.iter_mut().for_each(|collection| self.take_in(id, collection));
+            views.push((id, record));
+        }
+    }
+
+    /// The runs of a collection from here on are in no merge.
+    fn free_from(&self, id: RelationId, collection: &Collection) -> usize {
+        let own = self.merging.as_ref().filter(|merging| (merging.view, merging.place) == (id, collection.place));
+        own.map_or(0, |merging| collection.end_of(&merging.old))
     }
 
     /// The view's record with what has changed. Short runs are added up on the way.
     fn changed(&self, view: &ViewJob, merge_bytes: &mut u64, segment: &mut dyn SegmentWriter) -> Result<ViewRecord> {
         let before = self.views.get(&view.id).filter(|_| !view.is_fresh);
         let mut collections = before.map(|record| record.collections.clone()).unwrap_or_default();
+        collections.iter_mut().for_each(|collection| self.take_in(view.id, collection));
         for (place, part, change) in &view.changes {
             let collection = match collections.iter_mut().find(|collection| collection.place == *place) {
                 Some(collection) => collection,
@@ -160,10 +261,12 @@ impl Writer {
                     collections.last_mut().expect("it was just added")
                 }
             };
+            collection.order_by_key_of(part);
             collection.close_below(change.below);
             // Those of earlier checkpoints: what is written now cannot be read yet.
             if *merge_bytes < MERGE_BYTES_MAX
-                && let Some(range) = collection.due(0)
+                && let Some(range) = collection.due(self.free_from(view.id, collection))
+                && collection.bytes_of(range.clone()) <= LONG_MERGE_BYTES
             {
                 *merge_bytes += collection.merge(range, self.store.as_ref(), segment)?;
             }
@@ -193,8 +296,11 @@ impl Writer {
             is_untouched(id) && record.collections.iter().any(|collection| collection.lies_in(&sparse))
         });
         views.extend(untouched.map(|(id, record)| (*id, record.clone())));
-        for collection in views.iter_mut().flat_map(|(_, record)| &mut record.collections) {
-            if *bytes < MERGE_BYTES_MAX && collection.lies_in(&sparse) {
+        // What a merge under way is the sum of has to be found again.
+        let merging: Option<(RelationId, Place)> = self.merging.as_ref().map(|merging| (merging.view, merging.place));
+        let collections = views.iter_mut().flat_map(|(id, record)| record.collections.iter_mut().map(|own| (*id, own)));
+        for (id, collection) in collections {
+            if *bytes < MERGE_BYTES_MAX && collection.lies_in(&sparse) && merging != Some((id, collection.place)) {
                 *bytes += collection.move_out(&sparse, self.store.as_ref(), segment)?;
             }
         }
@@ -221,8 +327,11 @@ impl Writer {
     /// Segments that no run refers to any more go. What cannot be removed now is tried again with the next checkpoint.
     fn remove_unused(&mut self) {
         let (live, store) = (self.live_bytes(), self.store.as_ref());
+        self.retired.retain(|(version, _)| version.strong_count() > 0);
+        let retired = &self.retired;
         self.segments.retain(|number, _| {
             live.contains_key(number)
+                || retired.iter().any(|(_, segments)| segments.contains(number))
                 || store
                     .remove_segment(*number)
                     .inspect_err(|e| tracing::warn!("could not remove a segment: {e}"))

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::{EPOCH_ROW_COUNT_MAX, Event, Sequencer};
 use crate::error::Result;
 use crate::runtime::checkpoint::{
-    Checkpointer, Finished, Job, Saved, ViewJob, contents_part, contents_place, read_source_errors,
+    Checkpointer, Finished, Job, Saved, SavedState, ViewJob, contents_part, contents_place, read_source_errors,
 };
 use crate::runtime::status::SourceError;
 use crate::runtime::worker::Command;
-use crate::state::Store;
 use crate::state::checkpoint::record::SourceRecord;
 use crate::state::checkpoint::{PartChange, StateChanges};
+use crate::state::{Memory, Store};
 use crate::types::{Epoch, RelationId};
 
 /// Input rows of a checkpoint that has become due, beyond which sources wait for it: what it holds is kept in memory.
@@ -42,6 +42,19 @@ pub struct Checkpoints {
     saved: Arc<Saved>,
     /// Views that were saved and have not caught up again.
     awaited: BTreeSet<RelationId>,
+    state: Arc<SavedState>,
+    /// So many input rows make a checkpoint due before its time, and four times as many hold back who brings more.
+    unsaved_row_count_max: usize,
+    /// The views whose changes are in the checkpoint under way.
+    under_way: Arc<[RelationId]>,
+}
+
+/// Where memory is limited, what is not saved yet cannot be let go.
+fn row_count_max(memory: &Memory) -> usize {
+    const ROW_BYTES: u64 = 2048;
+    const ROW_COUNT_MIN: u64 = 1024;
+    let few = memory.limit_bytes().map(|limit| (limit / ROW_BYTES).max(ROW_COUNT_MIN) as usize);
+    few.unwrap_or(UNSAVED_ROW_COUNT_MAX).min(UNSAVED_ROW_COUNT_MAX)
 }
 
 impl Checkpoints {
@@ -49,10 +62,11 @@ impl Checkpoints {
     pub fn start(
         store: Arc<dyn Store>,
         saved: Arc<Saved>,
+        state: Arc<SavedState>,
         interval: Option<Duration>,
         finished: impl Fn(Finished) + Send + 'static,
     ) -> Result<Checkpoints> {
-        let writer = interval.map(|_| Checkpointer::start(store, &saved, finished)).transpose()?;
+        let writer = interval.map(|_| Checkpointer::start(store, &saved, state.clone(), finished)).transpose()?;
         let complete = saved.views.iter().filter(|(_, record)| record.is_complete);
         Ok(Checkpoints {
             writer,
@@ -68,7 +82,19 @@ impl Checkpoints {
             next_errors: saved.engine.sources.iter().map(|(id, s)| (RelationId(*id), s.next_error)).collect(),
             awaited: complete.map(|(id, _)| *id).collect(),
             saved,
+            unsaved_row_count_max: row_count_max(state.memory()),
+            state,
+            under_way: Arc::default(),
         })
+    }
+
+    pub fn state(&self) -> &SavedState {
+        &self.state
+    }
+
+    /// What operators look keys up in; `None` for what is not saved.
+    pub fn state_of(&self, id: RelationId) -> Option<Arc<SavedState>> {
+        self.saves(id).then(|| self.state.clone())
     }
 
     pub fn is_on(&self) -> bool {
@@ -138,7 +164,12 @@ impl Checkpoints {
 
     /// Sources read no further until what they have given is saved.
     pub fn holds_sources_back(&self) -> bool {
-        self.is_on() && self.unsaved_row_count > UNSAVED_ROW_COUNT_MAX
+        self.is_on() && self.unsaved_row_count > self.unsaved_row_count_max.saturating_mul(4).min(UNSAVED_ROW_COUNT_MAX)
+    }
+
+    /// Views that catch up wait, too, where memory is limited. Those that go on from a checkpoint are what it waits for.
+    pub fn holds_catching_up_back(&self) -> bool {
+        self.holds_sources_back() && self.state.memory().limit_bytes().is_some() && !self.is_recovering()
     }
 
     /// The view has caught up, starts over, or will not be made again.
@@ -175,13 +206,15 @@ impl Sequencer {
     pub(super) fn checkpoint(&mut self) {
         self.settle_failed();
         let checkpoints = &self.checkpoints;
-        let is_time = checkpoints.started.elapsed() >= checkpoints.interval;
+        let is_time = checkpoints.started.elapsed() >= checkpoints.interval
+            || checkpoints.unsaved_row_count > checkpoints.unsaved_row_count_max;
         let can = checkpoints.is_on() && !checkpoints.is_under_way && !checkpoints.is_recovering();
         if !(checkpoints.is_due && is_time && can) {
             return;
         }
         self.checkpoints.started = Instant::now();
         let touched: Vec<RelationId> = std::mem::take(&mut self.checkpoints.touched).into_iter().collect();
+        self.checkpoints.under_way = touched.as_slice().into();
         let mut changes = self.operator_changes(&touched);
         let mut views = vec![];
         for id in touched {
@@ -252,9 +285,14 @@ impl Sequencer {
 
     pub(super) fn checkpoint_finished(&mut self, finished: Finished) {
         self.checkpoints.is_under_way = false;
+        let views = self.checkpoints.under_way.clone();
+        if !views.is_empty() {
+            self.command_all(|| Command::Saved { views: views.clone() });
+        }
         self.statuses.lock().checkpoint = Some(finished.epoch);
         self.wake.is_set.store(true, std::sync::atomic::Ordering::Release);
         self.files.merge_up_to(finished.epoch);
+        self.account_memory();
     }
 
     /// Ends the writer; the checkpoint under way is waited for.

@@ -46,6 +46,10 @@ impl Histories {
         &self.timeline
     }
 
+    pub fn memory_bytes(&self) -> u64 {
+        self.kept.values().map(|kept| kept.history.size().bytes as u64).sum()
+    }
+
     pub fn len(&self) -> usize {
         self.kept.len()
     }

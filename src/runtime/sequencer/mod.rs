@@ -7,6 +7,7 @@
 mod checkpoints;
 mod clock;
 mod history;
+mod memory;
 mod quota;
 mod sources;
 mod steps;
@@ -32,7 +33,7 @@ use self::quota::Quotas;
 use self::sources::Source;
 use self::tables::{Table, TableFiles};
 use self::views::View;
-use super::checkpoint::{Finished, Restored, Saved};
+use super::checkpoint::{Finished, Restored, Saved, SavedState};
 use super::status::{Statuses, ViewMeasurement};
 use super::worker::{self, Command, Piece, RelationDelta, WorkerLink, Workers};
 use super::{Followed, IndexSpec, SourceSpec, TableSpec, TableWrite, ViewSpec};
@@ -186,6 +187,7 @@ pub struct Start {
     pub store: Arc<dyn Store>,
     pub tables: Vec<TableSpec>,
     pub saved: Arc<Saved>,
+    pub saved_state: Arc<SavedState>,
     pub checkpoint_interval: Option<Duration>,
     pub world: Arc<watch::Sender<Arc<World>>>,
     pub statuses: Arc<Mutex<Statuses>>,
@@ -194,11 +196,12 @@ pub struct Start {
 
 /// The thread ends after [`Event::Stop`].
 pub fn start(start: Start) -> Result<(Sender<Event>, JoinHandle<()>)> {
-    let Start { worker_count, store, tables, saved, checkpoint_interval, world, statuses, held_bytes_max } = start;
+    let Start { worker_count, store, tables, saved, saved_state, checkpoint_interval, world, statuses, held_bytes_max } =
+        start;
     let (events, receiver) = std::sync::mpsc::channel();
     let wake = Wake { events: events.clone(), is_set: Arc::new(AtomicBool::new(false)) };
     let finished = checkpoints::tell(events.clone());
-    let checkpoints = Checkpoints::start(store.clone(), saved, checkpoint_interval, finished)?;
+    let checkpoints = Checkpoints::start(store.clone(), saved, saved_state, checkpoint_interval, finished)?;
     let mut files = TableFiles::new(store.clone(), checkpoints.is_on().then_some(checkpoints.epoch()));
     let (tables, last_epoch) = files.load(tables)?;
     let (workers, links) = worker::start(worker_count)?;
@@ -272,7 +275,10 @@ impl Sequencer {
     fn has_work(&self) -> bool {
         !self.pending_writes.is_empty()
             || self.wake.is_set.load(Ordering::Acquire)
-            || self.views.values().any(|view| view.has_work())
+            || self
+                .views
+                .values()
+                .any(|view| view.is_new || (view.has_work() && !self.checkpoints.holds_catching_up_back()))
     }
 
     /// How long to wait for events: until something is due by the clock, if that comes before the next look at all.
@@ -358,6 +364,7 @@ impl Sequencer {
         self.take_writes(&mut changes, &mut accepted);
         let changed_sources = self.take_source_rows(&mut changes);
         let backfills = self.take_backfills();
+        let backfilled = backfills.values().flatten().map(|piece| piece.change.delta.row_count()).sum::<usize>();
         self.advance_time();
         let touched = self.touched_views(&changes, &backfills);
         if !touched.is_empty() {
@@ -368,8 +375,8 @@ impl Sequencer {
             return;
         }
         self.statuses.lock().watermarks = self.watermarks.clone();
-        let row_count = changes.values().flatten().map(|change| change.delta.row_count()).sum();
-        self.checkpoints.note_epoch(&touched, row_count);
+        let row_count = changes.values().flatten().map(|change| change.delta.row_count()).sum::<usize>();
+        self.checkpoints.note_epoch(&touched, row_count + backfilled);
         self.publish(epoch, &changes, &touched, &changed_sources, &became_ready);
         self.tell_sources(epoch, changed_sources);
         for request in accepted {

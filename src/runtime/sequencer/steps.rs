@@ -77,6 +77,9 @@ impl Sequencer {
         self.take_outputs(epoch, touched, outputs);
         measured.step_us = start.elapsed().as_micros() as f64;
         self.quotas.observe(&measured);
+        if measure {
+            self.account_memory();
+        }
     }
 
     /// Where the rows of an epoch come from, for each view. Nothing is known yet of the time that they take.

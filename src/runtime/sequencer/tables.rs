@@ -92,6 +92,11 @@ impl Table {
         self.spec.watermark.as_ref().map(told).transpose()
     }
 
+    /// Of its rows.
+    pub fn stored_bytes(&self) -> u64 {
+        self.arrangement.memory_bytes() as u64
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         self.arrangement.snapshot()
     }

@@ -65,6 +65,8 @@ pub struct View {
     input_row_count: u64,
     output_row_count: u64,
     state_size: StateSize,
+    /// State that does not give way where memory is short.
+    fixed_bytes: u64,
     epoch: Epoch,
 }
 
@@ -173,6 +175,16 @@ impl View {
         self.failure = Some(error);
     }
 
+    /// What its operators cannot let go, as it was last measured.
+    pub fn fixed_bytes(&self) -> u64 {
+        self.fixed_bytes
+    }
+
+    /// Of its own rows.
+    pub fn stored_bytes(&self) -> u64 {
+        self.arrangement.as_ref().map_or(0, |arrangement| arrangement.memory_bytes() as u64)
+    }
+
     fn status(&self) -> ViewStatus {
         ViewStatus {
             id: self.id,
@@ -187,7 +199,7 @@ impl View {
             state_row_count: self.state_size.row_count,
             state_bytes: self.state_size.bytes,
             stored_row_count: self.arrangement.as_ref().map_or(0, |a| a.row_count() as u64),
-            stored_bytes: self.arrangement.as_ref().map_or(0, |a| a.memory_bytes() as u64),
+            stored_bytes: self.stored_bytes(),
             row_error_count: 0,
             late_row_counts: self.late_row_counts.clone(),
             epoch: self.epoch,
@@ -287,13 +299,13 @@ impl Sequencer {
         let layout = arrangement.as_ref().map(|arrangement| arrangement.layout().clone());
         let (id, name, epoch) = (spec.id, spec.name.clone(), self.epoch);
         let due_us = fragments.iter().flatten().filter_map(|fragment| fragment.due_us()).min();
-        let is_recorded = self.checkpoints.saves(id);
+        let saved = self.checkpoints.state_of(id);
         self.command_all(|| Command::Create {
             view: id,
             name: name.clone(),
             graph: graph.clone(),
             restored: fragments.pop(),
-            is_recorded,
+            saved: saved.clone(),
             layout: layout.clone(),
             epoch,
         });
@@ -323,6 +335,7 @@ impl Sequencer {
             input_row_count: counted.map_or(0, |record| record.input_row_count),
             output_row_count: counted.map_or(0, |record| record.output_row_count),
             state_size: StateSize::default(),
+            fixed_bytes: 0,
             epoch: counted.map_or(epoch, |record| Epoch(record.epoch)),
         };
         self.views.insert(id, view);
@@ -406,8 +419,13 @@ impl Sequencer {
         }
         let mut fed = HashMap::new();
         let now = self.started.elapsed();
+        // The end of the checkpoint under way wakes the sequencer.
+        let is_held_back = self.checkpoints.holds_catching_up_back();
         for (id, view) in &mut self.views {
             view.unfed = view.yet_to_feed();
+            if is_held_back {
+                continue;
+            }
             let (mut deltas, mut room) = (vec![], self.quotas.row_count_max(Feed::Backfill(*id)));
             let mut failure = None;
             let backfill_count = view.backfills.len();
@@ -493,7 +511,7 @@ impl Sequencer {
 
     /// Takes in what the workers made of an epoch.
     pub(super) fn take_outputs(&mut self, epoch: Epoch, touched: &[RelationId], outputs: Vec<ViewOutput>) {
-        let mut sizes: HashMap<RelationId, StateSize> = HashMap::new();
+        let mut sizes: HashMap<RelationId, (StateSize, u64)> = HashMap::new();
         let catching_up = self.catching_up();
         // Every touched view says anew when it is due.
         for id in touched {
@@ -510,8 +528,10 @@ impl Sequencer {
             for (relation, count) in output.late_row_counts {
                 *view.late_row_counts.entry(relation).or_default() += count;
             }
-            if let Some(size) = output.state_size {
-                *sizes.entry(output.view).or_default() += size;
+            if let Some((size, fixed_bytes)) = output.state_size {
+                let all = sizes.entry(output.view).or_default();
+                all.0 += size;
+                all.1 += fixed_bytes;
             }
             let appended = match (&mut view.arrangement, output.run) {
                 (Some(arrangement), Some(run)) => {
@@ -541,7 +561,7 @@ impl Sequencer {
                 view.closed_below = now.collect();
             }
             if let Some(size) = sizes.get(id) {
-                view.state_size = *size;
+                (view.state_size, view.fixed_bytes) = *size;
             }
         }
         let failed: Vec<RelationId> =

@@ -106,7 +106,10 @@ const VIEWS: &[RelationId] = &[BY_KEY, JOINED, COUNTS];
 /// One life of an engine: until the store breaks, or for some rounds. Returns what the tables may hold.
 async fn live(store: Arc<dyn Store>, random: &mut StdRng, models: Vec<Model>, seed: u64) -> Result<Vec<Model>> {
     let worker_count = random.random_range(1..=2);
-    let Ok(runtime) = Runtime::start(worker_count, store, tables(), VIEWS, Some(Duration::ZERO), 1 << 20) else {
+    // Half of them lets go of whatever is saved.
+    let memory = Arc::new(Memory::new(random.random_bool(0.5).then_some(1 << 10)));
+    let Ok(runtime) = Runtime::start(worker_count, store, tables(), VIEWS, Some(Duration::ZERO), 1 << 20, memory)
+    else {
         return Ok(models);
     };
     if make_views(&runtime).await.is_err() {

@@ -38,7 +38,7 @@ use crate::plan::{StreamPlan, growth};
 use crate::runtime::{IndexSpec, Runtime, SourceSpec, TableSpec};
 use crate::serve::{QueryEngine, SourceTable};
 use crate::sql::{Query, StatementKind};
-use crate::state::Store;
+use crate::state::{Memory, Store};
 use crate::types::RelationId;
 use builds::Builds;
 use registry::Registry;
@@ -74,13 +74,15 @@ impl Shared {
     pub fn open(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Shared>> {
         let mut catalog = persistence::load(store.as_ref())?;
         let thread_count = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
-        let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max)?;
+        let memory = Arc::new(Memory::new(config.memory_limit_bytes));
+        let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max, memory.clone())?;
         let base_state = base_state(&engine);
         arrival::plan_all(&base_state, &mut catalog)?;
         let tables = catalog.objects().filter_map(|object| table_spec(object)).collect();
         let views: Vec<RelationId> = recovery::maintained(&catalog).map(|view| view.id).collect();
         let (every, held_bytes_max) = (config.checkpoint_interval, config.subscriber_memory_bytes_max);
-        let runtime = Runtime::start(config.worker_count, store.clone(), tables, &views, every, held_bytes_max)?;
+        let (worker_count, memory) = (config.worker_count, memory);
+        let runtime = Runtime::start(worker_count, store.clone(), tables, &views, every, held_bytes_max, memory)?;
         let shared = Arc::new(Shared {
             config: config.clone(),
             runtime,

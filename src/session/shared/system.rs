@@ -21,6 +21,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::runtime::{OperatorMeasurement, ViewStatus};
 use crate::serve::SystemRelations;
 use crate::state::World;
+use crate::state::memory::Holder;
 use crate::types::{Epoch, PgType, RelationId};
 
 pub struct SystemReader {
@@ -140,6 +141,7 @@ const RELATIONS: &[(&str, Columns)] = &[
             ("started", PgType::Timestamptz),
         ],
     ),
+    ("memory", &[("holder", PgType::Text), ("bytes", PgType::Int8), ("limit_bytes", PgType::Int8)]),
     ("epoch", &[("epoch", PgType::Int8), ("time", PgType::Timestamptz), ("checkpoint_epoch", PgType::Int8)]),
 ];
 
@@ -165,6 +167,7 @@ impl SystemReader {
             "late_rows" => Ok(event_time::late_rows(self)),
             "subscriptions" => Ok(history::subscriptions(self)),
             "history" => Ok(history::history(self)),
+            "memory" => Ok(self.memory()),
             "epoch" => Ok(history::epoch(self)),
             other => Err(Error::internal(format!("system relation \"{other}\" has columns and no rows"))),
         }
@@ -269,6 +272,17 @@ impl SystemReader {
             measured(|meter| meter.busy_ns / 1000),
             measured(|meter| meter.step_count),
         ])
+    }
+
+    /// One row for each holder; without a limit, NULL stands for it.
+    fn memory(&self) -> Vec<ArrayRef> {
+        let memory = self.shared.runtime.memory();
+        let limit = memory.limit_bytes().and_then(|limit| i64::try_from(limit).ok());
+        vec![
+            text(Holder::ALL.iter().map(|holder| Some(holder.name()))),
+            count(Holder::ALL.iter().map(|holder| memory.used_bytes(*holder))),
+            Arc::new(Holder::ALL.iter().map(|_| limit).collect::<Int64Array>()),
+        ]
     }
 
     fn name_of(&self, id: RelationId) -> Option<String> {

@@ -146,6 +146,11 @@ impl Collection {
         &self.runs
     }
 
+    /// Of the blocks of these runs.
+    pub fn bytes_of(&self, range: Range<usize>) -> u64 {
+        self.runs[range].iter().map(Run::bytes).sum()
+    }
+
     /// Single keys can be looked up.
     pub fn is_ordered(&self) -> bool {
         !self.key.is_empty() && self.runs.iter().all(|run| run.ordered.is_some())
@@ -183,6 +188,13 @@ impl Collection {
     /// Which runs should become one, of those from `from` on: the last [`MERGE_COUNT`], if the first is not much longer than
     /// the others together. So a row is written again O(log n) times.
     pub fn due(&self, from: usize) -> Option<Range<usize>> {
+        // What was written before it had a key is brought into order first.
+        if !self.key.is_empty()
+            && let Some(last) = self.runs.iter().rposition(|run| run.ordered.is_none())
+        {
+            let first = self.runs.iter().position(|run| run.ordered.is_none()).filter(|first| *first >= from)?;
+            return Some(first..last + 1);
+        }
         let start = self.runs.len().checked_sub(MERGE_COUNT).filter(|start| *start >= from)?;
         let tail = &self.runs[start..];
         let row_count: usize = tail.iter().map(|run| run.row_count).sum();

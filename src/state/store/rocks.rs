@@ -182,6 +182,12 @@ impl Store for RocksStore {
         self.segments.remove(number)
     }
 
+    fn memory_bytes(&self) -> u64 {
+        const PARTS: [&str; 3] =
+            ["rocksdb.cur-size-all-mem-tables", "rocksdb.estimate-table-readers-mem", "rocksdb.block-cache-usage"];
+        PARTS.iter().filter_map(|part| self.db.property_int_value(*part).ok().flatten()).sum()
+    }
+
     fn backup(&self, directory: &Path) -> Result<()> {
         make_empty(directory)?;
         self.segments.copy_after(&directory.join("segments"), || {

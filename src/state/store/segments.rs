@@ -3,10 +3,12 @@
 //! A file is written once, from its beginning to its end, and synced with its directory before anything refers to it.
 //! What a crash leaves of an unfinished one is referred to by nobody.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -17,7 +19,12 @@ pub struct SegmentFiles {
     dir: PathBuf,
     /// Held while they are copied: none is removed.
     copying: Mutex<()>,
+    /// Those that were read last: a lookup reads many small blocks.
+    open: Mutex<HashMap<u64, Arc<File>>>,
 }
+
+/// Files that are kept open for reading.
+const OPEN_FILE_COUNT_MAX: usize = 64;
 
 const EXTENSION: &str = "segment";
 /// CRC-32 of the block and its length, both little-endian.
@@ -27,12 +34,12 @@ impl SegmentFiles {
     /// Makes the directory if it is not there.
     pub fn open(dir: PathBuf) -> Result<SegmentFiles> {
         std::fs::create_dir_all(&dir).map_err(|e| trouble(&dir, &e))?;
-        Ok(SegmentFiles { dir, copying: Mutex::new(()) })
+        Ok(SegmentFiles::read_only(dir))
     }
 
     /// Those of a directory that must not be written to.
     pub fn read_only(dir: PathBuf) -> SegmentFiles {
-        SegmentFiles { dir, copying: Mutex::new(()) }
+        SegmentFiles { dir, copying: Mutex::new(()), open: Mutex::default() }
     }
 
     /// Copies all of them to `target`. What `first` does comes before, and nothing is removed in between.
@@ -54,6 +61,7 @@ impl SegmentFiles {
 
     pub fn create(&self, number: u64) -> Result<Box<dyn SegmentWriter + '_>> {
         let path = self.path(number);
+        self.open.lock().remove(&number);
         let file = File::create(&path).map_err(|e| trouble(&path, &e))?;
         Ok(Box::new(Writer { dir: &self.dir, path, number, offset: 0, file: BufWriter::with_capacity(1 << 20, file) }))
     }
@@ -64,7 +72,7 @@ impl SegmentFiles {
             let place = format!("block at {} of {}", block.offset, path.display());
             Error::new(SqlState::DATA_CORRUPTED, format!("{place} {why}"))
         };
-        let file = File::open(&path).map_err(|e| match e.kind() {
+        let file = self.opened(block.segment).map_err(|e| match e.kind() {
             ErrorKind::NotFound => damaged("is missing: there is no such file"),
             _ => trouble(&path, &e),
         })?;
@@ -86,6 +94,19 @@ impl SegmentFiles {
         Ok(bytes)
     }
 
+    fn opened(&self, number: u64) -> std::io::Result<Arc<File>> {
+        if let Some(file) = self.open.lock().get(&number) {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::open(self.path(number))?);
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_FILE_COUNT_MAX {
+            open.clear();
+        }
+        open.insert(number, file.clone());
+        Ok(file)
+    }
+
     pub fn list(&self) -> Result<Vec<(u64, u64)>> {
         let mut segments = vec![];
         for entry in std::fs::read_dir(&self.dir).map_err(|e| trouble(&self.dir, &e))? {
@@ -103,6 +124,7 @@ impl SegmentFiles {
     pub fn remove(&self, number: u64) -> Result<()> {
         let path = self.path(number);
         let _none_is_copied = self.copying.lock();
+        self.open.lock().remove(&number);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(trouble(&path, &e)),
             _ => Ok(()),

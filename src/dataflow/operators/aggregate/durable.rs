@@ -10,10 +10,10 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use super::{Accumulator, AggregateOperator};
 use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::key_index::KeyIndex;
-use crate::dataflow::{Durable, EpochContext};
+use crate::dataflow::{Durable, EpochContext, Partial};
 use crate::error::Result;
 use crate::plan::AggregateCall;
-use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread, can_hash};
 use crate::types::Delta;
 
 /// Groups that have changed since they were last saved, where that is recorded.
@@ -116,6 +116,16 @@ impl GroupLog {
         GroupLog { groups, saved_at: 0, calls: kept }
     }
 
+    /// The step up to which changes have been handed over.
+    pub fn saved_at(&self) -> u64 {
+        self.saved_at
+    }
+
+    /// All that there is was handed over at this step.
+    pub fn begin_at(&mut self, step: u64) {
+        self.saved_at = step;
+    }
+
     /// A group is touched that was last touched at this step; 0: never, or before it went.
     pub fn touch(&mut self, group: u32, touched_at: u64) {
         if touched_at <= self.saved_at {
@@ -166,6 +176,13 @@ impl Durable for AggregateOperator {
         self.log.saved_at = self.step;
         // A key may have gone and come again.
         let mut deltas = self.log.groups.take_gone()?;
+        if self.residency.is_some() {
+            // Those that have died are still there.
+            let (dead, alive): (Vec<u32>, Vec<u32>) = dirty.into_iter().partition(|&group| self.is_dead(group));
+            self.log.groups.gone(&self.index, &dead)?;
+            deltas.extend(self.log.groups.take_gone()?);
+            dirty = alive;
+        }
         if !dirty.is_empty() {
             let mut columns = self.index.columns(&dirty)?;
             let weights = dirty.iter().map(|&group| Some(self.weights[group as usize]));
@@ -183,38 +200,56 @@ impl Durable for AggregateOperator {
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
         self.pin(context.worker_index)?;
         self.step = 1;
-        self.log.saved_at = self.step;
+        self.log.begin_at(self.step);
         for &group in &self.pinned {
             self.touched_at[group as usize] = self.step;
         }
         let width = self.keys.len();
         let mut parts = parts.into_iter();
         for delta in parts.next().into_iter().flatten() {
-            let columns = delta.batch().columns();
-            let groups = self.index.intern(&columns[..width], delta.row_count())?;
+            let groups = self.index.intern(&delta.batch().columns()[..width], delta.row_count())?;
             self.make_room();
-            for (&group, weight) in groups.iter().zip(columns[width].as_primitive::<Int64Type>().values()) {
-                self.weights[group as usize] = *weight;
-                self.touched_at[group as usize] = self.step;
-            }
-            let saved = self.accumulators.iter_mut().filter(|accumulator| accumulator.saved_type().is_some());
-            for (accumulator, saved) in saved.zip(&columns[width + 1..]) {
-                accumulator.merge(&groups, saved)?;
-            }
+            self.take_saved(&groups, &delta)?;
+            groups.iter().for_each(|&group| self.touched_at[group as usize] = self.step);
             if let Some(closing) = &mut self.closing {
                 closing.opened.extend(groups);
             }
         }
-        for (part, call) in parts.zip(0..self.log.calls.len()) {
-            let call = self.log.calls[call].call;
+        for (call, part) in parts.enumerate() {
             for delta in part {
-                let columns = delta.batch().columns();
-                let groups = self.index.intern(&columns[..width], delta.row_count())?;
+                let groups = self.index.intern(&delta.batch().columns()[..width], delta.row_count())?;
                 self.make_room();
-                let weights = delta.weights().map(|weights| weights.as_ref());
-                self.accumulators[call].update(&groups, &columns[width..], weights)?;
+                self.take_saved_rows(call, &groups, &delta)?;
             }
         }
         Ok(())
+    }
+
+    fn partial(&mut self) -> Option<&mut dyn Partial> {
+        let key = &self.log.groups.schema.fields()[..self.keys.len()];
+        let can_be = !key.is_empty() && key.iter().all(|field| can_hash(field.data_type()));
+        can_be.then_some(self)
+    }
+}
+
+impl AggregateOperator {
+    /// Rows of the first part, each of another group that has nothing yet.
+    pub(super) fn take_saved(&mut self, groups: &[u32], saved: &Delta) -> Result<()> {
+        let (width, columns) = (self.keys.len(), saved.batch().columns());
+        for (&group, weight) in groups.iter().zip(columns[width].as_primitive::<Int64Type>().values()) {
+            self.weights[group as usize] = *weight;
+        }
+        let accumulators = self.accumulators.iter_mut().filter(|accumulator| accumulator.saved_type().is_some());
+        for (accumulator, saved) in accumulators.zip(&columns[width + 1..]) {
+            accumulator.merge(groups, saved)?;
+        }
+        Ok(())
+    }
+
+    /// Rows of the part of an aggregate that keeps them: the first such, the second, ….
+    pub(super) fn take_saved_rows(&mut self, call: usize, groups: &[u32], saved: &Delta) -> Result<()> {
+        let call = self.log.calls[call].call;
+        let weights = saved.weights().map(|weights| weights.as_ref());
+        self.accumulators[call].update(groups, &saved.batch().columns()[self.keys.len()..], weights)
     }
 }

@@ -11,6 +11,7 @@ mod distinct;
 mod durable;
 mod extreme;
 mod general;
+mod residency;
 mod running;
 mod scratch;
 mod sliced;
@@ -127,6 +128,8 @@ pub struct AggregateOperator {
     /// Groups by the time at which they end, where they do.
     closing: Option<Closing>,
     log: durable::GroupLog,
+    /// Where groups are that are not in memory.
+    residency: Option<residency::Residency>,
     /// How many columns rows have; [sums](combine) have more.
     input_width: usize,
     schema: SchemaRef,
@@ -157,6 +160,7 @@ impl AggregateOperator {
             pinned: vec![],
             closing: None,
             log,
+            residency: None,
             input_width: input.fields().len(),
             schema,
         })
@@ -243,16 +247,30 @@ impl AggregateOperator {
         Ok(Shown { columns, has_row })
     }
 
+    fn state_bytes(&self) -> u64 {
+        let bytes = self.index.memory_bytes()
+            + self.weights.len() * 16
+            + self.closing.as_ref().map_or(0, |closing| closing.memory_bytes())
+            + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>();
+        bytes as u64
+    }
+
+    /// Without rows and without state.
+    fn is_dead(&self, group: u32) -> bool {
+        self.weights[group as usize] == 0
+            && !self.pinned.contains(&group)
+            && self.accumulators.iter().all(|accumulator| accumulator.is_empty(group))
+    }
+
     /// Groups without rows and without state give their numbers back.
     fn forget(&mut self, touched: &[u32]) -> Result<()> {
-        let is_dead = |group: &&u32| {
-            self.weights[**group as usize] == 0
-                && !self.pinned.contains(group)
-                && self.accumulators.iter().all(|a| a.is_empty(**group))
-        };
-        let dead: Vec<u32> = touched.iter().filter(is_dead).copied().collect();
+        let dead: Vec<u32> = touched.iter().copied().filter(|&group| self.is_dead(group)).collect();
         for &group in &dead {
             self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));
+        }
+        if let Some(residency) = &mut self.residency {
+            residency.died(&dead);
+            return Ok(());
         }
         self.log.gone(&self.index, &dead)?;
         self.give_back(&dead);
@@ -310,6 +328,7 @@ impl Operator for AggregateOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let output = self.change(inputs, context)?;
         self.close(context)?;
+        self.keep_to_allowance()?;
         Ok(output)
     }
 
@@ -318,12 +337,13 @@ impl Operator for AggregateOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let bytes = self.index.memory_bytes()
-            + self.weights.len() * 16
-            + self.closing.as_ref().map_or(0, |closing| closing.memory_bytes())
-            + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>();
-        let row_count = self.index.len() + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
-        StateSize { row_count: row_count as u64, bytes: bytes as u64 }
+        let group_count = self.index.len() - self.dead_count();
+        let row_count = group_count + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
+        StateSize { row_count: row_count as u64, bytes: self.state_bytes() }
+    }
+
+    fn gives_way(&self) -> bool {
+        self.residency.as_ref().is_some_and(|residency| residency.is_accounted())
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
@@ -345,15 +365,20 @@ impl AggregateOperator {
                 self.touched_at[group as usize] = self.step;
             }
         }
+        let may_be_saved = self.residency.as_ref().is_some_and(|residency| !residency.is_complete());
+        let mut missing = vec![];
         let mut groups_of = Vec::with_capacity(deltas.len());
         for delta in &deltas {
             let groups = self.group(delta)?;
             for &group in &groups {
                 if self.touched_at[group as usize] != self.step {
-                    if let Some(closing) = &mut self.closing
-                        && self.touched_at[group as usize] == 0
-                    {
-                        closing.opened.push(group);
+                    if self.touched_at[group as usize] == 0 {
+                        if let Some(closing) = &mut self.closing {
+                            closing.opened.push(group);
+                        }
+                        if may_be_saved {
+                            missing.push(group);
+                        }
                     }
                     self.log.touch(group, self.touched_at[group as usize]);
                     self.touched_at[group as usize] = self.step;
@@ -365,6 +390,7 @@ impl AggregateOperator {
         if touched.is_empty() {
             return Ok(vec![]);
         }
+        self.fetch(&missing)?;
 
         // Nothing was shown before the first step.
         let is_old = |group: &u32| !context.is_first && self.is_shown(*group);

@@ -1,6 +1,8 @@
 //! Every kind of aggregate against a recomputation from scratch: random rows come and go, in pieces, retractions
 //! before their insertions too.
 
+mod residency;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,250 @@
+//! Groups that are on disk alone, at random: what an aggregate puts out does not depend on which of them are in memory, on when
+//! checkpoints come through, and on restarts.
+
+use arrow::array::TimestampMicrosecondArray;
+use arrow::datatypes::TimeUnit;
+
+use super::*;
+use crate::dataflow::Durable;
+use crate::plan::{TimeColumn, Watermark};
+use crate::state::checkpoint::{Collection, KeyLookup, Part, PartChange, Place, SavedKeys};
+use crate::state::memory::Holder;
+use crate::state::store::MemoryStore;
+use crate::state::{Memory, MemoryAccount, Store};
+use crate::types::RelationId;
+
+/// What a checkpointer does, by hand.
+struct Disk {
+    store: Arc<MemoryStore>,
+    parts: Vec<Part>,
+    collections: Vec<Collection>,
+    saved: Vec<Arc<SavedKeys>>,
+    next_segment: u64,
+}
+
+impl Disk {
+    fn new(operator: &AggregateOperator) -> Disk {
+        let (store, parts) = (Arc::new(MemoryStore::default()), operator.parts());
+        let place = |part| Place { worker: 0, operator: 0, part };
+        let collections = parts.iter().enumerate().map(|(number, part)| Collection::new(place(number), part));
+        let collections = collections.collect();
+        let saved = parts.iter().map(|_| Arc::new(SavedKeys::new(store.clone()))).collect();
+        Disk { store, parts, collections, saved, next_segment: 0 }
+    }
+
+    fn lookups(&self) -> Vec<Arc<dyn KeyLookup>> {
+        self.saved.iter().map(|saved| saved.clone() as Arc<dyn KeyLookup>).collect()
+    }
+
+    fn write(&mut self, changes: Vec<PartChange>) -> Result<()> {
+        for ((collection, saved), change) in self.collections.iter_mut().zip(&self.saved).zip(changes) {
+            let mut segment = self.store.create_segment(self.next_segment)?;
+            collection.close_below(change.below);
+            if let Some(range) = collection.due(0) {
+                collection.merge(range, self.store.as_ref(), segment.as_mut())?;
+            }
+            collection.append(&change.deltas, segment.as_mut())?;
+            segment.finish()?;
+            self.next_segment += 1;
+            saved.publish(collection);
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Vec<Vec<Delta>>> {
+        assert_eq!(self.parts.len(), self.collections.len());
+        self.collections.iter().map(|collection| collection.read(self.store.as_ref())).collect()
+    }
+}
+
+/// An aggregate whose checkpoints come through some steps after they were taken, and whose groups go at random.
+struct Life {
+    operator: AggregateOperator,
+    disk: Disk,
+    memory: Arc<Memory>,
+    taken: Option<Vec<PartChange>>,
+    is_written: bool,
+    evicted_count: usize,
+}
+
+impl Life {
+    fn begin(mut operator: AggregateOperator, memory: Arc<Memory>) -> Result<Life> {
+        let disk = Disk::new(&operator);
+        attach(&mut operator, &disk, &memory);
+        operator.record();
+        Ok(Life { operator, disk, memory, taken: None, is_written: false, evicted_count: 0 })
+    }
+
+    fn disturb(&mut self, random: &mut StdRng) -> Result<()> {
+        if random.random_bool(0.5) {
+            self.go_on()?;
+        }
+        if random.random_bool(0.5) {
+            let mut going = self.operator.evictable();
+            going.retain(|_| random.random_bool(0.5));
+            self.operator.let_go(&going)?;
+            self.evicted_count += going.len();
+        }
+        Ok(())
+    }
+
+    /// The next of: changes are taken, they are written, the operator is told.
+    fn go_on(&mut self) -> Result<()> {
+        match (self.taken.take(), self.is_written) {
+            (None, false) => self.taken = Some(self.operator.take_changes()?),
+            (Some(changes), _) => {
+                self.disk.write(changes)?;
+                self.is_written = true;
+            }
+            (None, true) => {
+                self.is_written = false;
+                if let Some(partial) = self.operator.partial() {
+                    partial.saved()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another operator goes on from what is on disk, without reading it or after reading all of it.
+    fn restart(&mut self, mut next: AggregateOperator, is_lazy: bool) -> Result<()> {
+        while self.taken.is_some() || self.is_written {
+            self.go_on()?;
+        }
+        (0..3).try_for_each(|_| self.go_on())?;
+        let mut context = EpochContext::new(Epoch(0), false, 0);
+        if is_lazy {
+            attach(&mut next, &self.disk, &self.memory);
+            next.partial().expect("it has a key").begin_absent(&mut context)?;
+            assert_eq!(next.index.len(), next.pinned.len(), "nothing is read before it is needed");
+        } else {
+            next.restore(self.disk.read()?, &mut context)?;
+            attach(&mut next, &self.disk, &self.memory);
+        }
+        next.record();
+        self.operator = next;
+        Ok(())
+    }
+}
+
+fn attach(operator: &mut AggregateOperator, disk: &Disk, memory: &Arc<Memory>) {
+    let partial = operator.partial().expect("it has a key");
+    partial.attach(disk.lookups(), MemoryAccount::new(memory.clone()));
+}
+
+#[test]
+fn groups_on_disk_are_as_good_as_those_in_memory() -> Result<()> {
+    let mut evicted_count = 0;
+    for seed in 0..24 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let calls = calls()?;
+        let always = seed % 3 == 0;
+        let keys = RecordBatch::try_from_iter([("key", Arc::new(Int32Array::from(vec![3, 90])) as ArrayRef)])?;
+        let build = || {
+            let operator = AggregateOperator::new(&input(), vec![0], calls.clone(), output(&calls), false)?;
+            Ok::<_, crate::error::Error>(if always { operator.with_always(keys.clone(), 1) } else { operator })
+        };
+        // Half of them lets go by itself, too.
+        let memory = Arc::new(Memory::new((seed % 2 == 0).then_some(8 << 10)));
+        let mut life = Life::begin(build()?, memory.clone())?;
+        let (mut contents, mut shown): (Vec<(Row, i64)>, _) = (vec![], BTreeMap::new());
+        for step in 0..80 {
+            let mut changes = vec![];
+            for _ in 0..random.random_range(1..8) {
+                if random.random_bool(0.45) && !contents.is_empty() {
+                    let at = random.random_range(0..contents.len());
+                    let weight = contents[at].1;
+                    changes.push((contents.swap_remove(at).0, -weight));
+                } else {
+                    let key = Some(random.random_range(0..25)).filter(|key| *key > 0);
+                    let change = (Row { key, ..random_row(&mut random) }, random.random_range(1..3));
+                    contents.push(change.clone());
+                    changes.push(change);
+                }
+            }
+            let mut context = EpochContext::new(Epoch(step), step == 0, 0);
+            apply(&mut shown, life.operator.step(vec![vec![delta(&changes)?]], &mut context)?)?;
+            let mut expected = expected(&contents);
+            for key in [3, 90].into_iter().filter(|_| always) {
+                if !contents.iter().any(|(row, _)| row.key == Some(key)) {
+                    expected.insert(naive(Some(key), &[]).replace("[]", "NULL"), 1);
+                }
+            }
+            assert_eq!(shown, expected, "seed {seed} step {step}");
+            life.disturb(&mut random)?;
+            if random.random_bool(0.05) {
+                life.restart(build()?, random.random_bool(0.7))?;
+            }
+        }
+        evicted_count += life.evicted_count;
+        if seed % 2 == 0 {
+            (0..3).try_for_each(|_| life.go_on())?;
+            assert!(memory.used_bytes(Holder::Keys) < 64 << 10, "{} bytes", memory.used_bytes(Holder::Keys));
+        }
+        // Nothing is left of groups that are gone, in memory and on disk.
+        let rest: Vec<(Row, i64)> = contents.iter().map(|(row, weight)| (row.clone(), -weight)).collect();
+        let mut context = EpochContext::new(Epoch(99), false, 0);
+        apply(&mut shown, life.operator.step(vec![vec![delta(&rest)?]], &mut context)?)?;
+        assert_eq!(shown.len(), if always { 2 } else { 0 });
+        (0..6).try_for_each(|_| life.go_on())?;
+        assert_eq!(life.operator.index.len(), life.operator.pinned.len());
+        let left = life.disk.read()?.iter().flatten().map(Delta::row_count).sum::<usize>();
+        assert_eq!(left, if always { 2 } else { 0 }, "seed {seed}");
+    }
+    assert!(evicted_count > 300, "{evicted_count} groups went");
+    Ok(())
+}
+
+/// Groups by a time that comes to an end: those on disk go without being looked at.
+#[test]
+fn groups_on_disk_end_with_their_time() -> Result<()> {
+    const RELATION: RelationId = RelationId(7);
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let schema = Arc::new(Schema::new(vec![Field::new("time", time.clone(), true)]));
+    let output = Arc::new(Schema::new(vec![Field::new("time", time, true), Field::new("n", DataType::Int64, true)]));
+    let calls = vec![call(AggregateKind::Count, vec![], DataType::Int64)];
+    let watermark = Watermark::Relation(RELATION);
+    let closing = TimeColumn { column: 0, watermark, lateness_us: 0, is_kept: false };
+    let build = || {
+        let operator = AggregateOperator::new(&schema, vec![0], calls.clone(), output.clone(), false)?;
+        Ok::<_, crate::error::Error>(operator.with_closing(Some(closing.clone())))
+    };
+    for seed in 0..10 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut life = Life::begin(build()?, Arc::new(Memory::new(None)))?;
+        let (mut shown, mut expected) = (BTreeMap::new(), BTreeMap::new());
+        let mut watermarks = BTreeMap::from([(RELATION, 0)]);
+        for step in 0..100 {
+            let now = step * 10;
+            let times: Vec<i64> = (0..random.random_range(1..9)).map(|_| now + random.random_range(0..200)).collect();
+            times.iter().for_each(|time| *expected.entry(*time).or_insert(0) += 1);
+            let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(TimestampMicrosecondArray::from(times))])?;
+            let mut context = EpochContext::new(Epoch(step as u64), step == 0, 0);
+            context.watermarks_before = Arc::new(watermarks.clone().into_iter().collect());
+            watermarks.insert(RELATION, now);
+            context.watermarks = Arc::new(watermarks.clone().into_iter().collect());
+            for delta in life.operator.step(vec![vec![Delta::insert(batch)]], &mut context)? {
+                let column = |at: usize| delta.column(at).to_data();
+                let times = TimestampMicrosecondArray::from(column(0));
+                let counts = Int64Array::from(column(1));
+                for row in 0..delta.row_count() {
+                    *shown.entry((times.value(row), counts.value(row))).or_insert(0) += delta.weight(row);
+                }
+            }
+            shown.retain(|_, weight| *weight != 0);
+            let counts: BTreeMap<(i64, i64), i64> = expected.iter().map(|(time, n)| ((*time, *n), 1)).collect();
+            assert_eq!(shown, counts, "seed {seed} step {step}");
+            life.disturb(&mut random)?;
+            if random.random_bool(0.05) {
+                life.restart(build()?, random.random_bool(0.5))?;
+            }
+        }
+        (0..6).try_for_each(|_| life.go_on())?;
+        let over = |count: usize| count <= expected.range(980..).count();
+        assert!(over(life.operator.index.len()), "{} groups in memory", life.operator.index.len());
+        assert!(over(life.disk.read()?.iter().flatten().map(Delta::row_count).sum()));
+        assert!(life.operator.closing.as_ref().is_none_or(|closing| closing.memory_bytes() < 40_000));
+        assert!(life.evicted_count > 50, "{} groups went", life.evicted_count);
+    }
+    Ok(())
+}
