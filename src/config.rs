@@ -104,8 +104,8 @@ impl Config {
 
 /// Queries may have one of so many parts of the memory.
 const QUERY_SHARE: u64 = 4;
-/// However little there is.
-const QUERY_MEMORY_BYTES_MIN: usize = 16 << 20;
+/// However little there is: a sort reserves ten megabytes for each of its threads before its first row.
+const QUERY_MEMORY_BYTES_MIN: usize = 128 << 20;
 const MEMORY_LIMIT_BYTES_MIN: u64 = 1 << 20;
 
 /// Such as `512MB` or `1.5 GiB`. 22023 if it is no such text, or so little that nothing could run.
@@ -156,8 +156,8 @@ mod tests {
         for nonsense in ["", "1", "GiB", "-1GiB", "1.2.3GiB", "1 potato", "1023KiB", "1e3GiB", "\u{b2}GiB"] {
             assert_eq!(bytes(nonsense), Err(SqlState::INVALID_PARAMETER_VALUE), "{nonsense}");
         }
-        let file = ConfigFile { memory_limit: Some("128MiB".into()), ..ConfigFile::default() };
+        let file = ConfigFile { memory_limit: Some("1GiB".into()), ..ConfigFile::default() };
         let config = Config::resolve(ConfigFile::default(), file).expect("it is one");
-        assert_eq!((config.memory_limit_bytes, config.query_memory_bytes_max), (Some(128 << 20), 32 << 20));
+        assert_eq!((config.memory_limit_bytes, config.query_memory_bytes_max), (Some(1 << 30), 256 << 20));
     }
 }
