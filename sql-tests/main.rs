@@ -20,6 +20,7 @@
 //! | [`back_pressure`] | limited rates; a slow view beside a quick one |
 //! | [`kafka`] | a real broker, killed and restarted |
 //! | [`demo`] | `highwater demo` as it is shipped |
+//! | [`memory`] | state that does not fit into the memory limit |
 //! | [`maintenance`] | backup, restore, check; damaged files |
 //! | [`layers`] | imports point down only; the deliberate absences |
 //!
@@ -42,6 +43,7 @@ mod history;
 mod kafka;
 mod layers;
 mod maintenance;
+mod memory;
 mod oracle;
 mod scripts;
 mod sources;

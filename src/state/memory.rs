@@ -56,8 +56,10 @@ pub struct Memory {
     used_bytes: [AtomicU64; Holder::ALL.len()],
 }
 
-/// Of this many parts of the limit one is left for what nobody counts: code, stacks, what the allocator keeps.
+/// Of this many parts of the limit one is left for what nobody counts: code, stacks, rows under way, what the allocator keeps;
+/// of a small limit more, up to half of it.
 const RESERVE: u64 = 4;
+const RESERVE_BYTES_MIN: u64 = 128 << 20;
 /// When it is too much, so many parts of what may be used are aimed at, and one is left free.
 const GOAL: u64 = 8;
 /// However much is held by what cannot be let go, keys may have this part of what may be used.
@@ -112,7 +114,7 @@ impl MemoryAccount {
     /// How many bytes it may hold; `None`: as many as it does.
     pub fn allowance(&self) -> Option<u64> {
         let limit = self.memory.limit_bytes?;
-        let usable = limit - limit / RESERVE;
+        let usable = limit - (limit / RESERVE).max(RESERVE_BYTES_MIN.min(limit / 2));
         let total = self.memory.total_bytes();
         if total <= usable {
             return None;
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn keys_give_way_to_the_rest_in_proportion() {
-        let memory = Arc::new(Memory::new(Some(1600)));
+        let memory = Arc::new(Memory::new(Some(2400)));
         let (mut one, mut other) = (MemoryAccount::new(memory.clone()), MemoryAccount::new(memory.clone()));
         one.set(300);
         other.set(600);

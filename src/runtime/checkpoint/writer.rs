@@ -40,7 +40,7 @@ const WASTE_BYTES_MIN: u64 = 64 << 20;
 /// Bytes that a checkpoint adds up or copies beyond what it writes anew.
 const MERGE_BYTES_MAX: u64 = 64 << 20;
 /// Runs of more bytes than this are added up beside the checkpoints.
-const LONG_MERGE_BYTES: u64 = 8 << 20;
+const LONG_MERGE_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 8 << 20 };
 /// When a part that keys are looked up in has more runs, the next checkpoint waits for the merge under way.
 const RUN_COUNT_MAX: usize = 32;
 

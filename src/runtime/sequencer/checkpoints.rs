@@ -32,6 +32,7 @@ pub struct Checkpoints {
     /// Something has changed since the last one.
     is_due: bool,
     unsaved_row_count: usize,
+    is_measure_due: bool,
     /// Views that were stepped since the last one.
     touched: BTreeSet<RelationId>,
     /// Views that start over, and have not been saved since.
@@ -75,6 +76,7 @@ impl Checkpoints {
             is_under_way: false,
             is_due: false,
             unsaved_row_count: 0,
+            is_measure_due: false,
             touched: BTreeSet::new(),
             fresh: BTreeSet::new(),
             forgotten: vec![],
@@ -160,6 +162,11 @@ impl Checkpoints {
             self.source_errors.push((*next, error.clone()));
             *next += 1;
         }
+    }
+
+    /// True once after each checkpoint: what is held is measured then, too.
+    pub fn is_measure_due(&mut self) -> bool {
+        std::mem::take(&mut self.is_measure_due)
     }
 
     /// Sources read no further until what they have given is saved.
@@ -284,7 +291,7 @@ impl Sequencer {
     }
 
     pub(super) fn checkpoint_finished(&mut self, finished: Finished) {
-        self.checkpoints.is_under_way = false;
+        (self.checkpoints.is_under_way, self.checkpoints.is_measure_due) = (false, true);
         let views = self.checkpoints.under_way.clone();
         if !views.is_empty() {
             self.command_all(|| Command::Saved { views: views.clone() });

@@ -22,7 +22,8 @@ impl Sequencer {
         let (start, mut measured) = (Instant::now(), self.fed(touched, changes, &backfills));
         let worker_count = self.links.len();
         let first_worker = epoch.0 as usize;
-        let measure = touched.iter().any(|id| self.views[id].step_count.is_multiple_of(MEASURE_EVERY));
+        let measure = self.checkpoints.is_measure_due()
+            || touched.iter().any(|id| self.views[id].step_count.is_multiple_of(MEASURE_EVERY));
         let catching_up = Arc::new(self.catching_up());
         let arranged = Arc::new(self.looked_into(touched));
         let mut steps: Vec<Step> = (0..worker_count)
