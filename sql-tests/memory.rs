@@ -22,6 +22,11 @@ async fn groups_beyond_the_memory_limit_are_right() -> TestResult {
         ))
         .await?;
     agree(&client).await?;
+    let limit = one(&client, "SELECT DISTINCT limit_bytes FROM hw_catalog.memory").await?;
+    assert_eq!(
+        (limit.as_str(), one(&client, "SELECT count(*) FROM hw_catalog.memory").await?.as_str()),
+        ("1048576", "7")
+    );
     let mut client = client;
     for workers in [1, 2, 2, 1] {
         checkpoint(&client).await?;

@@ -12,6 +12,8 @@
 //! grows(first n A) = false, unless n counts for each partition, or groups of peers
 //! ```
 
+use arrow::datatypes::DataType;
+
 use super::explain::operator;
 use super::{AggregateKind, Limit, StreamNode, StreamPlan, Ties, TopN};
 use crate::types::RelationId;
@@ -37,6 +39,19 @@ pub fn unbounded(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool)
     let mut found = vec![];
     collect(plan, relation_grows, &mut found);
     found
+}
+
+/// The operators whose state does not go when memory is short, though it is on disk; outer ones first. `can_be_key`: groups
+/// by such columns do go. One group alone is not worth a word.
+pub fn kept_in_memory(plan: &StreamPlan, can_be_key: &dyn Fn(&DataType) -> bool) -> Vec<String> {
+    let goes = |part: &StreamPlan| match &part.node {
+        StreamNode::Aggregate { input, keys, .. } => {
+            keys.iter().all(|&key| can_be_key(input.schema.field(key).data_type()))
+        }
+        _ => !part.is_stateful(),
+    };
+    let kept = plan.preorder().into_iter().filter(|part| !goes(part));
+    kept.map(|part| format!("the state of {} is kept in memory", operator(part))).collect()
 }
 
 fn collect(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool, found: &mut Vec<String>) {

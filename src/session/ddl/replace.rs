@@ -68,7 +68,7 @@ impl Session {
     ) -> Result<()> {
         let succession = self.plan_succession(old, create).await?;
         if let Successor { new, plan: Some(plan), .. } = &succession.successors[0] {
-            self.notice_growth(new, plan);
+            self.notice_state(new, plan);
         }
         let running = succession.successors.iter().filter_map(|s| Some((&s.new, s.plan.as_ref()?)));
         let specs: Vec<ViewSpec> = running

@@ -27,6 +27,7 @@ use crate::session::shared::registry::Entry;
 use crate::sql::bind::{Bound, bind_query};
 use crate::sql::lower::{lower, lower_late, lower_view};
 use crate::sql::{CreateMaterializedView, Name, Query};
+use crate::state::checkpoint::can_hash;
 use crate::types::{PgType, RelationId};
 
 /// What a maintained view or sink is before it runs.
@@ -107,7 +108,7 @@ impl Session {
         match planned {
             Ok(maintained) => {
                 require_effect(&options, &maintained.plan)?;
-                self.notice_growth(&maintained.object, &maintained.plan);
+                self.notice_state(&maintained.object, &maintained.plan);
                 let view = maintained.object.clone();
                 self.build(maintained, limits).await?;
                 if options.keeps_late_rows {
@@ -133,15 +134,26 @@ impl Session {
         let Some(name) = self.new_name(name, if_not_exists)? else { return Ok(TAG) };
         match self.plan_maintained(name, &[], query, query_text, None, |_| ObjectKind::Sink).await {
             Ok(maintained) => {
-                self.notice_growth(&maintained.object, &maintained.plan);
+                self.notice_state(&maintained.object, &maintained.plan);
                 self.build(maintained, limits).await.map(|()| TAG)
             }
             Err(error) => self.skip_existing(error, if_not_exists).map(|()| TAG),
         }
     }
 
-    /// One NOTICE that names the operators whose state nothing bounds.
-    pub(super) fn notice_growth(&mut self, object: &Object, plan: &StreamPlan) {
+    /// A NOTICE that names the operators whose state nothing bounds, and where memory is limited another that names those whose state
+    /// cannot go.
+    pub(super) fn notice_state(&mut self, object: &Object, plan: &StreamPlan) {
+        if self.shared.config.memory_limit_bytes.is_some() {
+            let kept = growth::kept_in_memory(plan, &can_hash);
+            if !kept.is_empty() {
+                let message = format!("not all state of {} \"{}\" can go to disk", object.kind_name(), object.name);
+                let notice = Error::new(SqlState("00000"), message)
+                    .with_detail(kept.join("\n"))
+                    .with_hint("it counts against the memory limit; hw_catalog.memory tells how much is held");
+                self.notices.push(Notice { severity: "NOTICE", error: notice });
+            }
+        }
         let unbounded = growth::unbounded(plan, &|id| self.shared.grows(id));
         if unbounded.is_empty() {
             return;

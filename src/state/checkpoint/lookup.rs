@@ -11,9 +11,9 @@ use arrow::array::UInt32Array;
 use parking_lot::Mutex;
 
 use super::Collection;
-use super::keyed_run::{IndexedBlock, KeyedBlocks, RunIndex, hashes_of, read_block};
+use super::keyed_run::{KeyedBlocks, RunIndex, hashes_of, read_block};
 use crate::error::{Error, Result, SqlState};
-use crate::state::store::Store;
+use crate::state::store::{Block, Store};
 use crate::types::Delta;
 
 /// The saved rows of one part, by the hash of their key.
@@ -127,9 +127,9 @@ impl Version {
             }
         }
         let read = |wanted: &[(usize, Vec<u64>)]| -> Result<Vec<Delta>> {
-            let deltas = wanted.iter().map(|(block, hashes)| {
-                self.rows_of(run.blocks.block(&index.blocks[*block] as &IndexedBlock), store, hashes)
-            });
+            let deltas = wanted
+                .iter()
+                .map(|(block, hashes)| self.rows_of(run.blocks.block(&index.blocks[*block]), store, hashes));
             deltas.filter(|delta| delta.as_ref().map_or(true, |delta| !delta.is_empty())).collect()
         };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -147,11 +147,16 @@ impl Version {
         })
     }
 
-    fn rows_of(&self, block: crate::state::store::Block, store: &dyn Store, hashes: &[u64]) -> Result<Delta> {
+    fn rows_of(&self, block: Block, store: &dyn Store, hashes: &[u64]) -> Result<Delta> {
         let delta = self.collection.kept(read_block(store, block)?)?;
         let own = hashes_of(&delta, self.collection.key())?;
-        let rows = (0..own.len() as u32).filter(|&row| hashes.binary_search(&own[row as usize]).is_ok());
-        Ok(delta.take(&rows.collect::<Vec<u32>>().into() as &UInt32Array)?)
+        // Both ascend.
+        let rows = hashes.iter().flat_map(|hash| {
+            let start = own.partition_point(|other| other < hash);
+            let count = own[start..].iter().take_while(|other| *other == hash).count();
+            start as u32..(start + count) as u32
+        });
+        Ok(delta.take(&UInt32Array::from_iter_values(rows))?)
     }
 }
 

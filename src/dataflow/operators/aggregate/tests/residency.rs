@@ -248,3 +248,44 @@ fn groups_on_disk_end_with_their_time() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+fn residency_costs_little() -> Result<()> {
+    const STEP_COUNT: u64 = 300;
+    let calls = vec![
+        call(AggregateKind::Count, vec![], DataType::Int64),
+        call(AggregateKind::Sum, vec![2], DataType::Decimal128(38, 0)),
+    ];
+    for (what, group_count) in [("groups that are there", 1000), ("groups that are new", i32::MAX)] {
+        let mut best = [std::time::Duration::MAX; 3];
+        // By turns, and the best of each, so that none has the quieter machine.
+        for turn in 0..15 {
+            let mut random = StdRng::seed_from_u64(turn as u64 / 3);
+            let mut operator = AggregateOperator::new(&input(), vec![0], calls.clone(), output(&calls), false)?;
+            let disk = Disk::new(&operator);
+            // Where no group can ever go; where some could; where memory is counted for it.
+            if turn % 3 > 0 {
+                attach(&mut operator, &disk, &Arc::new(Memory::new((turn % 3 == 2).then_some(1 << 40))));
+            }
+            operator.record();
+            let rows = |random: &mut StdRng| {
+                let row = Row { key: None, x: None, n: Some(7), text: None, flag: None };
+                let rows: Vec<(Row, i64)> = (0..1000)
+                    .map(|_| (Row { key: Some(random.random_range(0..group_count)), ..row.clone() }, 1))
+                    .collect();
+                delta(&rows)
+            };
+            let deltas = (0..STEP_COUNT).map(|_| rows(&mut random)).collect::<Result<Vec<_>>>()?;
+            let start = std::time::Instant::now();
+            for (step, delta) in deltas.into_iter().enumerate() {
+                let mut context = EpochContext::new(Epoch(step as u64), step == 0, 0);
+                operator.step(vec![vec![delta]], &mut context)?;
+            }
+            best[turn % 3] = best[turn % 3].min(start.elapsed());
+        }
+        let ns = best.map(|time| time.as_nanos() / u128::from(STEP_COUNT * 1000));
+        println!("{what}: {} ns a row, {} ns where groups could go, {} ns with a limit", ns[0], ns[1], ns[2]);
+    }
+    Ok(())
+}
