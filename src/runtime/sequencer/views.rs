@@ -1,28 +1,24 @@
-//! Views: starting them, letting them catch up, taking in what the workers made of them.
-//!
-//! Catching up needs no pause: Z-sets add up in any order, so a new view is fed its inputs' snapshot piece by piece,
-//! and from its first epoch on also every new delta. Meanwhile it may hold rows of negative weight; nobody sees them,
-//! since it is published only when all pieces are in.
+//! Views: starting them, letting them catch up ([`backfill`]), taking in what the workers made of them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod backfill;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::datatypes::SchemaRef;
 use tokio::sync::oneshot;
 
+use self::backfill::Backfill;
 use super::Sequencer;
-use super::quota::Feed;
-use super::sources::{Catchup, More, earlier};
+use crate::dataflow::StateSize;
 use crate::dataflow::fragment::{Fragment, FragmentGraph};
 use crate::dataflow::meter::Meter;
-use crate::dataflow::{Arranged, StateSize};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{TimeColumn, Watermarks, explain};
 use crate::runtime::ViewSpec;
 use crate::runtime::checkpoint::{Restored, fingerprint};
 use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
-use crate::runtime::worker::{Command, Piece, RelationDelta, ViewOutput};
+use crate::runtime::worker::{Command, ViewOutput};
 use crate::state::checkpoint::StateChanges;
 use crate::state::checkpoint::record::ViewRecord;
 use crate::state::{Arrangement, Snapshot};
@@ -70,13 +66,6 @@ pub struct View {
     epoch: Epoch,
 }
 
-enum Backfill {
-    /// Runs of a table or view, as they were when the view was made, or what came after its checkpoint.
-    Rows { relation: RelationId, columns: Arc<[usize]>, pieces: VecDeque<Delta>, is_new: bool },
-    /// What a source had already been read, read again.
-    Source(Box<Catchup>),
-}
-
 impl View {
     pub fn relations(&self) -> impl Iterator<Item = RelationId> {
         self.graph.relation_inputs().map(|(relation, ..)| relation)
@@ -92,14 +81,6 @@ impl View {
 
     pub fn has_backfills(&self) -> bool {
         !self.backfills.is_empty()
-    }
-
-    /// Its passes over what sources had delivered before it.
-    pub fn catchups(&mut self) -> impl Iterator<Item = &mut Catchup> {
-        self.backfills.iter_mut().filter_map(|backfill| match backfill {
-            Backfill::Source(catchup) => Some(catchup.as_mut()),
-            Backfill::Rows { .. } => None,
-        })
     }
 
     /// True if a time is over for it that was not when it was last stepped, or the clock says so.
@@ -151,19 +132,6 @@ impl View {
 
     pub fn stop(&mut self) {
         self.backfills.clear();
-    }
-
-    /// What it has yet to be fed of relations whose arrangements it looks into.
-    fn yet_to_feed(&self) -> HashMap<RelationId, Vec<Delta>> {
-        let mut unfed: HashMap<RelationId, Vec<Delta>> = HashMap::new();
-        for backfill in &self.backfills {
-            if let Backfill::Rows { relation, pieces, is_new: true, .. } = backfill
-                && self.graph.arranged().any(|arranged| arranged == *relation)
-            {
-                unfed.entry(*relation).or_default().extend(pieces.iter().cloned());
-            }
-        }
-        unfed
     }
 
     fn fail(&mut self, error: Error) {
@@ -250,34 +218,8 @@ impl Sequencer {
         let restored = restored.filter(|_| graph.relation_inputs().all(reads_restored)).map(|restored| *restored);
         // Workers must not fail on what can be known here.
         graph.fragments.iter().try_for_each(|fragment| Fragment::build(fragment).map(|_| ()))?;
-        let mut wanted: HashMap<RelationId, Vec<usize>> = HashMap::new();
         let is_restored = restored.is_some();
-        // What is looked up is all there, but for what came after the checkpoint: that has yet to be met.
-        let inputs = graph.relation_inputs().filter(|(.., only_changes)| is_restored || !only_changes);
-        for (relation, columns, _) in inputs {
-            let all = wanted.entry(relation).or_default();
-            all.extend(columns);
-            all.sort_unstable();
-            all.dedup();
-        }
-        let mut backfills = vec![];
-        for (relation, columns) in wanted {
-            if is_restored && !self.sources.contains_key(&relation) {
-                let (columns, pieces) = self.since_checkpoint(relation)?;
-                if !pieces.is_empty() {
-                    backfills.push(Backfill::Rows { relation, columns, pieces, is_new: true });
-                }
-            } else if let Some(snapshot) = self.arranged(relation)? {
-                let width = snapshot.schema().fields().len();
-                let pieces = pieces(&snapshot);
-                if !pieces.is_empty() {
-                    let columns = (0..width).collect();
-                    backfills.push(Backfill::Rows { relation, columns, pieces, is_new: false });
-                }
-            } else if let Some(catchup) = self.attach_source(relation, &columns, is_restored)? {
-                backfills.push(Backfill::Source(Box::new(catchup)));
-            }
-        }
+        let backfills = self.backfills(&graph, is_restored)?;
         let times = spec.plan.times_followed();
         let (mut fragments, mut arrangement, record, spread_anew) = match restored {
             Some(Restored { record, fragments, arrangement, spread_anew, errors: _ }) => {
@@ -343,35 +285,6 @@ impl Sequencer {
         Ok(id)
     }
 
-    /// What a table or view has changed by since the checkpoint that this start goes on from.
-    fn since_checkpoint(&self, relation: RelationId) -> Result<(Arc<[usize]>, VecDeque<Delta>)> {
-        if let Some(table) = self.tables.get(&relation) {
-            return Ok((table.columns.clone(), cut(table.since_checkpoint.iter().cloned())));
-        }
-        let Some(view) = self.views.get(&relation) else {
-            return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation {} is not there", relation.0)));
-        };
-        let width = view.contents_schema().map_or(0, |schema| schema.fields().len());
-        Ok(((0..width).collect(), cut(view.unsaved.iter().cloned())))
-    }
-
-    /// The rows of a table or view at this moment; `None` for a source.
-    fn arranged(&self, relation: RelationId) -> Result<Option<Snapshot>> {
-        if let Some(table) = self.tables.get(&relation) {
-            return Ok(Some(table.snapshot()));
-        }
-        if let Some(view) = self.views.get(&relation) {
-            if let Some(error) = &view.failure {
-                return Err(Error::new(
-                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!("a view that it reads has failed: {error}"),
-                ));
-            }
-            return Ok(view.snapshot());
-        }
-        Ok(None)
-    }
-
     /// Every operator of every view, added up over the workers.
     pub(super) fn measure(&self) -> Vec<ViewMeasurement> {
         let (reply, answers) = std::sync::mpsc::channel();
@@ -402,111 +315,6 @@ impl Sequencer {
         if self.views.remove(&id).is_some() {
             self.command_all(|| Command::Drop { view: id });
         }
-    }
-
-    /// The next pieces for the views that catch up. Views whose creator went away are dropped here.
-    pub(super) fn take_backfills(&mut self) -> HashMap<RelationId, Vec<Piece>> {
-        let abandoned: Vec<RelationId> = self
-            .views
-            .iter()
-            .filter(|(_, view)| !view.is_ready && view.reply.as_ref().is_some_and(|reply| reply.is_closed()))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in abandoned {
-            self.drop_view(id);
-            self.statuses.lock().forget(id);
-            self.stop_unread_sources();
-        }
-        let mut fed = HashMap::new();
-        let now = self.started.elapsed();
-        // The end of the checkpoint under way wakes the sequencer.
-        let is_held_back = self.checkpoints.holds_catching_up_back();
-        for (id, view) in &mut self.views {
-            view.unfed = view.yet_to_feed();
-            if is_held_back {
-                continue;
-            }
-            let (mut deltas, mut room) = (vec![], self.quotas.row_count_max(Feed::Backfill(*id)));
-            let mut failure = None;
-            let backfill_count = view.backfills.len();
-            view.backfills.retain_mut(|backfill| match backfill {
-                Backfill::Rows { relation, columns, pieces, is_new } => {
-                    while room > 0 {
-                        let Some(mut delta) = pieces.pop_front() else { return false };
-                        if delta.row_count() > room {
-                            pieces.push_front(delta.slice(room, delta.row_count() - room));
-                            delta = delta.slice(0, room);
-                        }
-                        room -= delta.row_count();
-                        let change = RelationDelta { columns: columns.clone(), delta };
-                        deltas.push(Piece { relation: *relation, change, is_new: *is_new });
-                    }
-                    !pieces.is_empty()
-                }
-                Backfill::Source(catchup) => match catchup.take(room, now) {
-                    Ok(taken) => {
-                        room -= taken.changes.iter().map(|change| change.delta.row_count()).sum::<usize>();
-                        let relation = catchup.source;
-                        deltas.extend(taken.changes.into_iter().map(|change| Piece {
-                            relation,
-                            change,
-                            is_new: false,
-                        }));
-                        match taken.more {
-                            More::Now => self.wake.is_set.store(true, Ordering::Release),
-                            More::In(wait) => self.rows_due = earlier(self.rows_due, self.started + now + wait),
-                            More::WhenTold => {}
-                        }
-                        !taken.is_done
-                    }
-                    Err(error) => {
-                        failure = Some(error);
-                        false
-                    }
-                },
-            });
-            if let Some(error) = failure {
-                view.fail(error);
-                self.statuses.lock().set_view(view.status());
-            } else if !deltas.is_empty() || view.backfills.len() < backfill_count {
-                // It is stepped also where the end of a backfill is all that has come: operators may wait for it.
-                fed.insert(*id, deltas);
-            }
-        }
-        fed
-    }
-
-    /// What each of these views looks into: relations as they were before the epoch under way, without what the view has yet
-    /// to be fed of them.
-    pub(super) fn looked_into(&self, views: &[RelationId]) -> HashMap<RelationId, Arc<Arranged>> {
-        let world = self.world.borrow();
-        let mut all = HashMap::new();
-        for view in views.iter().filter_map(|id| self.views.get(id)) {
-            let mut own = Arranged::new();
-            for relation in view.graph.arranged() {
-                // The table itself has this epoch's writes already.
-                let snapshot = match self.views.get(&relation) {
-                    Some(below) => below.snapshot().map(Arc::new),
-                    None => world.snapshots.get(&relation).cloned(),
-                };
-                let snapshot = snapshot.map(|snapshot| match view.unfed.get(&relation) {
-                    Some(unfed) => snapshot.before(unfed).map(Arc::new),
-                    None => Ok(snapshot),
-                });
-                match snapshot {
-                    Some(Ok(snapshot)) => {
-                        own.insert(relation, snapshot);
-                    }
-                    // The view fails when it looks.
-                    Some(Err(error)) => tracing::error!("relation {} could not be looked into: {error}", relation.0),
-                    None => {}
-                }
-            }
-            if !own.is_empty() {
-                all.insert(view.id, Arc::new(own));
-            }
-        }
-        all
     }
 
     /// Takes in what the workers made of an epoch.
@@ -618,19 +426,4 @@ impl Sequencer {
         }
         became_ready
     }
-}
-
-/// A snapshot in pieces that fit an epoch, weights and all.
-fn pieces(snapshot: &Snapshot) -> VecDeque<Delta> {
-    cut(snapshot.runs().iter().map(|run| run.delta()))
-}
-
-fn cut(deltas: impl Iterator<Item = Delta>) -> VecDeque<Delta> {
-    const PIECE_ROW_COUNT: usize = 16 * 1024;
-    let cut = |delta: Delta| {
-        let row_count = delta.row_count();
-        let starts = (0..row_count).step_by(PIECE_ROW_COUNT);
-        starts.map(move |start| delta.slice(start, PIECE_ROW_COUNT.min(row_count - start)))
-    };
-    deltas.flat_map(cut).collect()
 }
