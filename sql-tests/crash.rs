@@ -244,12 +244,7 @@ impl Run {
         })
         .await?;
         for (name, sql) in VIEWS.iter().map(|(name, sql)| (*name, *sql)).chain([(CLOSED.0, CLOSED.2)]) {
-            let sides = format!(
-                "SELECT 'kept' AS side, kept.* FROM {name} kept UNION ALL SELECT 'fresh', fresh.* FROM ({sql}) fresh"
-            );
-            let mut sides = tagged(&client, &sides).await?;
-            let [kept, fresh] = ["kept", "fresh"].map(|side| sides.remove(side).unwrap_or_default());
-            assert!(kept == fresh, "{name} is not its SQL:\n{}", difference(&kept, &fresh));
+            compare(&client, name, sql).await?;
         }
         let broken = (self.event_count / 100).to_string();
         let counted = one(&client, "SELECT bad_record_count FROM hw_catalog.sources WHERE name = 'ev'").await?;
@@ -261,6 +256,16 @@ impl Run {
         assert_eq!(failing, "0");
         Ok(())
     }
+}
+
+/// A view with its SQL, asked at the same moment.
+async fn compare(client: &Client, name: &str, sql: &str) -> TestResult {
+    let sides =
+        format!("SELECT 'kept' AS side, kept.* FROM {name} kept UNION ALL SELECT 'fresh', fresh.* FROM ({sql}) fresh");
+    let mut sides = tagged(client, &sides).await?;
+    let [kept, fresh] = ["kept", "fresh"].map(|side| sides.remove(side).unwrap_or_default());
+    assert!(kept == fresh, "{name} is not its SQL:\n{}", difference(&kept, &fresh));
+    Ok(())
 }
 
 /// Row after row, until the connection breaks or time is up. Returns how many were acknowledged.

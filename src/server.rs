@@ -20,6 +20,7 @@ use crate::catalog::{DATABASE, USER};
 use crate::config::Config;
 use crate::error::{Error, Result, SqlState};
 use crate::pg::listener::{self, Remaining};
+use crate::serve::STACK_BYTES;
 use crate::session::Shared;
 use crate::state::Store;
 use crate::state::store::RocksStore;
@@ -28,9 +29,6 @@ use crate::state::store::RocksStore;
 const DRAIN_DURATION_MAX: Duration = Duration::from_secs(5);
 /// How long their connections then have to say goodbye.
 const FAREWELL_DURATION_MAX: Duration = Duration::from_secs(1);
-
-/// Binding and planning recurse over statements and plans; only what is used of it takes memory.
-const STACK_BYTES: usize = 16 << 20;
 
 /// A server that accepts connections.
 pub struct Server {

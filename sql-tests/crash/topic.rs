@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rdkafka::producer::FutureProducer;
 
-use crate::harness::{Broker, Client, TestResult, difference, eventually, one, send, tagged};
+use crate::harness::{Broker, Client, TestResult, eventually, one, send};
 
 const TOPIC: &str = "clicks";
 const PARTITIONS: i32 = 3;
@@ -101,12 +101,7 @@ impl Topic {
         });
         reached.await.map_err(|error| format!("{error}: {} instead of {expected}", found.borrow()))?;
         for (name, sql) in VIEWS {
-            let sides = format!(
-                "SELECT 'kept' AS side, kept.* FROM {name} kept UNION ALL SELECT 'fresh', fresh.* FROM ({sql}) fresh"
-            );
-            let mut sides = tagged(client, &sides).await?;
-            let [kept, fresh] = ["kept", "fresh"].map(|side| sides.remove(side).unwrap_or_default());
-            assert!(kept == fresh, "{name} is not its SQL:\n{}", difference(&kept, &fresh));
+            super::compare(client, name, sql).await?;
         }
         Ok(())
     }

@@ -197,11 +197,15 @@ impl SourceDefinition {
     /// Of the source's `width` columns, those that every reader makes, whatever it wants: those that a record may not have as
     /// they should be. So whether a record is bad depends on nobody's query.
     pub fn telling_columns(&self, width: usize) -> impl Iterator<Item = usize> + '_ {
-        let is_decoded = !matches!(self.encode.as_str(), "NATIVE" | "PARQUET");
         (0..width).filter(move |&column| match self.generated.iter().find(|generated| generated.column == column) {
             Some(generated) => !generated.is_proctime(),
-            None => is_decoded,
+            None => self.is_decoded(),
         })
+    }
+
+    /// Records are decoded; otherwise the connector makes rows itself.
+    pub fn is_decoded(&self) -> bool {
+        !matches!(self.encode.as_str(), "NATIVE" | "PARQUET")
     }
 
     /// Of all columns, those that are read.

@@ -4,6 +4,7 @@
 //! others as arrow rows. Numbers of removed keys are used again. NULL equals NULL here; a join leaves NULL keys out. Floats are
 //! equal as they are to Postgres: −0 and 0 are one key, which is 0.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
@@ -92,14 +93,7 @@ impl KeyIndex {
     /// The number of each row's key; new keys get one.
     pub fn intern(&mut self, columns: &[ArrayRef], row_count: usize) -> Result<Vec<u32>> {
         let KeyIndex { keys, slots, hashes, free, merges_floats, .. } = self;
-        let merged: Vec<ArrayRef>;
-        let columns = match merges_floats {
-            false => columns,
-            true => {
-                merged = columns.iter().map(canonical).collect();
-                &merged
-            }
-        };
+        let columns = &*comparable(columns, *merges_floats);
         match keys {
             Keys::Unit => Ok(vec![0; row_count]),
             Keys::Words { words } => {
@@ -144,14 +138,7 @@ impl KeyIndex {
 
     /// The number of each row's key, where it has one.
     pub fn find(&self, columns: &[ArrayRef], row_count: usize) -> Result<Vec<Option<u32>>> {
-        let merged: Vec<ArrayRef>;
-        let columns = match self.merges_floats {
-            false => columns,
-            true => {
-                merged = columns.iter().map(canonical).collect();
-                &merged
-            }
-        };
+        let columns = &*comparable(columns, self.merges_floats);
         let found = |hash: u64, equal: &dyn Fn(&u32) -> bool| self.slots.find(hash, equal).copied();
         match &self.keys {
             Keys::Unit => Ok(vec![Some(0); row_count]),
@@ -213,6 +200,14 @@ impl KeyIndex {
                 Ok(converter.convert_rows(rows)?)
             }
         }
+    }
+}
+
+/// Key columns as they are compared.
+fn comparable(columns: &[ArrayRef], merges_floats: bool) -> Cow<'_, [ArrayRef]> {
+    match merges_floats {
+        false => Cow::Borrowed(columns),
+        true => Cow::Owned(columns.iter().map(canonical).collect()),
     }
 }
 

@@ -208,11 +208,9 @@ impl SourceBatch {
     fn split(&mut self, row_count: usize) -> SourceBatch {
         let rest = self.rows.num_rows() - row_count;
         let cut = self.positions[row_count];
-        let later = self.bad_records.partition_point(|bad| bad.position < cut);
-        let later = self.bad_records.split_off(later);
         let part = SourceBatch {
             rows: self.rows.slice(0, row_count),
-            bad_records: std::mem::replace(&mut self.bad_records, later),
+            bad_records: take_before(&mut self.bad_records, cut),
             partition: self.partition.clone(),
             next_offset: cut,
             positions: self.positions.slice(0, row_count),
@@ -223,6 +221,12 @@ impl SourceBatch {
         self.told_us = self.told_us.as_ref().map(|told| told.slice(row_count, rest));
         part
     }
+}
+
+/// Those of the records, which are in their order, that lie before a position.
+fn take_before(bad_records: &mut Vec<BadRecord>, cut: u64) -> Vec<BadRecord> {
+    let count = bad_records.partition_point(|bad| bad.position < cut);
+    bad_records.drain(..count).collect()
 }
 
 #[derive(Debug)]

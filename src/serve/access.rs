@@ -241,8 +241,13 @@ fn lookup_keys(schema: &SchemaRef, key: &[usize], filters: &[Expr]) -> Result<Op
             .flat_map(|row| literals.iter().map(move |l| [row.as_slice(), std::slice::from_ref(l)].concat()))
             .collect();
     }
+    key_batch(schema, key, &rows).map(Some)
+}
+
+/// Rows of values of the key columns, as a lookup takes them.
+pub fn key_batch(schema: &SchemaRef, key: &[usize], rows: &[Vec<ScalarValue>]) -> Result<RecordBatch> {
     let fields: Vec<_> = key.iter().map(|&column| schema.fields()[column].clone()).collect();
-    Ok(Some(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns_of(&rows, key.len())?)?))
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns_of(rows, key.len())?)?)
 }
 
 /// `c = 1`, `1 = c`, `c IN (1, 2)` and ORs of these over one column: the column and the distinct values it may have.

@@ -27,8 +27,8 @@ use crate::state::memory::Holder;
 
 /// Batches that wait for a slow client.
 const BATCH_COUNT_MAX: usize = 2;
-/// Planning recurses over expressions.
-const STACK_BYTES: usize = 16 << 20;
+/// Of threads that bind and plan, which recurse over statements, plans and expressions; only what is used of it takes memory.
+pub const STACK_BYTES: usize = 16 << 20;
 
 pub struct QueryEngine {
     /// `None` only while it is dropped.

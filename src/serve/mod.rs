@@ -24,7 +24,7 @@ pub mod subscription;
 mod system_table;
 
 pub use access::TableIndex;
-pub use engine::QueryEngine;
+pub use engine::{QueryEngine, STACK_BYTES};
 pub use point::PointQuery;
 pub use read_point::{ReadPoint, SystemRelations};
 pub use snapshot_table::{SnapshotTable, access_lines};

@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, ScalarValue};
@@ -19,6 +19,7 @@ use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Projection, TableScan};
 
+use super::access::key_batch;
 use super::snapshot_table::SnapshotTable;
 use crate::error::Result;
 use crate::state::World;
@@ -92,7 +93,7 @@ impl PointQuery {
         if key.is_empty() || key.len() != self.key.len() {
             return Ok(None);
         }
-        let mut arrays: Vec<ArrayRef> = vec![];
+        let mut row: Vec<ScalarValue> = vec![];
         for column in key {
             let field = table.schema.field(*column);
             let value = self.key.iter().find(|(own, _)| own == column).map(|(_, value)| value);
@@ -107,13 +108,12 @@ impl PointQuery {
                     if value.is_null() {
                         return Ok(Some(RecordBatch::new_empty(self.schema(table))));
                     }
-                    arrays.push(value.to_array()?);
+                    row.push(value.clone());
                 }
                 _ => return Ok(None),
             }
         }
-        let fields: Vec<_> = key.iter().map(|&column| table.schema.fields()[column].clone()).collect();
-        let found = snapshot.lookup(&RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)?;
+        let found = snapshot.lookup(&key_batch(&table.schema, key, &[row])?)?;
         let row_count = found.num_rows().min(self.row_count_max.unwrap_or(usize::MAX));
         let columns = self.columns.iter().map(|&column| found.column(column).slice(0, row_count)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(row_count));

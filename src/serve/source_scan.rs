@@ -138,9 +138,12 @@ fn read(scan: &SourceScan, sender: &Sender<DataFusionResult<RecordBatch>>) -> Re
         return Err(Error::unsupported("PROCTIME() in a query that reads the source itself", hint));
     }
     let output: Vec<usize> = scan.columns.iter().map(|&column| columns.place(column)).collect();
-    let mut decoder = match definition.encode.as_str() {
-        "NATIVE" | "PARQUET" => None,
-        encode => Some(formats::decoder(encode, &definition.encode_options, &read_schema, &columns.read)?),
+    let mut decoder = match definition.is_decoded() {
+        false => None,
+        true => {
+            let (encode, options) = (&definition.encode, &definition.encode_options);
+            Some(formats::decoder(encode, options, &read_schema, &columns.read)?)
+        }
     };
     let mut reader = scan.connector.open(&definition.start, scan.until.as_ref(), &columns.read)?;
     while !sender.is_closed() {

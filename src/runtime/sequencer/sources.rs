@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::quota::Feed;
 use super::{Changes, EPOCH_ROW_COUNT_MAX, Sequencer, Wake};
@@ -236,8 +236,8 @@ pub struct Taken {
     pub more: More,
 }
 
-/// When to look again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When to look again; what is sooner is less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum More {
     /// Rows are there that this epoch had no room for.
     Now,
@@ -258,10 +258,6 @@ fn settle(handle: &SourceHandle, limit: Option<&mut RateLimit>, row_count: usize
         Some(wait) if row_count < room => More::In(wait),
         _ => More::Now,
     }
-}
-
-pub fn earlier(due: Option<Instant>, other: Instant) -> Option<Instant> {
-    Some(due.map_or(other, |due| due.min(other)))
 }
 
 impl Drop for Catchup {
@@ -386,7 +382,7 @@ impl Sequencer {
             // The end of the checkpoint under way wakes the sequencer.
             return vec![];
         }
-        let mut changed = vec![];
+        let (mut changed, mut more) = (vec![], More::WhenTold);
         let now = self.started.elapsed();
         for (id, source) in self.sources.iter_mut().filter(|(_, source)| !source.is_paused) {
             let Some(projection) = source.reader.as_ref().map(|reader| reader.projection.clone()) else { continue };
@@ -422,18 +418,27 @@ impl Sequencer {
                 }
             }
             if let Some(reader) = &source.reader {
-                match settle(&reader.handle, source.rate_limit.as_mut(), allowed - left, room) {
-                    More::Now => self.wake.is_set.store(true, Ordering::Release),
-                    More::In(wait) => self.rows_due = earlier(self.rows_due, self.started + now + wait),
-                    More::WhenTold => {}
-                }
+                more = more.min(settle(&reader.handle, source.rate_limit.as_mut(), allowed - left, room));
             }
             if is_changed {
                 changed.push((*id, bad_records));
             }
         }
+        self.look_again(more, now);
         self.save_arrivals();
         changed
+    }
+
+    /// Sees to it that what was left at `now` is not forgotten.
+    pub(super) fn look_again(&mut self, more: More, now: Duration) {
+        match more {
+            More::Now => self.wake.is_set.store(true, Ordering::Release),
+            More::In(wait) => {
+                let due = self.started + now + wait;
+                self.rows_due = Some(self.rows_due.map_or(due, |earlier| earlier.min(due)));
+            }
+            More::WhenTold => {}
+        }
     }
 
     /// Before anybody sees the rows: after a restart they have come when they did.

@@ -12,7 +12,7 @@ use super::idle::IdleClock;
 use super::pace::Pace;
 use super::queue::Queue;
 use super::watermark::arrival_columns;
-use super::{SourceBatch, SourceEvent, SourceTask};
+use super::{SourceBatch, SourceEvent, SourceTask, take_before};
 use crate::connectors::{Chunk, Payload, Polled, Reader};
 use crate::dataflow::event_time::{times_us, told_us};
 use crate::dataflow::row_text;
@@ -311,13 +311,11 @@ impl PartBatch {
     /// Takes off the first rows, fewer than there are, with the bad records among them.
     fn split(&mut self, row_count: usize) -> PartBatch {
         let cut = self.positions[row_count];
-        let rest = self.bad_records.partition_point(|bad| bad.position < cut);
-        let later = self.bad_records.split_off(rest);
         let part = PartBatch {
             partition: self.partition.clone(),
             rows: self.rows.slice(0, row_count),
             positions: self.positions[..row_count].to_vec(),
-            bad_records: std::mem::replace(&mut self.bad_records, later),
+            bad_records: take_before(&mut self.bad_records, cut),
             next_offset: cut,
         };
         self.rows = self.rows.slice(row_count, self.rows.num_rows() - row_count);

@@ -81,7 +81,7 @@ impl Shared {
         let tables = catalog.objects().filter_map(|object| table_spec(object)).collect();
         let views: Vec<RelationId> = recovery::maintained(&catalog).map(|view| view.id).collect();
         let (every, held_bytes_max) = (config.checkpoint_interval, config.subscriber_memory_bytes_max);
-        let (worker_count, memory) = (config.worker_count, memory);
+        let worker_count = config.worker_count;
         let runtime = Runtime::start(worker_count, store.clone(), tables, &views, every, held_bytes_max, memory)?;
         let shared = Arc::new(Shared {
             config: config.clone(),

@@ -15,16 +15,20 @@ use super::Lowering;
 use crate::plan::{ArrangedInput, JoinKeys, JoinType, StreamNode, StreamPlan};
 
 impl Lowering<'_> {
-    /// The side that is looked up, and the join's keys in the order of what finds its rows.
+    /// The side that is looked up, if one is, and the join's keys, then in the order of what finds its rows.
     pub(super) fn arranged(
         &self,
         inputs: [&StreamPlan; 2],
         join_type: JoinType,
-        keys: &JoinKeys,
-    ) -> Option<(usize, JoinKeys)> {
+        keys: JoinKeys,
+    ) -> (Option<usize>, JoinKeys) {
         // Rows that come out by themselves must be fed, all of them.
-        let sides = [1, 0].into_iter().filter(|&side| !join_type.watched()[side]);
-        sides.filter_map(|side| Some((side, self.keys_in_order(inputs[side], side, keys)?))).next()
+        for side in [1, 0].into_iter().filter(|&side| !join_type.watched()[side]) {
+            if let Some(keys) = self.keys_in_order(inputs[side], side, &keys) {
+                return (Some(side), keys);
+            }
+        }
+        (None, keys)
     }
 
     fn keys_in_order(&self, input: &StreamPlan, side: usize, keys: &JoinKeys) -> Option<JoinKeys> {

@@ -56,14 +56,10 @@ impl Lowering<'_> {
             return Ok(bucket_join([left, right], join_type, residual.clone(), closing, schema));
         }
         let properties = join_properties(&left, &right, join_type, &keys, closing.as_ref());
-        let arranged = match closing {
-            None => self.arranged([&left, &right], join_type, &keys),
+        let (arranged, keys) = match closing {
+            None => self.arranged([&left, &right], join_type, keys),
             // Rows whose time is over are let go, which is less than the relation has.
-            Some(_) => None,
-        };
-        let (arranged, keys) = match arranged {
-            Some((side, keys)) => (Some(side), keys),
-            None => (None, keys),
+            Some(_) => (None, keys),
         };
         let (left, right) = (Box::new(left), Box::new(right));
         let node = StreamNode::Join { left, right, join_type, keys, residual, closing, arranged };

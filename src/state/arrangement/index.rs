@@ -112,13 +112,6 @@ impl RunIndex {
         &self.order[start..end.max(start)]
     }
 
-    /// Rows with this key.
-    pub fn rows_with_key(&self, key: &[u8]) -> &[u32] {
-        let start = self.order.partition_point(|&row| self.key(row) < key);
-        let count = self.order[start..].iter().take_while(|&&row| self.key(row) == key).count();
-        &self.order[start..start + count]
-    }
-
     fn memory_bytes(&self) -> usize {
         self.keys.size() + self.order.len() * 4
     }

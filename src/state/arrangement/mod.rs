@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-pub use hash::hash_rows;
+pub use hash::{hash_rows, rows_with_hashes};
 pub use index::{Interval, can_be_indexed, encode_keys};
 pub use run::Run;
 pub use snapshot::Snapshot;

@@ -85,25 +85,6 @@ impl Run {
         start..start + count
     }
 
-    /// Rows with one of these key hashes, which ascend.
-    pub(super) fn rows_with_hashes(&self, wanted: &[u64]) -> Vec<u32> {
-        let mut rows = vec![];
-        let mut at = 0;
-        for &hash in wanted {
-            // In strides that double: near ones are found at once, far ones by bisection.
-            let mut stride = 1;
-            while at + stride < self.hashes.len() && self.hashes[at + stride] < hash {
-                stride *= 2;
-            }
-            let end = (at + stride).min(self.hashes.len());
-            at += self.hashes[at..end].partition_point(|&own| own < hash);
-            let equal = self.hashes[at..].iter().take_while(|&&own| own == hash).count();
-            rows.extend(at as u32..(at + equal) as u32);
-            at += equal;
-        }
-        rows
-    }
-
     /// Sorts by hash and adds up equal rows.
     fn consolidate(batch: RecordBatch, weights: Option<ScalarBuffer<i64>>, hashes: Vec<u64>) -> Result<Run> {
         let row_count = batch.num_rows();

@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use super::run::{repeat_by_weight, row_comparators, rows_equal};
-use super::{Interval, Layout, Run, encode_keys, hash_rows};
+use super::{Interval, Layout, Run, encode_keys, hash_rows, rows_with_hashes};
 use crate::error::{Error, Result};
 use crate::types::Delta;
 
@@ -183,30 +183,27 @@ impl Snapshot {
     /// by the relation's key if that is what `columns` are, else by the index over them.
     pub fn find(&self, columns: &[usize], keys: &[ArrayRef], row_count: usize, wanted: &[usize]) -> Result<Vec<Delta>> {
         let is_key = self.layout.indexed && self.layout.key == columns;
-        let (mut hashes, mut encoded) = (vec![], vec![]);
+        let (mut hashes, mut intervals) = (vec![], vec![]);
         if is_key {
-            hashes = hash_rows(keys, row_count)?;
-            hashes.sort_unstable();
-            hashes.dedup();
+            hashes = sorted_hashes(keys, row_count)?;
         } else {
-            encoded = encode_keys(keys)?;
+            let mut encoded = encode_keys(keys)?;
             encoded.sort_unstable();
             encoded.dedup();
+            intervals = encoded.into_iter().map(|key| Interval { low: key.clone(), high: key }).collect();
         }
         let mut found = vec![];
         for run in &self.runs {
             let rows = match is_key {
-                true => run.rows_with_hashes(&hashes),
+                true => rows_with_hashes(&run.hashes, &hashes),
                 false => {
                     let index = run.indexes.get(&run.batch, columns)?;
-                    let rows = index.get().map(|index| encoded.iter().flat_map(|key| index.rows_with_key(key)));
+                    let rows = index.get().map(|index| intervals.iter().flat_map(|interval| index.rows(interval)));
                     rows.into_iter().flatten().copied().collect()
                 }
             };
             if !rows.is_empty() {
-                let weights = run.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect::<Vec<_>>());
-                let batch = take_record_batch(&run.batch.project(wanted)?, &UInt32Array::from(rows))?;
-                found.push(weights.map_or_else(|| Delta::insert(batch.clone()), |w| Delta::new(batch.clone(), w)));
+                found.push(run.delta().project(wanted)?.take(&UInt32Array::from(rows))?);
             }
         }
         match &found[..] {
@@ -219,14 +216,11 @@ impl Snapshot {
 
     /// Rows whose key columns equal one of the rows of `keys` (columns in the key's order, of the key's types).
     pub fn lookup(&self, keys: &RecordBatch) -> Result<RecordBatch> {
-        let hashes = hash_rows(keys.columns(), keys.num_rows())?;
-        let mut sorted = hashes;
-        sorted.sort_unstable();
-        sorted.dedup();
+        let sorted = sorted_hashes(keys.columns(), keys.num_rows())?;
         let mut candidates = vec![];
         for run in &self.runs {
             let rows: Vec<u32> = if self.layout.indexed {
-                sorted.iter().flat_map(|&hash| run.rows_with_hash(hash)).map(|row| row as u32).collect()
+                rows_with_hashes(&run.hashes, &sorted)
             } else {
                 (0..run.row_count() as u32).collect()
             };
@@ -247,6 +241,14 @@ impl Snapshot {
         let mask: BooleanArray = (0..found.num_rows()).map(|row| Some(wanted.contains(have.row(row).data()))).collect();
         Ok(filter_record_batch(&found, &mask)?)
     }
+}
+
+/// The hashes of some keys, each once.
+fn sorted_hashes(keys: &[ArrayRef], row_count: usize) -> Result<Vec<u64>> {
+    let mut hashes = hash_rows(keys, row_count)?;
+    hashes.sort_unstable();
+    hashes.dedup();
+    Ok(hashes)
 }
 
 /// Which rows of `base` (all of weight 1) remain when the negative rows of `rest` are taken out of it. `None` if a

@@ -5,7 +5,7 @@
 const SALTS: [u32; 8] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 type Block = [u32; 8];
-pub const BLOCK_BYTES: usize = size_of::<Block>();
+const BLOCK_BYTES: usize = size_of::<Block>();
 /// At least so many bits for each hash: of a hundred that are not there, one or two may pass.
 const BITS_MIN: usize = 9;
 

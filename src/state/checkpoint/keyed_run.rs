@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use serde::{Deserialize, Serialize};
 
-use super::filter::{BLOCK_BYTES, Filter};
+use super::filter::Filter;
 use super::key_hash::key_hashes;
 use crate::error::{Error, Result, SqlState};
 use crate::state::codec::{decode_delta, encode_delta};
@@ -21,6 +21,9 @@ use crate::types::Delta;
 /// Bytes of a block, as its columns are in memory.
 const BLOCK_BYTES_TARGET: usize = 16 * 1024;
 const BLOCK_ROW_COUNTS: RangeInclusive<usize> = 32..=4096;
+
+/// Of a block in the index: four words.
+const ENTRY_BYTES: usize = 32;
 
 /// Where it lies: all of it in one segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +86,7 @@ impl RunIndex {
 
     /// The number of blocks, each as four words, then the filter; all little-endian.
     fn write(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(8 + self.blocks.len() * 32 + self.filter.memory_bytes());
+        let mut bytes = Vec::with_capacity(8 + self.blocks.len() * ENTRY_BYTES + self.filter.memory_bytes());
         bytes.extend((self.blocks.len() as u64).to_le_bytes());
         for IndexedBlock { offset, length, first, last } in &self.blocks {
             bytes.extend([offset, length, first, last].into_iter().flat_map(|word| word.to_le_bytes()));
@@ -94,9 +97,9 @@ impl RunIndex {
 
     fn read(bytes: &[u8]) -> Option<RunIndex> {
         let (count, rest) = bytes.split_first_chunk::<8>()?;
-        let blocks_length = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(BLOCK_BYTES)?;
+        let blocks_length = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(ENTRY_BYTES)?;
         let (blocks, filter) = rest.split_at_checked(blocks_length)?;
-        let blocks = blocks.as_chunks::<32>().0.iter().map(|bytes| {
+        let blocks = blocks.as_chunks::<ENTRY_BYTES>().0.iter().map(|bytes| {
             let (words, _) = bytes.as_chunks::<8>();
             let [offset, length, first, last] = std::array::from_fn(|at| u64::from_le_bytes(words[at]));
             IndexedBlock { offset, length, first, last }

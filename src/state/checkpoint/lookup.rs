@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::Collection;
 use super::keyed_run::{KeyedBlocks, RunIndex, hashes_of, read_block};
 use crate::error::{Error, Result, SqlState};
+use crate::state::arrangement::rows_with_hashes;
 use crate::state::store::{Block, Store};
 use crate::types::Delta;
 
@@ -150,13 +151,7 @@ impl Version {
     fn rows_of(&self, block: Block, store: &dyn Store, hashes: &[u64]) -> Result<Delta> {
         let delta = self.collection.kept(read_block(store, block)?)?;
         let own = hashes_of(&delta, self.collection.key())?;
-        // Both ascend.
-        let rows = hashes.iter().flat_map(|hash| {
-            let start = own.partition_point(|other| other < hash);
-            let count = own[start..].iter().take_while(|other| *other == hash).count();
-            start as u32..(start + count) as u32
-        });
-        Ok(delta.take(&UInt32Array::from_iter_values(rows))?)
+        Ok(delta.take(&UInt32Array::from(rows_with_hashes(&own, hashes)))?)
     }
 }
 

@@ -337,7 +337,7 @@ impl Operator for AggregateOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let group_count = self.index.len() - self.dead_count();
+        let group_count = self.index.len() - self.dead_groups().len();
         let row_count = group_count + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
         StateSize { row_count: row_count as u64, bytes: self.state_bytes() }
     }

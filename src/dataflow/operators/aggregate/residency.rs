@@ -65,18 +65,11 @@ impl Partial for AggregateOperator {
     }
 
     fn saved(&mut self) -> Result<()> {
-        let Some(residency) = &mut self.residency else { return Ok(()) };
-        residency.durable_at = self.log.saved_at();
-        let durable_at = residency.durable_at;
-        let mut dead = std::mem::take(&mut residency.dead);
-        dead.sort_unstable();
-        dead.dedup();
-        dead.retain(|&group| self.touched_at[group as usize] != 0 && self.is_dead(group));
+        let (dead, durable_at) = (self.dead_groups(), self.log.saved_at());
         let (gone, kept): (Vec<u32>, Vec<u32>) =
             dead.into_iter().partition(|&group| self.touched_at[group as usize] <= durable_at);
-        if let Some(residency) = &mut self.residency {
-            residency.dead = kept;
-        }
+        let Some(residency) = &mut self.residency else { return Ok(()) };
+        (residency.durable_at, residency.dead) = (durable_at, kept);
         self.give_back(&gone);
         self.keep_to_allowance()
     }
@@ -140,12 +133,13 @@ impl AggregateOperator {
     }
 
     /// Groups that only wait for it to be on disk that nothing is left of them.
-    pub(super) fn dead_count(&self) -> usize {
-        let Some(residency) = &self.residency else { return 0 };
+    pub(super) fn dead_groups(&self) -> Vec<u32> {
+        let Some(residency) = &self.residency else { return vec![] };
         let mut dead = residency.dead.clone();
         dead.sort_unstable();
         dead.dedup();
-        dead.into_iter().filter(|&group| self.touched_at[group as usize] != 0 && self.is_dead(group)).count()
+        dead.retain(|&group| self.touched_at[group as usize] != 0 && self.is_dead(group));
+        dead
     }
 
     /// What its groups take. Room that groups have left is used again.

@@ -98,13 +98,9 @@ impl JoinOperator {
 
     /// Takes saved rows of one side in. They have been met.
     fn adopt(&mut self, delta: &Delta, own: usize) -> Result<()> {
-        let keeps = self.sides[own].keeps();
-        if !keeps.rows {
+        if !self.sides[own].keeps().rows {
             let numbers = self.number(delta.batch().columns(), delta.row_count())?;
-            if keeps.key_totals {
-                let weigh = |(row, &number): (usize, &u32)| self.sides[own].add_to_total(number, delta.weight(row));
-                numbers.iter().enumerate().for_each(weigh);
-            }
+            self.sides[own].add_to_totals(delta, &numbers);
             return Ok(());
         }
         if !self.saves_matches(own) {

@@ -160,9 +160,7 @@ impl JoinOperator {
         let key: Vec<_> = own.key_columns.iter().map(|&column| delta.column(column).clone()).collect();
         let numbers = self.number(&key, delta.row_count())?;
         let own = &mut self.sides[side];
-        if own.keeps().key_totals {
-            numbers.iter().enumerate().for_each(|(row, &number)| own.add_to_total(number, delta.weight(row)));
-        }
+        own.add_to_totals(delta, &numbers);
         own.add(delta, &numbers, matches)?;
         Ok(numbers)
     }
@@ -181,7 +179,7 @@ impl JoinOperator {
             return Ok(());
         }
         let key: Vec<_> = self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect();
-        // Its own rows say whether a key had any.
+        // Its own rows are wanted only for how many each key had.
         let held = match self.is_arranged(own) && !self.sides[own].keeps().key_totals {
             true => vec![],
             false => self.hold(&key, context)?,
@@ -256,9 +254,7 @@ impl JoinOperator {
                 numbers.iter().map(|&number| (number, self.sides[own].total(number))).collect();
             touched.sort_unstable();
             touched.dedup();
-            for (row, &number) in numbers.iter().enumerate() {
-                self.sides[own].add_to_total(number, delta.weight(row));
-            }
+            self.sides[own].add_to_totals(delta, numbers);
             let mut shown = Shown::new(self.join_type);
             for (number, before) in touched {
                 let (before, after) = (before > 0, self.sides[own].total(number) > 0);

@@ -137,8 +137,11 @@ impl Side {
         self.totals[key as usize]
     }
 
-    pub fn add_to_total(&mut self, key: u32, weight: i64) {
-        self.totals[key as usize] += weight;
+    /// Adds the rows' weights to the totals of their keys, if the other side asks for them.
+    pub fn add_to_totals(&mut self, delta: &Delta, keys: &[u32]) {
+        if self.keeps.key_totals {
+            keys.iter().enumerate().for_each(|(row, &key)| self.totals[key as usize] += delta.weight(row));
+        }
     }
 
     /// The weight of a row's matches; it changes by `weight`, and what it was comes back.

@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::View;
 use crate::dataflow::Arranged;
@@ -15,7 +14,7 @@ use crate::dataflow::fragment::FragmentGraph;
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::sequencer::Sequencer;
 use crate::runtime::sequencer::quota::Feed;
-use crate::runtime::sequencer::sources::{Catchup, More, earlier};
+use crate::runtime::sequencer::sources::{Catchup, More};
 use crate::runtime::worker::{Piece, RelationDelta};
 use crate::state::Snapshot;
 use crate::types::{Delta, RelationId};
@@ -125,7 +124,7 @@ impl Sequencer {
             self.statuses.lock().forget(id);
             self.stop_unread_sources();
         }
-        let mut fed = HashMap::new();
+        let (mut fed, mut more) = (HashMap::new(), More::WhenTold);
         let now = self.started.elapsed();
         // The end of the checkpoint under way wakes the sequencer.
         let is_held_back = self.checkpoints.holds_catching_up_back();
@@ -160,11 +159,7 @@ impl Sequencer {
                             change,
                             is_new: false,
                         }));
-                        match taken.more {
-                            More::Now => self.wake.is_set.store(true, Ordering::Release),
-                            More::In(wait) => self.rows_due = earlier(self.rows_due, self.started + now + wait),
-                            More::WhenTold => {}
-                        }
+                        more = more.min(taken.more);
                         !taken.is_done
                     }
                     Err(error) => {
@@ -181,6 +176,7 @@ impl Sequencer {
                 fed.insert(*id, deltas);
             }
         }
+        self.look_again(more, now);
         fed
     }
 
