@@ -20,7 +20,9 @@ use crate::types::RelationId;
 /// How long the steps of an epoch should take together, in microseconds.
 const EPOCH_US: f64 = 80_000.0;
 /// With so many rows a feed begins, until it is known what they cost.
-const FIRST_ROW_COUNT: usize = 1024;
+const FIRST_ROW_COUNT: usize = 128;
+/// So many times as many rows at most are given next.
+const GROWTH_MAX: f64 = 16.0;
 /// A difference in rows by this factor tells what a step costs without them.
 const TELLING: f64 = 1.25;
 
@@ -133,7 +135,7 @@ impl Quota {
             // Far too long: at once.
             ratio if ratio < 0.25 => ratio.max(1.0 / 16.0),
             ratio if ratio < 0.9 => ratio.sqrt(),
-            ratio if ratio > 1.1 && is_used_up => ratio.sqrt().min(4.0),
+            ratio if ratio > 1.1 && is_used_up => ratio.sqrt().min(GROWTH_MAX),
             _ => return,
         };
         let wanted = (rows * factor) as usize;
