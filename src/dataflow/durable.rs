@@ -4,15 +4,13 @@
 //! anyway, so that recording a change costs a reference. Rows that go by event time are not retracted one by one: a part
 //! says below which time it is empty.
 
-use std::sync::Arc;
-
 use arrow::datatypes::SchemaRef;
 
-use super::EpochContext;
 use super::closing::Closing;
+use super::residency::Partial;
+use super::EpochContext;
 use crate::error::Result;
-use crate::state::MemoryAccount;
-use crate::state::checkpoint::{KeyLookup, Part, PartChange, PartKind, Spread};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
 use crate::types::Delta;
 
 /// # Contract
@@ -37,23 +35,6 @@ pub trait Durable {
     }
 }
 
-/// State of which a part may be on disk alone: keys that have not been touched for long are let go, and looked up when they
-/// are, all that a step misses together.
-///
-/// # Contract
-/// - A key that is in memory is there with all of its rows. Of one that is not, the truth is what was saved last.
-/// - So a key goes only when all of its changes are in a finished checkpoint ([`Partial::saved`]).
-pub trait Partial {
-    /// From now on `saved[i]` is what the last finished checkpoint has of part `i`. Comes at most once, before the first step.
-    fn attach(&mut self, saved: Vec<Arc<dyn KeyLookup>>, account: MemoryAccount);
-
-    /// Instead of [`Durable::restore`]: what was attached holds all of the state. Nothing is read but what it needs at once.
-    fn begin_absent(&mut self, context: &mut EpochContext) -> Result<()>;
-
-    /// The changes that were taken last are in a finished checkpoint.
-    fn saved(&mut self) -> Result<()>;
-}
-
 /// The rows of an operator that keeps them by partition, until the partition's time is over.
 pub fn partitioned_rows(schema: &SchemaRef, partition: &[usize], closing: Option<&Closing>) -> Part {
     Part {
@@ -61,7 +42,7 @@ pub fn partitioned_rows(schema: &SchemaRef, partition: &[usize], closing: Option
         kind: PartKind::Sum,
         time_column: closing.map(|closing| partition[closing.key()]),
         spread: Spread::By(partition.to_vec()),
-        key: vec![],
+        key: partition.to_vec(),
     }
 }
 

@@ -22,11 +22,13 @@ mod floats;
 mod key_index;
 mod ordered_rows;
 mod pending;
+mod residency;
 mod row_order;
 mod row_store;
 
-pub use durable::{Durable, Partial};
+pub use durable::Durable;
 pub use expression::row_text;
+pub use residency::Partial;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

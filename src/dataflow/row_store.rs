@@ -6,6 +6,7 @@
 use arrow::array::{Array, ArrayRef, DynComparator, RecordBatch, UInt32Array, make_comparator, new_empty_array};
 use arrow::compute::{SortOptions, concat_batches, interleave, take};
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatchOptions;
 
 use crate::error::Result;
 
@@ -51,6 +52,28 @@ impl RowStore {
         Ok(first)
     }
 
+    /// Keeps these rows, which ascend, and numbers them from 0 anew; one chunk after the other, so that little is there twice.
+    pub fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        let mut rest = rows;
+        let (chunks, bases) = (std::mem::take(&mut self.chunks), std::mem::take(&mut self.bases));
+        self.row_count = 0;
+        for (chunk, base) in chunks.into_iter().zip(bases) {
+            let end = u64::from(base) + chunk.num_rows() as u64;
+            let (own, others) = rest.split_at(rest.partition_point(|&row| u64::from(row) < end));
+            rest = others;
+            if own.len() == chunk.num_rows() {
+                self.append(chunk)?;
+                continue;
+            }
+            let places = UInt32Array::from_iter_values(own.iter().map(|&row| row - base));
+            let columns = chunk.columns().iter().map(|column| take(column, &places, None)).collect::<Result<_, _>>()?;
+            drop(chunk);
+            let options = RecordBatchOptions::new().with_row_count(Some(own.len()));
+            self.append(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)?;
+        }
+        Ok(())
+    }
+
     fn locate(&self, row: u32) -> (usize, usize) {
         let chunk = self.bases.partition_point(|&base| base <= row) - 1;
         (chunk, (row - self.bases[chunk]) as usize)
@@ -93,7 +116,7 @@ impl RowStore {
 }
 
 /// Chunks longer than this are not joined any more: copying them again would cost more than a longer list.
-const CHUNK_ROW_COUNT_MAX: usize = 1 << 20;
+const CHUNK_ROW_COUNT_MAX: usize = 1 << 18;
 
 pub struct RowMatcher<'a> {
     store: &'a RowStore,

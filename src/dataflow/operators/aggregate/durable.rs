@@ -76,9 +76,7 @@ impl TouchedGroups {
 
 /// What has changed since the state was last saved, where that is recorded.
 pub struct GroupLog {
-    groups: TouchedGroups,
-    /// The step at which the state was last saved.
-    saved_at: u64,
+    pub groups: TouchedGroups,
     /// For each call whose state is its rows.
     calls: Vec<CallLog>,
 }
@@ -113,24 +111,7 @@ impl GroupLog {
             }
         }
         let groups = TouchedGroups::new(keys.iter().map(|&key| input.fields()[key].clone()), states);
-        GroupLog { groups, saved_at: 0, calls: kept }
-    }
-
-    /// The step up to which changes have been handed over.
-    pub fn saved_at(&self) -> u64 {
-        self.saved_at
-    }
-
-    /// All that there is was handed over at this step.
-    pub fn begin_at(&mut self, step: u64) {
-        self.saved_at = step;
-    }
-
-    /// A group is touched that was last touched at this step; 0: never, or before it went.
-    pub fn touch(&mut self, group: u32, touched_at: u64) {
-        if touched_at <= self.saved_at {
-            self.groups.touch(&[group]);
-        }
+        GroupLog { groups, calls: kept }
     }
 
     /// Groups go that nothing is left of.
@@ -172,11 +153,11 @@ impl Durable for AggregateOperator {
     fn take_changes(&mut self) -> Result<Vec<PartChange>> {
         let below = self.closing.as_ref().and_then(|closing| closing.below());
         let mut dirty = self.log.groups.take_dirty();
-        dirty.retain(|&group| self.touched_at[group as usize] != 0);
-        self.log.saved_at = self.step;
+        dirty.retain(|&group| self.residency.is_there(group));
+        self.residency.handed_over();
         // A key may have gone and come again.
         let mut deltas = self.log.groups.take_gone()?;
-        if self.residency.is_some() {
+        if self.residency.is_partial() {
             // Those that have died are still there.
             let (dead, alive): (Vec<u32>, Vec<u32>) = dirty.into_iter().partition(|&group| self.is_dead(group));
             self.log.groups.gone(&self.index, &dead)?;
@@ -198,19 +179,16 @@ impl Durable for AggregateOperator {
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
+        self.residency.begin_restored();
         self.pin(context.worker_index)?;
-        self.step = 1;
-        self.log.begin_at(self.step);
-        for &group in &self.pinned {
-            self.touched_at[group as usize] = self.step;
-        }
+        self.pinned.iter().for_each(|&group| _ = self.residency.touch(group));
         let width = self.keys.len();
         let mut parts = parts.into_iter();
         for delta in parts.next().into_iter().flatten() {
             let groups = self.index.intern(&delta.batch().columns()[..width], delta.row_count())?;
             self.make_room();
             self.take_saved(&groups, &delta)?;
-            groups.iter().for_each(|&group| self.touched_at[group as usize] = self.step);
+            groups.iter().for_each(|&group| _ = self.residency.touch(group));
             if let Some(closing) = &mut self.closing {
                 closing.opened.extend(groups);
             }

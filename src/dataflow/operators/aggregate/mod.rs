@@ -34,7 +34,8 @@ use crate::dataflow::closing::Closing;
 use crate::dataflow::expression::row_text;
 use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::partition::worker_of;
-use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
+use crate::dataflow::residency::{Residency, TouchedAt};
+use crate::dataflow::{Durable, EpochContext, Operator, Partial, StateSize};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{AggregateCall, AggregateKind, TimeColumn};
 use crate::state::arrangement::hash_rows;
@@ -118,9 +119,6 @@ pub struct AggregateOperator {
     accumulators: Vec<Box<dyn Accumulator>>,
     /// By group: the sum of its rows' weights.
     weights: Vec<i64>,
-    /// By group: the last step that touched it, to list each touched group once.
-    touched_at: Vec<u64>,
-    step: u64,
     /// Keys of groups that have a row over an empty input too, and how many workers share the groups.
     always: Option<(RecordBatch, usize)>,
     /// The numbers of those of them that are this worker's; known from the first step on.
@@ -128,8 +126,7 @@ pub struct AggregateOperator {
     /// Groups by the time at which they end, where they do.
     closing: Option<Closing>,
     log: durable::GroupLog,
-    /// Where groups are that are not in memory.
-    residency: Option<residency::Residency>,
+    residency: Residency,
     /// How many columns rows have; [sums](combine) have more.
     input_width: usize,
     schema: SchemaRef,
@@ -154,13 +151,11 @@ impl AggregateOperator {
             index,
             accumulators,
             weights: vec![],
-            touched_at: vec![],
-            step: 0,
             always: None,
             pinned: vec![],
             closing: None,
             log,
-            residency: None,
+            residency: Residency::default(),
             input_width: input.fields().len(),
             schema,
         })
@@ -208,7 +203,7 @@ impl AggregateOperator {
     fn make_room(&mut self) {
         let group_count = self.index.capacity();
         self.weights.resize(group_count, 0);
-        self.touched_at.resize(group_count, 0);
+        self.residency.make_room(group_count);
         self.accumulators.iter_mut().for_each(|accumulator| accumulator.resize(group_count));
     }
 
@@ -255,45 +250,38 @@ impl AggregateOperator {
         bytes as u64
     }
 
-    /// Without rows and without state.
-    fn is_dead(&self, group: u32) -> bool {
-        self.weights[group as usize] == 0
-            && !self.pinned.contains(&group)
-            && self.accumulators.iter().all(|accumulator| accumulator.is_empty(group))
-    }
-
     /// Groups without rows and without state give their numbers back.
     fn forget(&mut self, touched: &[u32]) -> Result<()> {
         let dead: Vec<u32> = touched.iter().copied().filter(|&group| self.is_dead(group)).collect();
         for &group in &dead {
             self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(group));
         }
-        if let Some(residency) = &mut self.residency {
-            residency.died(&dead);
+        if self.residency.is_partial() {
+            self.residency.died(&dead);
             return Ok(());
         }
         self.log.gone(&self.index, &dead)?;
-        self.give_back(&dead);
+        self.residency.forget(&dead);
+        self.index.remove(&dead);
         Ok(())
     }
 
-    fn give_back(&mut self, groups: &[u32]) {
-        groups.iter().for_each(|&group| self.touched_at[group as usize] = 0);
+    /// Takes what the groups hold away.
+    fn clear(&mut self, groups: &[u32]) -> Result<()> {
+        groups.iter().for_each(|&group| self.weights[group as usize] = 0);
+        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.clear_all(groups))?;
         self.index.remove(groups);
+        Ok(())
     }
 
     /// Lets go of the groups whose time is over.
     fn close(&mut self, context: &EpochContext) -> Result<()> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
-        let Some(over) = closing.take_over(context, &self.index, |group| self.touched_at[group as usize] != 0)? else {
+        let Some(over) = closing.take_over(context, &self.index, |group| self.residency.is_there(group))? else {
             return Ok(());
         };
-        for &group in &over {
-            self.weights[group as usize] = 0;
-        }
-        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.clear_all(&over))?;
-        self.give_back(&over);
-        Ok(())
+        self.residency.forget(&over);
+        self.clear(&over)
     }
 }
 
@@ -337,13 +325,13 @@ impl Operator for AggregateOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let group_count = self.index.len() - self.dead_groups().len();
+        let group_count = self.index.len() - self.dead().len();
         let row_count = group_count + self.accumulators.iter().map(|a| a.row_count()).sum::<usize>();
         StateSize { row_count: row_count as u64, bytes: self.state_bytes() }
     }
 
     fn gives_way(&self) -> bool {
-        self.residency.as_ref().is_some_and(|residency| residency.is_accounted())
+        self.residency.gives_way()
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
@@ -352,27 +340,35 @@ impl Operator for AggregateOperator {
 }
 
 impl AggregateOperator {
+    fn touch(&mut self, group: u32) -> TouchedAt {
+        let touched_at = self.residency.touch(group);
+        if touched_at.is_saved {
+            self.log.groups.touch(&[group]);
+        }
+        touched_at
+    }
+
     /// Takes in the changes of an epoch and says how the touched groups change.
     fn change(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let deltas = only(inputs);
-        self.step += 1;
+        self.residency.begin_step();
         let mut touched: Vec<u32> = vec![];
         if context.is_first {
             self.pin(context.worker_index)?;
             touched.clone_from(&self.pinned);
             for &group in &touched {
-                self.log.touch(group, self.touched_at[group as usize]);
-                self.touched_at[group as usize] = self.step;
+                self.touch(group);
             }
         }
-        let may_be_saved = self.residency.as_ref().is_some_and(|residency| !residency.is_complete());
+        let may_be_saved = self.residency.may_miss();
         let mut missing = vec![];
         let mut groups_of = Vec::with_capacity(deltas.len());
         for delta in &deltas {
             let groups = self.group(delta)?;
             for &group in &groups {
-                if self.touched_at[group as usize] != self.step {
-                    if self.touched_at[group as usize] == 0 {
+                let touched_at = self.touch(group);
+                if touched_at.is_first {
+                    if touched_at.is_new {
                         if let Some(closing) = &mut self.closing {
                             closing.opened.push(group);
                         }
@@ -380,8 +376,6 @@ impl AggregateOperator {
                             missing.push(group);
                         }
                     }
-                    self.log.touch(group, self.touched_at[group as usize]);
-                    self.touched_at[group as usize] = self.step;
                     touched.push(group);
                 }
             }

@@ -1,4 +1,4 @@
-//! A join on disk: the rows of each side, or their keys where only the keys count. Match counts follow from both sides,
+//! A join on disk: the rows of each side by their key, or the keys where only they count. Match counts follow from both sides,
 //! unless rows go by their time, or are looked up: what a row has met may not be here, so its count is kept with it.
 
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
 use super::{JoinOperator, Side};
-use crate::dataflow::{Durable, EpochContext};
+use crate::dataflow::{Durable, EpochContext, Partial};
 use crate::error::Result;
-use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::state::checkpoint::{Part, PartChange, PartKind, Spread, can_hash};
 use crate::types::Delta;
 
 fn schema_with_matches(schema: &Schema) -> Arc<Schema> {
@@ -41,13 +41,13 @@ impl Durable for JoinOperator {
                 ),
                 false => (Arc::new(keys), key),
             };
-            let spread = match (side.key_columns.is_empty(), side.keeps().rows) {
-                // One side's rows are on every worker.
-                (true, _) => Spread::Fixed,
-                (false, true) => Spread::By(side.key_columns.clone()),
-                (false, false) => Spread::By((0..side.key_columns.len()).collect()),
+            let key = match side.keeps().rows {
+                true => side.key_columns.clone(),
+                false => (0..side.key_columns.len()).collect(),
             };
-            Part { schema, kind: PartKind::Sum, time_column, spread, key: vec![] }
+            // Without a key one side's rows are on every worker.
+            let spread = if key.is_empty() { Spread::Fixed } else { Spread::By(key.clone()) };
+            Part { schema, kind: PartKind::Sum, time_column, spread, key }
         };
         [0, 1].map(part).into()
     }
@@ -62,21 +62,26 @@ impl Durable for JoinOperator {
             let expired = side.expiry().and_then(|expiry| expiry.below());
             PartChange { deltas: side.log.take(), below: closed.or(expired) }
         };
+        self.residency.handed_over();
         Ok(self.sides.iter_mut().map(change).collect())
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        let counts_each_row = self.counts_each_row() && !self.saves_any_matches();
+        self.residency.begin_restored();
         for (own, deltas) in parts.into_iter().enumerate() {
-            for delta in deltas {
-                if counts_each_row {
-                    self.advance(&delta, own, &mut vec![], context)?;
-                } else {
-                    self.adopt(&delta, own)?;
-                }
+            for rows in deltas {
+                let numbers = self.number(&self.saved_key(own, &rows), rows.row_count(), &mut vec![])?;
+                self.adopt(own, &rows, &numbers, context)?;
             }
         }
         Ok(())
+    }
+
+    fn partial(&mut self) -> Option<&mut dyn Partial> {
+        let Side { key_columns, .. } = &self.sides[0];
+        let schema = self.sides[0].schema();
+        let can_be = !key_columns.is_empty() && key_columns.iter().all(|&key| can_hash(schema.field(key).data_type()));
+        can_be.then_some(self)
     }
 }
 
@@ -96,19 +101,26 @@ impl JoinOperator {
         self.residual.is_some() && self.join_type.watched().contains(&true)
     }
 
-    /// Takes saved rows of one side in. They have been met.
-    fn adopt(&mut self, delta: &Delta, own: usize) -> Result<()> {
-        if !self.sides[own].keeps().rows {
-            let numbers = self.number(delta.batch().columns(), delta.row_count())?;
-            self.sides[own].add_to_totals(delta, &numbers);
-            return Ok(());
+    /// Takes saved rows of one side in, of which those of the left come first; `numbers` are their keys'. They have been met.
+    pub(super) fn adopt(
+        &mut self,
+        own: usize,
+        rows: &Delta,
+        numbers: &[u32],
+        context: &mut EpochContext,
+    ) -> Result<()> {
+        self.sides[own].add_to_totals(rows, numbers);
+        if self.saves_matches(own) {
+            let width = rows.batch().num_columns() - 1;
+            let matches = rows.column(width).as_primitive::<Int64Type>().clone();
+            let rows = rows.project(&(0..width).collect::<Vec<_>>())?;
+            return self.sides[own].add(&rows, numbers, Some(matches.values()));
         }
-        if !self.saves_matches(own) {
-            return self.add(delta, own, None).map(|_| ());
+        if self.counts_each_row() && !self.saves_any_matches() {
+            let counts = self.meet_by_row(rows, numbers, own, &mut vec![], context)?;
+            let counts = counts.filter(|_| self.join_type.watched()[own]);
+            return self.sides[own].add(rows, numbers, counts.as_deref());
         }
-        let width = delta.batch().num_columns() - 1;
-        let matches = delta.column(width).as_primitive::<Int64Type>().clone();
-        let rows = delta.project(&(0..width).collect::<Vec<_>>())?;
-        self.add(&rows, own, Some(matches.values())).map(|_| ())
+        self.sides[own].add(rows, numbers, None)
     }
 }

@@ -19,6 +19,8 @@
 //! they were before the epoch, held while the delta is joined, and let go. The other side comes first then, so that it
 //! meets B and not B + ΔB. What of A has come is what the join has kept of it, so the law holds also while A comes in pieces.
 //!
+//! Keys that have not been touched for long may be on disk alone ([`Partial`]); all that a step needs of them are looked up before.
+//!
 //! Rows that no row to come can meet are let go: all of a key's when its window is over, or each when its time is
 //! ([`JoinClosing`]). What came out stays.
 
@@ -27,6 +29,7 @@ mod durable;
 mod expiry;
 mod given;
 mod lookup;
+mod residency;
 mod residual;
 mod side;
 
@@ -48,7 +51,8 @@ use self::residual::Residual;
 use self::side::{Keeps, Side};
 use crate::dataflow::closing::Closing;
 use crate::dataflow::key_index::KeyIndex;
-use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
+use crate::dataflow::residency::Residency;
+use crate::dataflow::{Durable, EpochContext, Operator, Partial, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{ArrangedInput, JoinClosing, JoinKeys, JoinType, StreamPlan};
 use crate::types::Delta;
@@ -63,6 +67,9 @@ pub struct JoinOperator {
     residual: Option<Residual>,
     /// The side that is looked up.
     arranged: Option<Arranged>,
+    residency: Residency,
+    /// Keys that may have no rows any more.
+    emptied: Vec<u32>,
     /// Keys by the time at which they end, where they do.
     closing: Option<Closing>,
     /// Pairs: the left input's columns, then the right's. Semi, anti: the left's. Mark: the left's and a Boolean.
@@ -98,6 +105,8 @@ impl JoinOperator {
             sides: [Side::new(left, keys.left.clone(), keeps[0]), Side::new(right, keys.right.clone(), keeps[1])],
             residual,
             arranged: None,
+            residency: Residency::default(),
+            emptied: vec![],
             closing: None,
             schema,
         })
@@ -137,38 +146,40 @@ impl JoinOperator {
         let mut held = vec![];
         for delta in arranged.look_up(key, context)? {
             let (delta, _) = split_null_keys(&delta, &self.sides[side].key_columns, &self.null_equals_null)?;
-            if !delta.is_empty() {
-                held.extend(self.add(&delta, side, None)?);
-            }
+            // What was looked for is there; other rows may come along.
+            let found = self.keys.find(&self.sides[side].key_of(&delta), delta.row_count())?;
+            let known = found.iter().map(|number| Some(number.is_some())).collect::<BooleanArray>();
+            let numbers: Vec<u32> = found.into_iter().flatten().collect();
+            let delta = if numbers.len() == delta.row_count() { delta } else { delta.filter(&known)? };
+            self.sides[side].add_to_totals(&delta, &numbers);
+            self.sides[side].add(&delta, &numbers, None)?;
+            held.extend(numbers);
         }
         Ok(held)
     }
 
-    /// Lets go of what is held, and of these keys where no rows are left.
+    /// Lets go of what is held; these keys may have no rows any more.
     fn release(&mut self, keys: Vec<u32>) {
         if let Some(side) = self.arranged.as_ref().map(|arranged| arranged.side) {
             self.sides[side].clear(&keys);
         }
-        if !keys.is_empty() {
-            self.forget_keys(keys);
-        }
+        self.emptied.extend(keys);
     }
 
-    /// Adds rows to a side that have met the other already.
-    fn add(&mut self, delta: &Delta, side: usize, matches: Option<&[i64]>) -> Result<Vec<u32>> {
-        let own = &self.sides[side];
-        let key: Vec<_> = own.key_columns.iter().map(|&column| delta.column(column).clone()).collect();
-        let numbers = self.number(&key, delta.row_count())?;
-        let own = &mut self.sides[side];
-        own.add_to_totals(delta, &numbers);
-        own.add(delta, &numbers, matches)?;
-        Ok(numbers)
-    }
-
-    /// Joins `delta` with the other side as it is, then adds it to its own.
-    fn advance(&mut self, delta: &Delta, own: usize, output: &mut Output, context: &mut EpochContext) -> Result<()> {
-        let watched = self.join_type.watched();
+    /// Numbers the keys of a delta; `missing` takes those that are new.
+    fn arrive(&mut self, delta: &Delta, own: usize, missing: &mut Vec<u32>) -> Result<Arrived> {
         let (delta, keyless) = split_null_keys(delta, &self.sides[own].key_columns, &self.null_equals_null)?;
+        let numbers = match delta.is_empty() {
+            true => vec![],
+            false => self.number(&self.sides[own].key_of(&delta), delta.row_count(), missing)?,
+        };
+        Ok(Arrived { delta, numbers, keyless })
+    }
+
+    /// Joins a delta with the other side as it is, then adds it to its own.
+    fn advance(&mut self, arrived: Arrived, own: usize, output: &mut Output, context: &mut EpochContext) -> Result<()> {
+        let watched = self.join_type.watched();
+        let Arrived { delta, numbers, keyless } = arrived;
         if let Some(keyless) = keyless.filter(|_| watched[own]) {
             // NULL meets nothing: such rows need not be kept.
             let mut shown = Shown::new(self.join_type);
@@ -178,13 +189,11 @@ impl JoinOperator {
         if delta.is_empty() {
             return Ok(());
         }
-        let key: Vec<_> = self.sides[own].key_columns.iter().map(|&column| delta.column(column).clone()).collect();
         // Its own rows are wanted only for how many each key had.
         let held = match self.is_arranged(own) && !self.sides[own].keeps().key_totals {
             true => vec![],
-            false => self.hold(&key, context)?,
+            false => self.hold(&self.sides[own].key_of(&delta), context)?,
         };
-        let numbers = self.number(&key, delta.row_count())?;
         let counts = match self.residual.is_some() {
             false => self.meet_by_key(&delta, &numbers, own, output)?,
             true => self.meet_by_row(&delta, &numbers, own, output, context)?,
@@ -215,13 +224,15 @@ impl JoinOperator {
         Ok(())
     }
 
-    /// The number of each row's key.
-    fn number(&mut self, key: &[ArrayRef], row_count: usize) -> Result<Vec<u32>> {
+    /// The number of each row's key; `missing` takes those that are new.
+    fn number(&mut self, key: &[ArrayRef], row_count: usize, missing: &mut Vec<u32>) -> Result<Vec<u32>> {
         let numbers = self.keys.intern(key, row_count)?;
         self.sides.iter_mut().for_each(|side| side.make_room(self.keys.capacity()));
+        self.residency.make_room(self.keys.capacity());
+        let seen = missing.len();
+        missing.extend(numbers.iter().copied().filter(|&number| self.residency.touch(number).is_new));
         if let Some(closing) = &mut self.closing {
-            let is_new = |number: &u32| self.sides.iter().all(|side| side.is_empty(*number));
-            closing.opened.extend(numbers.iter().copied().filter(is_new));
+            closing.opened.extend(&missing[seen..]);
         }
         Ok(numbers)
     }
@@ -389,33 +400,42 @@ impl JoinOperator {
     /// Lets go of keys and rows whose time is over.
     fn close(&mut self, context: &EpochContext) -> Result<()> {
         if let Some(closing) = &mut self.closing {
-            let is_live = |number: u32| !self.sides.iter().all(|side| side.is_empty(number));
+            let is_live = |number: u32| self.residency.is_there(number);
             if let Some(over) = closing.take_over(context, &self.keys, is_live)? {
                 self.sides.iter_mut().for_each(|side| side.forget_keys(&over));
+                self.residency.forget(&over);
                 self.keys.remove(&over);
             }
         }
-        let mut emptied = vec![];
         for side in &mut self.sides {
-            emptied.extend(side.expire(context)?);
-        }
-        if !emptied.is_empty() {
-            self.forget_keys(emptied);
+            self.emptied.extend(side.expire(context)?);
         }
         Ok(())
     }
 
-    /// Keys without rows on either side give their numbers back.
-    fn forget_keys(&mut self, mut numbers: Vec<u32>) {
+    /// Keys without rows on either side give their numbers back, or will.
+    fn forget_emptied(&mut self) {
+        let mut numbers = std::mem::take(&mut self.emptied);
         numbers.sort_unstable();
         numbers.dedup();
-        numbers.retain(|&number| self.sides.iter().all(|side| side.is_empty(number)));
-        self.keys.remove(&numbers);
+        numbers.retain(|&number| self.residency.is_there(number) && self.is_dead(number));
+        if self.residency.is_partial() {
+            self.residency.died(&numbers);
+        } else {
+            self.residency.forget(&numbers);
+            self.keys.remove(&numbers);
+        }
+    }
+
+    /// Of the keys and what goes with them.
+    fn key_bytes(&self) -> usize {
+        self.keys.memory_bytes() + self.closing.as_ref().map_or(0, |closing| closing.memory_bytes())
     }
 }
 
 impl Operator for JoinOperator {
     fn step(&mut self, mut inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
+        self.residency.begin_step();
         let mut output = vec![];
         // Rows of a watched side come last: they then meet the matches of this step and need not be shown without them.
         let mut last = if self.join_type.watched()[0] { 0 } else { 1 };
@@ -426,12 +446,24 @@ impl Operator for JoinOperator {
                 inputs[last] = vec![Delta::concat(self.sides[last].schema(), &inputs[last])?];
             }
         }
+        let mut missing = vec![];
+        let mut arrived: [Vec<Arrived>; 2] = [vec![], vec![]];
+        for (side, deltas) in inputs.iter().enumerate() {
+            for delta in deltas {
+                arrived[side].push(self.arrive(delta, side, &mut missing)?);
+            }
+        }
+        if self.residency.may_miss() {
+            self.fetch(&missing, context)?;
+        }
         for side in [1 - last, last] {
-            for delta in std::mem::take(&mut inputs[side]) {
-                self.advance(&delta, side, &mut output, context)?;
+            for arrived in std::mem::take(&mut arrived[side]) {
+                self.advance(arrived, side, &mut output, context)?;
             }
         }
         self.close(context)?;
+        self.forget_emptied();
+        self.keep_to_allowance()?;
         self.sides.iter_mut().try_for_each(|side| side.compact())?;
         Ok(output)
     }
@@ -443,8 +475,11 @@ impl Operator for JoinOperator {
     fn state_size(&self) -> StateSize {
         let rows = self.sides.iter().map(|side| side.row_count() as u64).sum();
         let bytes = self.sides.iter().map(|side| side.memory_bytes() as u64).sum::<u64>();
-        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
-        StateSize { row_count: rows, bytes: bytes + (self.keys.memory_bytes() + closing) as u64 }
+        StateSize { row_count: rows, bytes: bytes + self.key_bytes() as u64 }
+    }
+
+    fn gives_way(&self) -> bool {
+        self.residency.gives_way()
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
@@ -453,6 +488,13 @@ impl Operator for JoinOperator {
 }
 
 type Output = Vec<Delta>;
+
+/// The rows of a delta with their keys' numbers, and those whose key is NULL.
+struct Arrived {
+    delta: Delta,
+    numbers: Vec<u32>,
+    keyless: Option<Delta>,
+}
 
 /// Rows with a NULL in their key, which equals nothing, apart from the others.
 fn split_null_keys(delta: &Delta, key_columns: &[usize], null_equals_null: &[bool]) -> Result<(Delta, Option<Delta>)> {

@@ -5,7 +5,6 @@
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatchOptions;
 use hashbrown::HashTable;
 
 use super::durable::with_matches;
@@ -106,6 +105,17 @@ impl Side {
             + (links.weights.len() + links.matches.len() + self.totals.len()) * 8
             + (links.next.len() + links.heads.len()) * 4
             + finder
+    }
+
+    /// Of the rows that are there.
+    pub fn live_bytes(&self) -> u64 {
+        let rows = self.links.weights.len().max(1) as u128;
+        (self.memory_bytes() as u128 * self.row_count() as u128 / rows) as u64
+    }
+
+    /// The key columns of these rows.
+    pub fn key_of(&self, delta: &Delta) -> Vec<ArrayRef> {
+        self.key_columns.iter().map(|&column| delta.column(column).clone()).collect()
     }
 
     pub fn make_room(&mut self, key_count: usize) {
@@ -308,11 +318,11 @@ impl Side {
         Ok(emptied)
     }
 
-    /// Rebuilds the rows once most of them are dead. Chains keep their keys' numbers.
+    /// Rebuilds the rows once a third of them is dead. Chains keep their keys' numbers.
     pub fn compact(&mut self) -> Result<()> {
         const DEAD_ROW_COUNT_MIN: usize = 4096;
         let links = &self.links;
-        if links.dead_row_count < DEAD_ROW_COUNT_MIN || links.dead_row_count * 2 < links.weights.len() {
+        if links.dead_row_count < DEAD_ROW_COUNT_MIN || links.dead_row_count * 3 < links.weights.len() {
             return Ok(());
         }
         self.rebuild()
@@ -334,13 +344,10 @@ impl Side {
         }
         links.heads.iter_mut().for_each(|head| *head = target(*head));
         links.dead_row_count = 0;
-        let columns = self.rows.gather(&live)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(live.len()));
-        let mut rows = RowStore::new(self.rows.schema().clone());
-        rows.append(RecordBatch::try_new_with_options(self.rows.schema().clone(), columns, &options)?)?;
-        self.rows = rows;
-        if links.finder.is_some() {
-            links.finder = Some(Finder::build(&self.rows, links)?);
+        self.rows.keep(&live)?;
+        if let Some(finder) = links.finder.take() {
+            let hashes = live.iter().map(|&row| finder.hashes[row as usize]).collect();
+            links.finder = Some(Finder::of(hashes, links));
         }
         Ok(())
     }
@@ -419,6 +426,10 @@ impl Finder {
         for chunk in rows.chunks() {
             hashes.extend(hash_rows(chunk.columns(), chunk.num_rows())?);
         }
+        Ok(Finder::of(hashes, links))
+    }
+
+    fn of(hashes: Vec<u64>, links: &Links) -> Finder {
         let mut table = HashTable::with_capacity(hashes.len());
         let mut previous = vec![END; hashes.len()];
         for row in (0..hashes.len()).filter(|&row| links.weights[row] != 0) {
@@ -428,7 +439,7 @@ impl Finder {
                 previous[next as usize] = row as u32;
             }
         }
-        Ok(Finder { hashes, table, previous })
+        Finder { hashes, table, previous }
     }
 
     fn forget(&mut self, row: u32) {

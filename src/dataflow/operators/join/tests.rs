@@ -1,5 +1,7 @@
 //! Every kind of join against a naive one, which joins the whole inputs anew.
 
+mod residency;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, Int64Array};
@@ -7,9 +9,13 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::logical_expr::Operator as Comparison;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
+use crate::dataflow::residency::by_hand::Life;
 use crate::plan::{Properties, StreamNode, TimeColumn, Watermark, Watermarks, least};
-use crate::state::{Arrangement, Layout};
+use crate::state::{Arrangement, Layout, Memory};
 use crate::types::{Epoch, RelationId};
 
 /// Key and value of a row.
@@ -272,8 +278,10 @@ fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
         let mut random = Random(number as u64 + 1);
         let columns = if case.has_key { vec![0] } else { vec![] };
         let keys = JoinKeys { left: columns.clone(), right: columns, null_equals_null: vec![] };
-        let mut operator = case.operator()?.with_closing(Some(&closing), &keys);
-        assert!(operator.follows_time());
+        let build = || Ok::<_, Error>(case.operator()?.with_closing(Some(&closing), &keys));
+        let mut chance = StdRng::seed_from_u64(number as u64);
+        let mut life = Life::begin(build()?, Arc::new(Memory::new(None)))?;
+        assert!(life.operator.follows_time());
         let is_by_key = matches!(closing, JoinClosing::Keys(_));
         let mut inputs: [BTreeMap<Row, i64>; 2] = Default::default();
         let mut output = Rows::new();
@@ -296,7 +304,7 @@ fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
                     rows.push((row, weight));
                 }
                 if !rows.is_empty() {
-                    deltas[side].push(delta(operator.sides[side].schema(), &rows));
+                    deltas[side].push(delta(life.operator.sides[side].schema(), &rows));
                 }
             }
             // Now and then one side falls behind.
@@ -307,15 +315,23 @@ fn what_is_over_is_let_go_and_not_missed() -> Result<()> {
             let mut context = EpochContext::new(Epoch(step), step == 0, 0);
             let now: Watermarks = relations.into_iter().zip(watermarks.map(|ms| ms * 1_000)).collect();
             context.watermarks = Arc::new(now);
-            add(&mut output, &operator.step(deltas, &mut context)?);
+            add(&mut output, &life.operator.step(deltas, &mut context)?);
             assert_eq!(output, case.naive(&inputs), "{case:?} {closing:?} at step {step}");
+            // Of every other case keys are on disk alone, at random.
+            if case.has_key && number % 2 == 0 {
+                life.disturb(&mut chance)?;
+                if chance.random_bool(0.05) {
+                    life.restart(build()?, chance.random_bool(0.7))?;
+                }
+            }
         }
         let after = Watermarks::from(relations.map(|relation| (relation, 10_000_000)));
         let mut context = EpochContext::new(Epoch(200), false, 0);
         context.watermarks = Arc::new(after);
-        assert!(operator.step(vec![vec![], vec![]], &mut context)?.is_empty());
-        assert_eq!(operator.state_size().row_count, 0, "{case:?} {closing:?}");
-        assert_eq!(operator.keys.len(), usize::from(!case.has_key), "{case:?} {closing:?}");
+        assert!(life.operator.step(vec![vec![], vec![]], &mut context)?.is_empty());
+        (0..6).try_for_each(|_| life.go_on())?;
+        assert_eq!(life.operator.state_size().row_count, 0, "{case:?} {closing:?}");
+        assert_eq!(life.operator.keys.len(), usize::from(!case.has_key), "{case:?} {closing:?}");
     }
     Ok(())
 }
