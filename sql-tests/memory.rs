@@ -9,13 +9,16 @@ const FRESH: &str =
                      array_agg(v ORDER BY v) AS vs FROM t GROUP BY k";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn groups_beyond_the_memory_limit_are_right() -> TestResult {
+async fn state_beyond_the_memory_limit_is_right() -> TestResult {
     let mut server = Server::start_with(1, &["--memory-limit", "1MiB", "--checkpoint-interval-ms", "50"])?;
     let client = server.connect().await?;
     client
         .batch_execute(&format!(
             "CREATE TABLE t (k int, v int, name text);
              CREATE MATERIALIZED VIEW g AS {FRESH};
+             CREATE MATERIALIZED VIEW pairs AS {PAIRS};
+             CREATE MATERIALIZED VIEW tops AS {TOPS};
+             CREATE MATERIALIZED VIEW runs AS {RUNS};
              CREATE MATERIALIZED VIEW sizes AS SELECT n, count(*) AS groups FROM (SELECT k, count(*) AS n FROM t GROUP BY k) x
              GROUP BY n;
              INSERT INTO t SELECT n % 7000, n, 'name ' || n % 11 FROM generate_series(1, 20000) AS n"
@@ -64,9 +67,15 @@ async fn groups_beyond_the_memory_limit_are_right() -> TestResult {
 
 const KEYS_HELD: &str = "SELECT bytes FROM hw_catalog.memory WHERE holder = 'keys of operators'";
 
+/// A join, a top-n and window functions, each by a key.
+const PAIRS: &str = "SELECT a.k, a.v AS one, b.v AS other FROM t AS a LEFT JOIN t AS b ON a.k = b.v";
+const TOPS: &str = "SELECT k, v FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS place FROM t) x WHERE place <= 2";
+const RUNS: &str =
+    "SELECT k, v, sum(v) OVER w AS total, lag(v) OVER w AS before FROM t WINDOW w AS (PARTITION BY k ORDER BY v)";
+
 async fn agree(client: &Client) -> TestResult {
     let sizes = "SELECT n, count(*) AS groups FROM (SELECT k, count(*) AS n FROM t GROUP BY k) x GROUP BY n";
-    for (view, fresh) in [("g", FRESH), ("sizes", sizes)] {
+    for (view, fresh) in [("g", FRESH), ("sizes", sizes), ("pairs", PAIRS), ("tops", TOPS), ("runs", RUNS)] {
         let missing =
             one(client, &format!("SELECT count(*) FROM (({fresh}) EXCEPT ALL SELECT * FROM {view}) x")).await?;
         let extra = one(client, &format!("SELECT count(*) FROM (SELECT * FROM {view} EXCEPT ALL ({fresh})) x")).await?;

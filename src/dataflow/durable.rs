@@ -4,13 +4,10 @@
 //! anyway, so that recording a change costs a reference. Rows that go by event time are not retracted one by one: a part
 //! says below which time it is empty.
 
-use arrow::datatypes::SchemaRef;
-
-use super::closing::Closing;
-use super::residency::Partial;
 use super::EpochContext;
+use super::residency::Partial;
 use crate::error::Result;
-use crate::state::checkpoint::{Part, PartChange, PartKind, Spread};
+use crate::state::checkpoint::{Part, PartChange};
 use crate::types::Delta;
 
 /// # Contract
@@ -32,17 +29,6 @@ pub trait Durable {
     /// `None`: all of its state is in memory.
     fn partial(&mut self) -> Option<&mut dyn Partial> {
         None
-    }
-}
-
-/// The rows of an operator that keeps them by partition, until the partition's time is over.
-pub fn partitioned_rows(schema: &SchemaRef, partition: &[usize], closing: Option<&Closing>) -> Part {
-    Part {
-        schema: schema.clone(),
-        kind: PartKind::Sum,
-        time_column: closing.map(|closing| partition[closing.key()]),
-        spread: Spread::By(partition.to_vec()),
-        key: partition.to_vec(),
     }
 }
 

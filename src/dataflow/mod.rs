@@ -21,6 +21,7 @@ mod expression;
 mod floats;
 mod key_index;
 mod ordered_rows;
+mod partitions;
 mod pending;
 mod residency;
 mod row_order;

@@ -41,12 +41,20 @@ pub fn unbounded(plan: &StreamPlan, relation_grows: &dyn Fn(RelationId) -> bool)
     found
 }
 
-/// The operators whose state does not go when memory is short, though it is on disk; outer ones first. `can_be_key`: groups
-/// by such columns do go. One group alone is not worth a word.
+/// The operators whose state does not go when memory is short, though it is on disk; outer ones first. `can_be_key`: state
+/// that is kept by such columns does go. One group alone is not worth a word.
 pub fn kept_in_memory(plan: &StreamPlan, can_be_key: &dyn Fn(&DataType) -> bool) -> Vec<String> {
+    let are_keys = |input: &StreamPlan, columns: &[usize]| {
+        columns.iter().all(|&column| can_be_key(input.schema.field(column).data_type()))
+    };
     let goes = |part: &StreamPlan| match &part.node {
-        StreamNode::Aggregate { input, keys, .. } => {
-            keys.iter().all(|&key| can_be_key(input.schema.field(key).data_type()))
+        StreamNode::Aggregate { input, keys, .. } => are_keys(input, keys),
+        StreamNode::Join { left, keys, .. } => !keys.left.is_empty() && are_keys(left, &keys.left),
+        StreamNode::TopN { input, partition, top, .. } if partition.is_empty() => {
+            is_counted(top) && input.properties.append_only
+        }
+        StreamNode::TopN { input, partition, .. } | StreamNode::OverWindow { input, partition, .. } => {
+            !partition.is_empty() && are_keys(input, partition)
         }
         _ => !part.is_stateful(),
     };
@@ -171,6 +179,32 @@ mod tests {
             arranged: None,
         };
         StreamPlan { node, schema, properties: Properties::default() }
+    }
+
+    #[test]
+    fn what_is_kept_by_a_key_can_go() {
+        let kept = |plan: &StreamPlan| kept_in_memory(plan, &|data_type| *data_type == DataType::Int64).len();
+        let without_key = |mut joined: StreamPlan| {
+            let StreamNode::Join { keys, .. } = &mut joined.node else { panic!("a join") };
+            *keys = JoinKeys { left: vec![], right: vec![], null_equals_null: vec![] };
+            joined
+        };
+        assert_eq!(kept(&join(scan(TABLE), scan(SOURCE))), 0);
+        assert_eq!(kept(&without_key(join(scan(TABLE), scan(SOURCE)))), 1);
+        assert_eq!(kept(&aggregate(join(scan(TABLE), scan(TABLE)), vec![0], AggregateKind::Max, false)), 0);
+        let top = |relation, partition: &[usize], limit| {
+            let (input, partition) = (Box::new(scan(relation)), partition.to_vec());
+            let schema = input.schema.clone();
+            let top = TopN { offset: 0, limit, ties: Ties::Cut };
+            let node = StreamNode::TopN { input, partition, order: vec![], top, closing: None };
+            StreamPlan { node, schema, properties: Properties::default() }
+        };
+        assert_eq!(kept(&top(TABLE, &[0], Some(3))), 0);
+        // All of a table may yet come to the top; of what only grows, three rows are enough.
+        assert_eq!([TABLE, SOURCE].map(|relation| kept(&top(relation, &[], Some(3)))), [1, 0]);
+        assert_eq!(kept(&top(SOURCE, &[], None)), 1);
+        let none = kept_in_memory(&join(scan(TABLE), scan(TABLE)), &|_| false);
+        assert!(none[0].ends_with("is kept in memory"), "{none:?}");
     }
 
     fn told(plan: &StreamPlan) -> Vec<String> {

@@ -3,32 +3,26 @@
 //!
 //! Each partition keeps its rows in order ([`OrderedRows`]), and each row how often it is shown. If the input only
 //! grows, rows behind the window are not kept: nothing can bring them back. A partition whose time is over is let go; what
-//! was shown of it stays.
+//! was shown of it stays. What is not touched for long may be on disk alone ([`Partitions`]).
 
 use arrow::datatypes::SchemaRef;
 
 use super::only;
-use crate::dataflow::closing::Closing;
-use crate::dataflow::durable::{ChangeLog, partitioned_rows};
-use crate::dataflow::key_index::KeyIndex;
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
+use crate::dataflow::partitions::{self, Arrived, Partitions};
 use crate::dataflow::row_order::{Change, RowOrder};
-use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, Partial, StateSize};
 use crate::error::Result;
 use crate::plan::{SortColumn, Ties, TimeColumn, TopN};
 use crate::state::checkpoint::{Part, PartChange};
 use crate::types::Delta;
 
 pub struct TopNOperator {
-    partition: Vec<usize>,
     top: TopN,
     append_only: bool,
     order: RowOrder,
-    index: KeyIndex,
-    /// By partition number.
-    partitions: Vec<Partition>,
-    /// Partitions by the time at which they end, where they do.
-    closing: Option<Closing>,
+    partitions: Partitions<Partition>,
     log: ChangeLog,
     /// Whole rows that were let go since the state was last saved, as often as they were there.
     trimmed: Output,
@@ -61,55 +55,35 @@ impl TopNOperator {
         append_only: bool,
     ) -> Result<TopNOperator> {
         assert!(top.ties == Ties::Cut || top.offset == 0, "an offset with ties is a filter above");
-        let index = KeyIndex::new(partition.iter().map(|&column| schema.field(column).data_type().clone()).collect())?;
+        let partitions = Partitions::new(&schema, partition)?;
         let order = RowOrder::new(schema, order)?;
-        let (partitions, closing, log, trimmed) = (vec![], None, ChangeLog::default(), vec![]);
-        Ok(TopNOperator { partition, top, append_only, order, index, partitions, closing, log, trimmed })
+        Ok(TopNOperator { top, append_only, order, partitions, log: ChangeLog::default(), trimmed: vec![] })
     }
 
     /// Partitions whose time is over go. `time` is a partition column; late rows must have been taken out before.
-    pub fn with_closing(self, time: Option<TimeColumn>) -> TopNOperator {
-        let closing = time.map(|time| Closing::new(time, &self.partition));
-        TopNOperator { closing, ..self }
+    pub fn with_closing(mut self, time: Option<TimeColumn>) -> TopNOperator {
+        time.into_iter().for_each(|time| self.partitions.close_by(time));
+        self
     }
 
-    fn close(&mut self, context: &EpochContext) -> Result<()> {
-        let Some(closing) = &mut self.closing else { return Ok(()) };
-        let is_live = |number: u32| !self.partitions[number as usize].rows.is_empty();
-        let Some(over) = closing.take_over(context, &self.index, is_live)? else { return Ok(()) };
-        for &number in &over {
-            self.partitions[number as usize] = Partition::default();
-        }
-        self.index.remove(&over);
-        Ok(())
-    }
-}
-
-impl Operator for TopNOperator {
-    fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
-        let deltas = only(inputs);
-        deltas.iter().for_each(|delta| self.log.push(delta));
-        let changes = self.order.changes(&deltas, &self.partition, &mut self.index)?;
-        self.partitions.resize_with(self.index.capacity(), Partition::default);
-        let mut output = vec![];
-        let mut emptied = vec![];
+    /// Takes in the changes of some partitions.
+    fn take_in(&mut self, changes: &[Change], output: &mut Output, mut trimmed: Option<&mut Output>) {
         for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
             let number = changes[0].partition;
-            let partition = &mut self.partitions[number as usize];
-            if let Some(closing) = &mut self.closing
-                && partition.rows.is_empty()
-            {
-                closing.opened.push(number);
-            }
-            let trimmed = self.log.is_on().then_some(&mut self.trimmed);
-            partition.step(changes, &self.top, self.append_only, &mut output, trimmed);
-            if partition.rows.is_empty() {
-                *partition = Partition::default();
-                emptied.push(number);
-            }
+            let mut partition = self.partitions.take(number);
+            partition.step(changes, &self.top, self.append_only, output, trimmed.as_deref_mut());
+            self.partitions.put(number, partition);
         }
-        self.index.remove(&emptied);
-        self.close(context)?;
+    }
+
+    fn change(&mut self, deltas: &[Delta], context: &EpochContext) -> Result<Vec<Delta>> {
+        let Arrived { saved, changes } = self.partitions.arrive(deltas, &self.order)?;
+        self.take_in(&saved, &mut vec![], None);
+        let mut output = vec![];
+        let mut trimmed = self.log.is_on().then(|| std::mem::take(&mut self.trimmed));
+        self.take_in(&changes, &mut output, trimmed.as_mut());
+        self.trimmed.extend(trimmed.into_iter().flatten());
+        self.partitions.end_step(context)?;
         if output.is_empty() {
             return Ok(vec![]);
         }
@@ -119,20 +93,26 @@ impl Operator for TopNOperator {
         }
         Ok(vec![Delta::new(batch, output.iter().map(|(_, weight)| *weight).collect::<Vec<_>>())])
     }
+}
+
+impl Operator for TopNOperator {
+    fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
+        let deltas = only(inputs);
+        deltas.iter().for_each(|delta| self.log.push(delta));
+        self.partitions.begin_step();
+        self.change(&deltas, context)
+    }
 
     fn follows_time(&self) -> bool {
-        self.closing.is_some()
+        self.partitions.follows_time()
     }
 
     fn state_size(&self) -> StateSize {
-        let rows = self.partitions.iter().map(|partition| &partition.rows);
-        let (row_count, bytes) = rows.fold((0, 0), |(count, bytes), rows| {
-            (count + rows.entry_count() as u64, bytes + rows.memory_bytes() as u64)
-        });
-        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
-        let own = self.index.memory_bytes() + self.partitions.len() * size_of::<Partition>() + closing;
-        let bytes = bytes + own as u64;
-        StateSize { row_count, bytes }
+        self.partitions.state_size()
+    }
+
+    fn gives_way(&self) -> bool {
+        self.partitions.gives_way()
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
@@ -143,7 +123,7 @@ impl Operator for TopNOperator {
 /// The rows that are kept. What is shown of them follows.
 impl Durable for TopNOperator {
     fn parts(&self) -> Vec<Part> {
-        vec![partitioned_rows(self.order.schema(), &self.partition, self.closing.as_ref())]
+        vec![self.partitions.part(self.order.schema())]
     }
 
     fn record(&mut self) {
@@ -157,11 +137,32 @@ impl Durable for TopNOperator {
             let batch = self.order.batch(trimmed.iter().map(|(row, _)| row.as_ref()))?;
             deltas.push(Delta::new(batch, trimmed.iter().map(|(_, count)| -count).collect::<Vec<_>>()));
         }
-        Ok(vec![PartChange { deltas, below: self.closing.as_ref().and_then(|closing| closing.below()) }])
+        self.partitions.handed_over();
+        Ok(vec![PartChange { deltas, below: self.partitions.below() }])
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        self.step(parts, context).map(|_| ())
+        self.partitions.begin_restored();
+        self.change(&only(parts), context).map(|_| ())
+    }
+
+    fn partial(&mut self) -> Option<&mut dyn Partial> {
+        self.partitions.partial()
+    }
+}
+
+impl partitions::Partition for Partition {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.entry_count()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let bounds = self.bounds.as_ref().map_or(0, |bounds| bounds.first.len() + bounds.last.len());
+        self.rows.memory_bytes() + bounds
     }
 }
 
@@ -310,6 +311,8 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::dataflow::residency::by_hand::Life;
+    use crate::state::Memory;
     use crate::types::Epoch;
 
     type Row = [i32; 3];
@@ -363,9 +366,11 @@ mod tests {
         shown
     }
 
+    /// Whatever of it is on disk alone, and over restarts.
     #[test]
     fn random_changes_equal_a_recomputation() -> Result<()> {
-        for seed in 0..24 {
+        let mut evicted_count = 0;
+        for seed in 0..48 {
             let mut random = StdRng::seed_from_u64(seed);
             let ties = [Ties::Cut, Ties::Cut, Ties::Rank, Ties::DenseRank][seed as usize % 4];
             let offset = if ties == Ties::Cut { random.random_range(0..4) } else { 0 };
@@ -375,13 +380,15 @@ mod tests {
             let partitioned = random.random_bool(0.7);
             let partition = if partitioned { vec![0] } else { vec![] };
             let order = vec![SortColumn { column: 1, options: SortOptions { descending: true, nulls_first: true } }];
-            let mut operator = TopNOperator::new(schema(), partition, order, top, append_only)?;
+            let operator = || TopNOperator::new(schema(), partition.clone(), order.clone(), top.clone(), append_only);
+            let memory = Arc::new(Memory::new(random.random_bool(0.5).then_some(4 << 10)));
+            let mut life = Life::begin(operator()?, memory)?;
             let (mut rows, mut shown) = (BTreeMap::new(), BTreeMap::new());
-            for epoch in 0..40 {
-                let count = random.random_range(1..[3, 30][epoch % 2]);
+            for epoch in 0..80 {
+                let count = random.random_range(1..[3, 3, 3, 30][epoch % 4]);
                 let mut changes: Vec<(Row, i64)> = vec![];
                 for _ in 0..count {
-                    let row = [0..3, 0..6, 0..4].map(|range| random.random_range(range));
+                    let row = [0..12, 0..6, 0..4].map(|range| random.random_range(range));
                     let weight = if append_only { random.random_range(1..3) } else { random.random_range(-2..3) };
                     changes.push((row, weight));
                 }
@@ -392,15 +399,21 @@ mod tests {
                 };
                 add_up(&deltas, &mut rows);
                 let mut context = EpochContext::new(Epoch(epoch as u64), epoch == 0, 0);
-                let output = operator.step(vec![deltas], &mut context)?;
+                let output = life.operator.step(vec![deltas], &mut context)?;
                 add_up(&output, &mut shown);
                 let expected = naive(&rows, &top, partitioned);
                 assert_eq!(shown, expected, "seed {seed} epoch {epoch} {top:?}");
+                life.disturb(&mut random)?;
+                if random.random_bool(0.05) {
+                    life.restart(operator()?, random.random_bool(0.7))?;
+                }
             }
+            evicted_count += life.evicted_count;
             if append_only && ties == Ties::Cut && limit.is_some_and(|limit| limit > 0) {
-                assert!(operator.state_size().row_count <= 3 * (offset + limit.unwrap_or(0)));
+                assert!(life.operator.state_size().row_count <= 12 * (offset + limit.unwrap_or(0)));
             }
         }
+        assert!(evicted_count > 500, "{evicted_count} partitions went");
         Ok(())
     }
 }

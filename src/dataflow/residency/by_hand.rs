@@ -69,19 +69,18 @@ pub struct Life<O> {
 impl<O: Durable> Life<O> {
     pub fn begin(mut operator: O, memory: Arc<Memory>) -> Result<Life<O>> {
         let disk = Disk::new(&operator);
-        if operator.partial().is_some() {
-            attach(&mut operator, &disk, &memory);
-        }
+        attach(&mut operator, &disk, &memory);
         operator.record();
         Ok(Life { operator, disk, memory, taken: None, is_written: false, evicted_count: 0 })
     }
 
     pub fn disturb(&mut self, random: &mut StdRng) -> Result<()> {
-        if random.random_bool(0.5) {
+        for _ in 0..random.random_range(0..3) {
             self.go_on()?;
         }
-        if random.random_bool(0.5) {
-            let partial = self.operator.partial().expect("it has a key");
+        if random.random_bool(0.5)
+            && let Some(partial) = self.operator.partial()
+        {
             let mut going = partial.evictable();
             going.retain(|_| random.random_bool(0.5));
             partial.evict(&going)?;
@@ -108,16 +107,15 @@ impl<O: Durable> Life<O> {
         Ok(())
     }
 
-    /// Another operator goes on from what is on disk, without reading it or after reading all of it.
+    /// Another operator goes on from what is on disk: without reading it, if it can, or after reading all of it.
     pub fn restart(&mut self, mut next: O, is_lazy: bool) -> Result<()> {
         while self.taken.is_some() || self.is_written {
             self.go_on()?;
         }
         (0..3).try_for_each(|_| self.go_on())?;
         let mut context = EpochContext::new(Epoch(0), false, 0);
-        if is_lazy {
-            attach(&mut next, &self.disk, &self.memory);
-            let partial = next.partial().expect("it has a key");
+        if is_lazy && let Some(partial) = next.partial() {
+            partial.attach(self.disk.lookups(), MemoryAccount::new(self.memory.clone()));
             partial.begin_absent(&mut context)?;
             let is_needed = |key: u32| partial.is_pinned(key) || !partial.residency().is_there(key);
             assert!((0..partial.index().capacity() as u32).all(is_needed), "nothing is read before it is needed");
@@ -131,7 +129,9 @@ impl<O: Durable> Life<O> {
     }
 }
 
+/// Nothing goes of one that has no key.
 pub fn attach(operator: &mut dyn Durable, disk: &Disk, memory: &Arc<Memory>) {
-    let partial = operator.partial().expect("it has a key");
-    partial.attach(disk.lookups(), MemoryAccount::new(memory.clone()));
+    if let Some(partial) = operator.partial() {
+        partial.attach(disk.lookups(), MemoryAccount::new(memory.clone()));
+    }
 }

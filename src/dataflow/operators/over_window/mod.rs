@@ -8,6 +8,7 @@
 //!
 //! Peers are ordered by the whole row: results are a function of the rows. A partition whose time is over is let go; what
 //! was shown of it stays.
+//! What is not touched for long may be on disk alone ([`Partitions`]).
 
 mod evaluate;
 mod reach;
@@ -23,13 +24,12 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, RowParser, SortField};
 
 use super::only;
-use crate::dataflow::closing::Closing;
-use crate::dataflow::durable::{ChangeLog, partitioned_rows};
+use crate::dataflow::durable::ChangeLog;
 use crate::dataflow::expression::row_text;
-use crate::dataflow::key_index::KeyIndex;
 use crate::dataflow::ordered_rows::{OrderedRows, Place};
+use crate::dataflow::partitions::{self, Arrived, Partitions};
 use crate::dataflow::row_order::{Change, RowOrder};
-use crate::dataflow::{Durable, EpochContext, Operator, StateSize};
+use crate::dataflow::{Durable, EpochContext, Operator, Partial, StateSize};
 use crate::error::{Error, Result};
 use crate::plan::{SortColumn, TimeColumn, WindowCall};
 use crate::state::checkpoint::{Part, PartChange};
@@ -37,20 +37,16 @@ use crate::types::{Delta, RowError};
 use running::Seen;
 
 pub struct OverWindowOperator {
-    partition: Vec<usize>,
     order: RowOrder,
     calls: Vec<WindowCall>,
-    index: KeyIndex,
-    /// By partition number. With each row, what is shown for each time it is there; with each chunk, what the running
-    /// calls have seen before it.
-    partitions: Vec<Rows>,
-    /// Partitions by the time at which they end, where they do.
-    closing: Option<Closing>,
+    partitions: Partitions<Rows>,
     results: Results,
     log: ChangeLog,
     schema: SchemaRef,
 }
 
+/// The rows of a partition: with each, what is shown for each time it is there; with each chunk, what the running calls
+/// have seen before it.
 type Rows = OrderedRows<Vec<Shown>, Vec<Seen>>;
 
 /// What is shown for one row.
@@ -88,7 +84,7 @@ impl OverWindowOperator {
         schema: SchemaRef,
     ) -> Result<OverWindowOperator> {
         assert_eq!(input.fields().len() + calls.len(), schema.fields().len(), "one column for each call");
-        let index = KeyIndex::new(partition.iter().map(|&column| input.field(column).data_type().clone()).collect())?;
+        let partitions = Partitions::new(&input, partition)?;
         let results = schema.fields()[input.fields().len()..].iter();
         let fields: Vec<SortField> = results.map(|field| SortField::new(field.data_type().clone())).collect();
         if !RowConverter::supports_fields(&fields) {
@@ -97,30 +93,33 @@ impl OverWindowOperator {
         let converter = RowConverter::new(fields)?;
         let results = Results { parser: converter.parser(), converter };
         let order = RowOrder::new(input, order)?;
-        let (partitions, closing, log) = (vec![], None, ChangeLog::default());
-        Ok(OverWindowOperator { partition, order, calls, index, partitions, closing, results, log, schema })
+        Ok(OverWindowOperator { order, calls, partitions, results, log: ChangeLog::default(), schema })
     }
 
     /// Partitions whose time is over go. `time` is a partition column; late rows must have been taken out before.
-    pub fn with_closing(self, time: Option<TimeColumn>) -> OverWindowOperator {
-        let closing = time.map(|time| Closing::new(time, &self.partition));
-        OverWindowOperator { closing, ..self }
+    pub fn with_closing(mut self, time: Option<TimeColumn>) -> OverWindowOperator {
+        time.into_iter().for_each(|time| self.partitions.close_by(time));
+        self
     }
 
-    fn close(&mut self, context: &EpochContext) -> Result<()> {
-        let Some(closing) = &mut self.closing else { return Ok(()) };
-        let is_live = |number: u32| !self.partitions[number as usize].is_empty();
-        let Some(over) = closing.take_over(context, &self.index, is_live)? else { return Ok(()) };
-        for &number in &over {
-            self.partitions[number as usize] = Rows::default();
-        }
-        self.index.remove(&over);
-        Ok(())
+    fn change(&mut self, deltas: &[Delta], context: &mut EpochContext) -> Result<Vec<Delta>> {
+        let Arrived { saved, changes } = self.partitions.arrive(deltas, &self.order)?;
+        self.take_in(&saved, &mut Output::default())?;
+        let mut output = Output::default();
+        self.take_in(&changes, &mut output)?;
+        self.partitions.end_step(context)?;
+        self.finish(output, context)
+    }
+
+    /// Takes in the changes of some partitions.
+    fn take_in(&mut self, changes: &[Change], output: &mut Output) -> Result<()> {
+        let mut changes = changes.chunk_by(|a, b| a.partition == b.partition);
+        changes.try_for_each(|changes| self.advance(changes[0].partition, changes, output))
     }
 
     /// Takes in one partition's changes and brings what is shown up to date.
     fn advance(&mut self, number: u32, changes: &[Change], output: &mut Output) -> Result<()> {
-        let mut rows = std::mem::take(&mut self.partitions[number as usize]);
+        let mut rows = self.partitions.take(number);
         let mut changed = Vec::with_capacity(changes.len());
         for change in changes.iter().filter(|change| change.weight != 0) {
             let added = rows.add(&change.key, change.sort_length, change.weight);
@@ -135,10 +134,7 @@ impl OverWindowOperator {
         for region in self.regions(&mut rows, &changed)? {
             self.show(&mut rows, region, output)?;
         }
-        if rows.is_empty() {
-            self.index.remove(&[number]);
-        }
-        self.partitions[number as usize] = rows;
+        self.partitions.put(number, rows);
         Ok(())
     }
 
@@ -211,39 +207,20 @@ impl Operator for OverWindowOperator {
     fn step(&mut self, inputs: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<Vec<Delta>> {
         let deltas = only(inputs);
         deltas.iter().for_each(|delta| self.log.push(delta));
-        let changes = self.order.changes(&deltas, &self.partition, &mut self.index)?;
-        self.partitions.resize_with(self.index.capacity(), OrderedRows::default);
-        let mut output = Output::default();
-        for changes in changes.chunk_by(|a, b| a.partition == b.partition) {
-            let number = changes[0].partition;
-            if let Some(closing) = &mut self.closing
-                && self.partitions[number as usize].is_empty()
-            {
-                closing.opened.push(number);
-            }
-            self.advance(number, changes, &mut output)?;
-        }
-        self.close(context)?;
-        self.finish(output, context)
+        self.partitions.begin_step();
+        self.change(&deltas, context)
     }
 
     fn follows_time(&self) -> bool {
-        self.closing.is_some()
+        self.partitions.follows_time()
     }
 
     fn state_size(&self) -> StateSize {
-        let closing = self.closing.as_ref().map_or(0, |closing| closing.memory_bytes());
-        let (mut row_count, mut bytes) = (0, self.index.memory_bytes() + closing);
-        for rows in &self.partitions {
-            row_count += rows.entry_count() as u64;
-            bytes += rows.memory_bytes();
-            for entry in rows.range(rows.start(), rows.end()) {
-                bytes += entry.shown.iter().map(Shown::memory_bytes).sum::<usize>();
-            }
-            bytes +=
-                rows.chunks().iter().flat_map(|chunk| &chunk.memory).flatten().map(Seen::memory_bytes).sum::<usize>();
-        }
-        StateSize { row_count, bytes: bytes as u64 }
+        self.partitions.state_size()
+    }
+
+    fn gives_way(&self) -> bool {
+        self.partitions.gives_way()
     }
 
     fn durable(&mut self) -> Option<&mut dyn Durable> {
@@ -254,7 +231,7 @@ impl Operator for OverWindowOperator {
 /// The rows. What is shown for them is a function of the rows, and so are the failures among it.
 impl Durable for OverWindowOperator {
     fn parts(&self) -> Vec<Part> {
-        vec![partitioned_rows(self.order.schema(), &self.partition, self.closing.as_ref())]
+        vec![self.partitions.part(self.order.schema())]
     }
 
     fn record(&mut self) {
@@ -262,21 +239,38 @@ impl Durable for OverWindowOperator {
     }
 
     fn take_changes(&mut self) -> Result<Vec<PartChange>> {
-        let below = self.closing.as_ref().and_then(|closing| closing.below());
-        Ok(vec![PartChange { deltas: self.log.take(), below }])
+        self.partitions.handed_over();
+        Ok(vec![PartChange { deltas: self.log.take(), below: self.partitions.below() }])
     }
 
     fn restore(&mut self, parts: Vec<Vec<Delta>>, context: &mut EpochContext) -> Result<()> {
-        self.step(parts, context).map(|_| ())
+        self.partitions.begin_restored();
+        self.change(&only(parts), context).map(|_| ())
+    }
+
+    fn partial(&mut self) -> Option<&mut dyn Partial> {
+        self.partitions.partial()
     }
 }
 
-impl Shown {
+impl partitions::Partition for Rows {
+    fn is_empty(&self) -> bool {
+        OrderedRows::is_empty(self)
+    }
+
+    fn row_count(&self) -> usize {
+        self.entry_count()
+    }
+
     fn memory_bytes(&self) -> usize {
-        size_of::<Shown>()
-            + match self {
-                Shown::Results(bytes) => bytes.len(),
-                Shown::Failed(reason) => reason.len(),
-            }
+        // Most rows are there once, and results are numbers; running calls may remember more and more.
+        let last = self.chunks().last().and_then(|chunk| chunk.memory.as_deref());
+        let remembered: usize = last.unwrap_or_default().iter().map(Seen::memory_bytes).sum();
+        OrderedRows::memory_bytes(self)
+            + self.entry_count() * (size_of::<Shown>() + RESULT_BYTES)
+            + self.chunks().len() * remembered
     }
 }
+
+/// Of what is shown for a row, about.
+const RESULT_BYTES: usize = 32;

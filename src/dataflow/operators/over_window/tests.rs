@@ -18,7 +18,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::dataflow::residency::by_hand::Life;
 use crate::plan::{Reach, Running};
+use crate::state::Memory;
 use crate::types::Epoch;
 
 type Row = (i32, Option<i32>, Option<i64>);
@@ -172,13 +174,17 @@ fn naive(rows: &BTreeMap<Row, i64>, calls: &[WindowCall]) -> Result<BTreeMap<Str
     Ok(shown)
 }
 
-fn check(seed: u64, row_count: i32, epoch_count: u64, chosen: &[WindowCall]) -> Result<()> {
+/// Returns how many partitions went to disk meanwhile.
+fn check(seed: u64, row_count: i32, epoch_count: u64, chosen: &[WindowCall]) -> Result<usize> {
     let mut random = StdRng::seed_from_u64(seed);
     let schema = schema_of(chosen);
     let order = vec![SortColumn { column: 1, options: ORDER }];
-    let mut operator = OverWindowOperator::new(input_schema(), vec![0], order, chosen.to_vec(), schema)?;
+    let operator = || OverWindowOperator::new(input_schema(), vec![0], order.clone(), chosen.to_vec(), schema.clone());
+    let memory = Arc::new(Memory::new(random.random_bool(0.5).then_some(4 << 10)));
+    let mut life = Life::begin(operator()?, memory)?;
     let (mut rows, mut shown): (BTreeMap<Row, i64>, BTreeMap<String, i64>) = Default::default();
     let keys = row_count.max(4);
+    let partition_count = [30, 2][seed as usize % 2];
     for epoch in 0..epoch_count {
         let count = if epoch == 0 { row_count } else { random.random_range(1..[3, 8][epoch as usize % 2]) };
         let mut changes: Vec<(Row, i64)> = vec![];
@@ -186,7 +192,7 @@ fn check(seed: u64, row_count: i32, epoch_count: u64, chosen: &[WindowCall]) -> 
             let (k, v) = (random.random_range(0..keys), random.random_range(0..6));
             let mut known = || random.random_bool(0.95);
             let (k, v) = (known().then_some(k), known().then_some(v));
-            let row = (random.random_range(0..2), k, v);
+            let row = (random.random_range(0..partition_count), k, v);
             changes.push((row, random.random_range(-1..3)));
         }
         // Rows that are there go, too, and are updated in place.
@@ -210,7 +216,7 @@ fn check(seed: u64, row_count: i32, epoch_count: u64, chosen: &[WindowCall]) -> 
         };
         let deltas = vec![delta(&changes[..changes.len() / 2]), delta(&changes[changes.len() / 2..])];
         let mut context = EpochContext::new(Epoch(epoch), epoch == 0, 0);
-        for output in operator.step(vec![deltas], &mut context)? {
+        for output in life.operator.step(vec![deltas], &mut context)? {
             for row in 0..output.row_count() {
                 *shown.entry(text(output.batch(), row)).or_default() += output.weight(row);
             }
@@ -224,17 +230,24 @@ fn check(seed: u64, row_count: i32, epoch_count: u64, chosen: &[WindowCall]) -> 
             let names: Vec<&str> = chosen.iter().map(|call| call.name.as_str()).collect();
             panic!("seed {seed} epoch {epoch} {names:?}\nshown {wrong:?}\nexpected {missing:?}");
         }
+        // What is on disk alone, and restarts, make no difference.
+        life.disturb(&mut random)?;
+        if random.random_bool(0.05) {
+            life.restart(operator()?, random.random_bool(0.7))?;
+        }
     }
-    Ok(())
+    Ok(life.evicted_count)
 }
 
 #[test]
 fn each_call_alone() -> Result<()> {
+    let mut evicted_count = 0;
     for call in calls() {
         for seed in 0..4 {
-            check(seed, [0, 6, 40, 1500][seed as usize], 25, std::slice::from_ref(&call))?;
+            evicted_count += check(seed, [0, 6, 40, 1500][seed as usize], 25, std::slice::from_ref(&call))?;
         }
     }
+    assert!(evicted_count > 100, "{evicted_count} partitions went");
     Ok(())
 }
 

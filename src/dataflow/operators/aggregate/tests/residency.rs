@@ -5,8 +5,8 @@ use arrow::array::TimestampMicrosecondArray;
 use arrow::datatypes::TimeUnit;
 
 use super::*;
-use crate::dataflow::residency::by_hand::{Disk, Life, attach};
 use crate::dataflow::Durable;
+use crate::dataflow::residency::by_hand::{Disk, Life, attach};
 use crate::plan::{TimeColumn, Watermark};
 use crate::state::Memory;
 use crate::state::memory::Holder;
