@@ -5,7 +5,7 @@
 //! index is there with all of its state; of one that is not, the truth is what was saved last.
 
 #[cfg(test)]
-pub mod by_hand;
+pub(crate) mod by_hand;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -110,13 +110,13 @@ pub struct ViewSpec {
 
 impl ViewSpec {
     /// How its rows are arranged; `None` for a sink.
-    fn layout(&self) -> Option<Layout> {
+    fn layout(&self, state: &SavedState) -> Option<Layout> {
         let properties = &self.plan.properties;
         let layout = match &properties.key {
             None if properties.append_only => Layout::log(self.plan.delta_schema()),
             key => Layout::indexed(self.plan.delta_schema(), key.clone().unwrap_or_default()),
         };
-        (!self.discard).then_some(layout)
+        (!self.discard).then(|| layout.spilling_to(state.scratch()))
     }
 }
 
@@ -218,7 +218,7 @@ impl Runtime {
     }
 
     async fn restore(&self, spec: &ViewSpec) -> Result<Option<Restored>> {
-        let (runtime, id, plan, layout) = (self.clone(), spec.id, spec.plan.clone(), spec.layout());
+        let (runtime, id, plan, layout) = (self.clone(), spec.id, spec.plan.clone(), spec.layout(&self.saved_state));
         let reading = tokio::task::spawn_blocking(move || {
             let (saved, store, state) = (&runtime.saved, runtime.store.as_ref(), &runtime.saved_state);
             checkpoint::prepare(saved, store, state, id, &plan, layout.as_ref(), runtime.worker_count)

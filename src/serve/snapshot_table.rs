@@ -12,14 +12,17 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
 use super::ReadPoint;
 use super::access::{Access, TableIndex, choose, is_of_use};
 use crate::error::Result;
 use crate::state::Snapshot;
-use crate::state::arrangement::Interval;
+use crate::state::arrangement::{Interval, Scan};
 use crate::types::RelationId;
 
 /// Binds late: the rows come from the [`ReadPoint`] of the statement that scans it.
@@ -87,10 +90,44 @@ impl TableProvider for SnapshotTable {
         };
         let batches = match found {
             Some(found) => vec![found],
+            None if snapshot.is_mapped() => return stream(snapshot, &self.schema, projection),
             None => snapshot.rows()?.as_ref().clone(),
         };
         let batches = batches.into_iter().map(|batch| conform(batch, &self.schema)).collect::<Result<Vec<_>>>()?;
         Ok(MemorySourceConfig::try_new_exec(&[batches], self.schema.clone(), projection.cloned())?)
+    }
+}
+
+/// All rows of a snapshot, which need not fit into memory together.
+fn stream(
+    snapshot: Arc<Snapshot>,
+    schema: &SchemaRef,
+    projection: Option<&Vec<usize>>,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let columns = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+    let schema = Arc::new(schema.project(&columns)?);
+    let rows: Arc<dyn PartitionStream> = Arc::new(Rows { snapshot, columns, schema: schema.clone() });
+    Ok(Arc::new(StreamingTableExec::try_new(schema, vec![rows], None, [], false, None)?))
+}
+
+#[derive(Debug)]
+struct Rows {
+    snapshot: Arc<Snapshot>,
+    columns: Vec<usize>,
+    /// Of these columns.
+    schema: SchemaRef,
+}
+
+impl PartitionStream for Rows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = self.schema.clone();
+        let rows = Scan::new(self.snapshot.clone(), Some(self.columns.clone()));
+        let rows = rows.map(move |rows| Ok(conform(rows?, &schema)?));
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(rows)))
     }
 }
 

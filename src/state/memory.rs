@@ -64,6 +64,8 @@ const RESERVE_BYTES_MIN: u64 = 128 << 20;
 const GOAL: u64 = 8;
 /// However much is held by what cannot be let go, keys may have this part of what may be used.
 const KEYS_MIN: u64 = 16;
+/// Rows of tables and views may lie in memory until all but keys take this part of what may be used.
+const ROWS_PART: u64 = 2;
 
 impl Memory {
     pub fn new(limit_bytes: Option<u64>) -> Memory {
@@ -80,6 +82,18 @@ impl Memory {
 
     pub fn set(&self, holder: Holder, bytes: u64) {
         self.used_bytes[holder as usize].store(bytes, Ordering::Relaxed);
+    }
+
+    /// With so much more, what cannot be let go leaves too little for keys.
+    pub fn is_short_with(&self, bytes: u64) -> bool {
+        let Some(usable) = self.usable_bytes() else { return false };
+        self.total_bytes().saturating_sub(self.used_bytes(Holder::Keys)) + bytes > usable / ROWS_PART
+    }
+
+    /// Of the limit, without what is left for the uncounted.
+    fn usable_bytes(&self) -> Option<u64> {
+        let limit = self.limit_bytes?;
+        Some(limit - (limit / RESERVE).max(RESERVE_BYTES_MIN.min(limit / 2)))
     }
 
     fn total_bytes(&self) -> u64 {
@@ -113,8 +127,7 @@ impl MemoryAccount {
 
     /// How many bytes it may hold; `None`: as many as it does.
     pub fn allowance(&self) -> Option<u64> {
-        let limit = self.memory.limit_bytes?;
-        let usable = limit - (limit / RESERVE).max(RESERVE_BYTES_MIN.min(limit / 2));
+        let usable = self.memory.usable_bytes()?;
         let total = self.memory.total_bytes();
         if total <= usable {
             return None;

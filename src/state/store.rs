@@ -11,6 +11,7 @@ pub use backup::{BackupList, make_empty};
 pub use memory::MemoryStore;
 pub use rocks::RocksStore;
 
+use std::fs::File;
 use std::path::Path;
 
 use crate::error::Result;
@@ -79,6 +80,9 @@ pub trait Store: Send + Sync {
 
     /// Nothing, if it is not there.
     fn remove_segment(&self, number: u64) -> Result<()>;
+
+    /// A new file without a name, which is gone when it is closed.
+    fn scratch_file(&self) -> Result<File>;
 
     /// What its caches and buffers hold.
     fn memory_bytes(&self) -> u64 {

@@ -102,13 +102,15 @@ pub fn prepare(
         None => None,
         Some(layout) => {
             let place = contents_place(plan.preorder().len());
-            let rows = parts.collection(place).map_or_else(|| Ok(vec![]), |own| own.read(store))?;
-            parts.all.push((
-                place,
-                contents_part(layout.schema.clone()),
-                PartChange { deltas: rows.clone(), below: None },
-            ));
-            Some(arranged(layout, &rows)?)
+            let contents = parts.collection(place);
+            if record.worker_count == worker_count && layout.scratch.is_some() {
+                Some(arranged_by_and_by(layout, contents, store, state)?)
+            } else {
+                let rows = contents.map_or_else(|| Ok(vec![]), |own| own.read(store))?;
+                let part = contents_part(layout.schema.clone());
+                parts.all.push((place, part, PartChange { deltas: rows.clone(), below: None }));
+                Some(arranged(layout, &rows)?)
+            }
         }
     };
     let errors = match store.get(&record::view_errors_key(id))? {
@@ -215,6 +217,31 @@ fn arranged(layout: &Layout, rows: &[Delta]) -> Result<Arrangement> {
     let mut arrangement = Arrangement::new(layout.clone());
     if !rows.is_empty() {
         arrangement.append(&Delta::concat(&layout.schema, rows)?)?;
+    }
+    Ok(arrangement)
+}
+
+/// The same with less at once in memory.
+fn arranged_by_and_by(
+    layout: &Layout,
+    contents: Option<&Collection>,
+    store: &dyn Store,
+    state: &SavedState,
+) -> Result<Arrangement> {
+    let mut arrangement = Arrangement::new(layout.clone());
+    let (mut rows, mut bytes) = (vec![], 0);
+    let Some(contents) = contents else { return Ok(arrangement) };
+    contents.each(store, &mut |delta| {
+        bytes += delta.batch().get_array_memory_size();
+        rows.push(delta);
+        if state.is_short_with(bytes + arrangement.memory_bytes()) {
+            arrangement.append(&Delta::concat(&layout.schema, &std::mem::take(&mut rows))?)?;
+            bytes = 0;
+        }
+        Ok(())
+    })?;
+    if !rows.is_empty() {
+        arrangement.append(&Delta::concat(&layout.schema, &rows)?)?;
     }
     Ok(arrangement)
 }

@@ -6,21 +6,27 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::dataflow::fragment::OpenParts;
+use crate::state::arrangement::Scratch;
 use crate::state::checkpoint::record::ViewRecord;
 use crate::state::checkpoint::{Collection, KeyLookup, Place, SavedKeys, Version};
 use crate::state::{Memory, MemoryAccount, Store};
 use crate::types::RelationId;
 
+/// Rows that are read are taken in when they come to one of so many parts of what there is room for.
+const PIECES: u64 = 4;
+
 pub struct SavedState {
     store: Arc<dyn Store>,
     memory: Arc<Memory>,
+    scratch: Option<Arc<Scratch>>,
     /// Of the parts that some operator looks keys up in.
     keys: Mutex<HashMap<RelationId, BTreeMap<Place, Arc<SavedKeys>>>>,
 }
 
 impl SavedState {
     pub fn new(store: Arc<dyn Store>, memory: Arc<Memory>) -> SavedState {
-        SavedState { store, memory, keys: Mutex::default() }
+        let scratch = memory.limit_bytes().map(|_| Arc::new(Scratch::new(store.clone(), memory.clone())));
+        SavedState { store, memory, scratch, keys: Mutex::default() }
     }
 
     /// Of a part that an operator has just been built for. `saved`: what it goes on from; else nothing is there yet.
@@ -39,6 +45,16 @@ impl SavedState {
             let places = (0..part_count).map(|part| Place { worker, operator, part });
             (places.map(|place| self.open(view, place, None)).collect(), self.account())
         })
+    }
+
+    /// Where rows of tables and views go when memory is short; `None` if there is no limit.
+    pub fn scratch(&self) -> Option<Arc<Scratch>> {
+        self.scratch.clone()
+    }
+
+    /// So many bytes of rows should not be in memory at once.
+    pub fn is_short_with(&self, bytes: usize) -> bool {
+        self.memory.is_short_with(bytes as u64 * PIECES)
     }
 
     pub fn memory(&self) -> &Memory {

@@ -66,7 +66,7 @@ impl Histories {
 
     pub fn note_run(&mut self, relation: RelationId, run: &Run) {
         if self.kept.contains_key(&relation) {
-            self.note(relation, &run.delta());
+            run.deltas().for_each(|delta| self.note(relation, &delta));
         }
     }
 

@@ -9,8 +9,8 @@ impl Sequencer {
         let state = self.checkpoints.state();
         let memory = state.memory();
         memory.set(Holder::Operators, self.views.values().map(|view| view.fixed_bytes()).sum());
-        let views = self.views.values().map(|view| view.stored_bytes());
-        let tables = self.tables.values().map(|table| table.stored_bytes());
+        let views = self.views.values().map(|view| view.memory_bytes());
+        let tables = self.tables.values().map(|table| table.memory_bytes());
         memory.set(Holder::Relations, views.chain(tables).sum());
         memory.set(Holder::Histories, self.histories.memory_bytes());
         memory.set(Holder::Indexes, state.memory_bytes());

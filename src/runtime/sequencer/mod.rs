@@ -203,7 +203,7 @@ pub fn start(start: Start) -> Result<(Sender<Event>, JoinHandle<()>)> {
     let finished = checkpoints::tell(events.clone());
     let checkpoints = Checkpoints::start(store.clone(), saved, saved_state, checkpoint_interval, finished)?;
     let mut files = TableFiles::new(store.clone(), checkpoints.is_on().then_some(checkpoints.epoch()));
-    let (tables, last_epoch) = files.load(tables)?;
+    let (tables, last_epoch) = files.load(tables, checkpoints.state())?;
     let (workers, links) = worker::start(worker_count)?;
     let (mut clock, epoch) = Clock::open(store.clone(), last_epoch.max(checkpoints.epoch()))?;
     clock.pass(checkpoints.now_us());

@@ -18,11 +18,13 @@ use crate::catalog::WatermarkDefinition;
 use crate::dataflow::Failed;
 use crate::dataflow::event_time::told_us;
 use crate::error::{Error, Result, SqlState};
+use crate::runtime::checkpoint::SavedState;
 use crate::runtime::source::{SourceWatermark, arrival_columns};
 use crate::runtime::worker::RelationDelta;
 use crate::runtime::{IndexSpec, TableSpec, TableWrite};
-use crate::state::arrangement::{Interval, encode_keys};
+use crate::state::arrangement::{Interval, Scratch, encode_keys};
 use crate::state::codec::{decode_delta, encode_delta};
+use crate::state::memory::Holder;
 use crate::state::{Arrangement, Layout, Snapshot, Store, StoreBatch};
 use crate::types::{Delta, Epoch, RelationId};
 
@@ -42,10 +44,10 @@ pub struct Table {
 const PARTITION: &str = "";
 
 impl Table {
-    fn new(spec: TableSpec) -> Table {
+    fn new(spec: TableSpec, scratch: Option<Arc<Scratch>>) -> Table {
         let schema = stored_schema(&spec);
         let layout = Layout::indexed(schema.clone(), spec.primary_key.clone());
-        let layout = Layout { indexes: index_columns(&spec.indexes), ..layout };
+        let layout = Layout { indexes: index_columns(&spec.indexes), scratch, ..layout };
         let columns = (0..schema.fields().len()).collect();
         let watermark = spec.watermark.as_ref().map(|_| SourceWatermark::new(None));
         Table { spec, arrangement: Arrangement::new(layout), schema, columns, watermark, since_checkpoint: vec![] }
@@ -77,6 +79,10 @@ impl Table {
         Ok(())
     }
 
+    fn append_all(&mut self, deltas: &[Delta]) -> Result<()> {
+        self.append(&Delta::concat(&self.schema, deltas)?)
+    }
+
     fn before(&self) -> Before {
         Before { snapshot: self.snapshot(), watermark: self.watermark.clone() }
     }
@@ -93,7 +99,7 @@ impl Table {
     }
 
     /// Of its rows.
-    pub fn stored_bytes(&self) -> u64 {
+    pub fn memory_bytes(&self) -> u64 {
         self.arrangement.memory_bytes() as u64
     }
 
@@ -221,7 +227,7 @@ fn duplicate_key(constraint: &str, keys: &RecordBatch, row: usize) -> Error {
 
 impl Sequencer {
     pub(super) fn create_table(&mut self, spec: TableSpec) {
-        self.tables.insert(spec.id, Table::new(spec));
+        self.tables.insert(spec.id, Table::new(spec, self.checkpoints.state().scratch()));
         self.publish_all();
     }
 
@@ -375,12 +381,12 @@ impl TableFiles {
     }
 
     /// Reads all tables; rows of tables that are no more are removed. Also returns the last epoch on disk.
-    pub fn load(&mut self, specs: Vec<TableSpec>) -> Result<(BTreeMap<RelationId, Table>, Epoch)> {
-        let mut tables: BTreeMap<RelationId, Table> =
-            specs.into_iter().map(|spec| (spec.id, Table::new(spec))).collect();
+    pub fn load(&mut self, specs: Vec<TableSpec>, state: &SavedState) -> Result<(BTreeMap<RelationId, Table>, Epoch)> {
+        let new = |spec: TableSpec| (spec.id, Table::new(spec, state.scratch()));
+        let mut tables: BTreeMap<RelationId, Table> = specs.into_iter().map(new).collect();
         let mut last = Epoch(0);
         let mut orphans = StoreBatch::default();
-        let mut parts: BTreeMap<RelationId, Vec<Delta>> = BTreeMap::new();
+        let mut parts: BTreeMap<RelationId, (Vec<Delta>, usize)> = BTreeMap::new();
         let checkpoint = self.checkpoint;
         let deltas = &mut self.deltas;
         self.store.scan(b"t", &mut |key, value| {
@@ -400,13 +406,20 @@ impl TableFiles {
             {
                 table.since_checkpoint.push(delta.clone());
             }
-            parts.entry(id).or_default().push(delta);
+            let (parts, bytes) = parts.entry(id).or_default();
+            *bytes += delta.batch().get_array_memory_size();
+            parts.push(delta);
+            // All at once, if there is room: runs need not be merged again then.
+            if state.is_short_with(*bytes) {
+                let table = tables.get_mut(&id).expect("orphans were sorted out");
+                *bytes = 0;
+                table.append_all(&std::mem::take(parts))?;
+                state.memory().set(Holder::Relations, tables.values().map(Table::memory_bytes).sum());
+            }
             Ok(())
         })?;
-        for (id, parts) in parts {
-            let table = tables.get_mut(&id).expect("orphans were sorted out");
-            let delta = Delta::concat(&table.schema, &parts)?;
-            table.append(&delta)?;
+        for (id, (parts, _)) in parts {
+            tables.get_mut(&id).expect("orphans were sorted out").append_all(&parts)?;
         }
         if !orphans.is_empty() {
             self.store.commit(orphans)?;

@@ -149,7 +149,7 @@ impl View {
     }
 
     /// Of its own rows.
-    pub fn stored_bytes(&self) -> u64 {
+    pub fn memory_bytes(&self) -> u64 {
         self.arrangement.as_ref().map_or(0, |arrangement| arrangement.memory_bytes() as u64)
     }
 
@@ -167,7 +167,7 @@ impl View {
             state_row_count: self.state_size.row_count,
             state_bytes: self.state_size.bytes,
             stored_row_count: self.arrangement.as_ref().map_or(0, |a| a.row_count() as u64),
-            stored_bytes: self.stored_bytes(),
+            stored_bytes: self.arrangement.as_ref().map_or(0, |a| a.stored_bytes() as u64),
             row_error_count: 0,
             late_row_counts: self.late_row_counts.clone(),
             epoch: self.epoch,
@@ -225,7 +225,7 @@ impl Sequencer {
             Some(Restored { record, fragments, arrangement, spread_anew, errors: _ }) => {
                 (fragments, arrangement, Some(record), spread_anew)
             }
-            None => (vec![], spec.layout().map(Arrangement::new), None, None),
+            None => (vec![], spec.layout(self.checkpoints.state()).map(Arrangement::new), None, None),
         };
         if is_restored {
             tracing::info!("view {} goes on from the checkpoint of epoch {}", spec.name, self.checkpoints.epoch());
@@ -344,7 +344,7 @@ impl Sequencer {
             let appended = match (&mut view.arrangement, output.run) {
                 (Some(arrangement), Some(run)) => {
                     if self.checkpoints.saves(output.view) && run.row_count() > 0 {
-                        view.unsaved.push(run.delta());
+                        view.unsaved.extend(run.deltas());
                     }
                     self.histories.note_run(output.view, &run);
                     arrangement.append_run(run)

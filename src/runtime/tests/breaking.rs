@@ -62,6 +62,11 @@ impl Store for BreakingStore {
         self.inner.segments()
     }
 
+    fn scratch_file(&self) -> Result<std::fs::File> {
+        self.operate().map_err(|_| broken())?;
+        self.inner.scratch_file()
+    }
+
     fn remove_segment(&self, number: u64) -> Result<()> {
         self.operate().map_err(|_| broken())?;
         self.inner.remove_segment(number)

@@ -2,7 +2,7 @@
 //! bisection.
 //!
 //! ```text
-//! run (immutable) ──first lookup, or the merge that made it──▶ RunIndex: encoded keys, order of rows
+//! run (immutable) ──first lookup, or the merge that made it──▶ ChunkIndex: encoded keys, order of rows
 //! snapshot.range(columns, intervals) = Σ over runs of the rows between two keys, added up by weight
 //! ```
 //! Runs never change, so neither do their indexes: a run is indexed once, off the writers' way, and every snapshot that
@@ -11,11 +11,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{DataType, UInt32Type};
 use arrow::row::{RowConverter, Rows, SortField};
 use parking_lot::Mutex;
 
+use super::{Chunk, Layout};
 use crate::error::Result;
 
 /// The keys from `low` on up to those that begin with `high` or sort before it; empty: no bound. Both come from
@@ -43,15 +45,16 @@ fn convert(columns: &[ArrayRef]) -> Result<Rows> {
     Ok(RowConverter::new(fields)?.convert_columns(columns)?)
 }
 
-/// The indexes of one run, each made when it is first asked for.
+/// The indexes of one chunk, each made when it is first asked for.
 #[derive(Default, Debug)]
-pub(super) struct RunIndexes(Mutex<Vec<(Vec<usize>, Arc<Cell>)>>);
+pub(super) struct ChunkIndexes(Mutex<Vec<(Vec<usize>, Arc<Cell>)>>);
 
 /// Empty until it is made.
-type Cell = OnceLock<RunIndex>;
+type Cell = OnceLock<ChunkIndex>;
 
-impl RunIndexes {
-    pub fn get(&self, batch: &RecordBatch, columns: &[usize]) -> Result<Arc<Cell>> {
+impl ChunkIndexes {
+    /// Of this chunk, whose indexes these are.
+    pub fn get(&self, chunk: &Chunk, layout: &Layout, columns: &[usize]) -> Result<Arc<Cell>> {
         let cell = {
             let mut known = self.0.lock();
             match known.iter().find(|(known, _)| known == columns) {
@@ -65,7 +68,7 @@ impl RunIndexes {
         };
         if cell.get().is_none() {
             // Two that come at once both build it; one is kept.
-            let built = RunIndex::build(batch, columns)?;
+            let built = ChunkIndex::build(chunk, layout, columns)?;
             let _ = cell.set(built);
         }
         Ok(cell)
@@ -76,29 +79,47 @@ impl RunIndexes {
         self.0.lock().retain(|(columns, _)| wanted.contains(columns));
     }
 
+    pub fn stored_bytes(&self) -> usize {
+        self.0.lock().iter().filter_map(|(_, cell)| cell.get()).map(|index| index.bytes).sum()
+    }
+
     pub fn memory_bytes(&self) -> usize {
-        self.0.lock().iter().filter_map(|(_, cell)| cell.get()).map(RunIndex::memory_bytes).sum()
+        let known = self.0.lock();
+        let made = known.iter().filter_map(|(_, cell)| cell.get());
+        made.filter(|index| !index.is_mapped).map(|index| index.bytes).sum()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct RunIndex {
-    keys: Rows,
+pub(super) struct ChunkIndex {
+    keys: BinaryArray,
     /// Row numbers in the order of their keys.
-    order: Vec<u32>,
+    order: ScalarBuffer<u32>,
+    bytes: usize,
+    /// It lies in a file.
+    is_mapped: bool,
 }
 
-impl RunIndex {
-    fn build(batch: &RecordBatch, columns: &[usize]) -> Result<RunIndex> {
-        let columns: Vec<ArrayRef> = columns.iter().map(|&column| batch.column(column).clone()).collect();
-        let keys = convert(&columns)?;
-        let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
-        order.sort_unstable_by(|&a, &b| keys.row(a as usize).cmp(&keys.row(b as usize)));
-        Ok(RunIndex { keys, order })
+impl ChunkIndex {
+    /// It lies where the chunk does.
+    fn build(chunk: &Chunk, layout: &Layout, columns: &[usize]) -> Result<ChunkIndex> {
+        let columns: Vec<ArrayRef> = columns.iter().map(|&column| chunk.batch.column(column).clone()).collect();
+        let keys = convert(&columns)?.try_into_binary()?;
+        let mut order: Vec<u32> = (0..chunk.row_count() as u32).collect();
+        order.sort_unstable_by_key(|&row| keys.value(row as usize));
+        let order = UInt32Array::from(order);
+        if let Some(scratch) = layout.scratch.as_ref().filter(|_| chunk.is_mapped) {
+            let row_count = order.len();
+            let (batch, bytes) = scratch.write(vec![Arc::new(keys), Arc::new(order)], row_count)?;
+            let (keys, order) = (batch.column(0).as_binary().clone(), batch.column(1).as_primitive::<UInt32Type>());
+            return Ok(ChunkIndex { keys, order: order.values().clone(), bytes, is_mapped: true });
+        }
+        let bytes = keys.get_array_memory_size() + order.get_array_memory_size();
+        Ok(ChunkIndex { keys, order: order.values().clone(), bytes, is_mapped: false })
     }
 
     fn key(&self, row: u32) -> &[u8] {
-        self.keys.row(row as usize).data()
+        self.keys.value(row as usize)
     }
 
     /// Rows whose key lies in the interval, in key order.
@@ -110,9 +131,5 @@ impl RunIndex {
             &key[..key.len().min(high.len())] <= high.as_slice()
         });
         &self.order[start..end.max(start)]
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.keys.size() + self.order.len() * 4
     }
 }

@@ -25,7 +25,7 @@ impl Merge {
         let count = runs.len();
         let job: Job = Box::new(move || {
             let merged = Run::merge(&layout, &runs).and_then(|run| {
-                layout.indexes.iter().try_for_each(|columns| run.indexes.get(&run.batch, columns).map(|_| ()))?;
+                layout.indexes.iter().try_for_each(|columns| run.build_index(&layout, columns))?;
                 Ok(run)
             });
             // Nobody listens any more if the relation was dropped meanwhile.

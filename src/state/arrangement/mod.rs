@@ -9,19 +9,25 @@
 //!                     ▲ merge ◀──────┘
 //! ```
 
+mod chunk;
 mod hash;
 mod index;
 mod merger;
 mod run;
+mod scan;
+mod scratch;
 mod snapshot;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+pub use chunk::Chunk;
 pub use hash::{hash_rows, rows_with_hashes};
 pub use index::{Interval, can_be_indexed, encode_keys};
 pub use run::Run;
+pub use scan::Scan;
+pub use scratch::Scratch;
 pub use snapshot::Snapshot;
 
 use merger::Merge;
@@ -39,19 +45,25 @@ pub struct Layout {
     pub indexed: bool,
     /// Columns of each secondary index.
     pub indexes: Vec<Vec<usize>>,
+    /// Where long chunks go when memory is short; absent: nowhere.
+    pub scratch: Option<Arc<Scratch>>,
 }
 
 impl Layout {
     /// Indexed by `key`, or by the whole row where there is none.
     pub fn indexed(schema: SchemaRef, key: Vec<usize>) -> Layout {
         let key = if key.is_empty() { (0..schema.fields().len()).collect() } else { key };
-        Layout { schema, key, indexed: true, indexes: vec![] }
+        Layout { schema, key, indexed: true, indexes: vec![], scratch: None }
+    }
+
+    pub fn spilling_to(self, scratch: Option<Arc<Scratch>>) -> Layout {
+        Layout { scratch, ..self }
     }
 
     /// Rows are only ever added.
     pub fn log(schema: SchemaRef) -> Layout {
         let key = (0..schema.fields().len()).collect();
-        Layout { schema, key, indexed: false, indexes: vec![] }
+        Layout { schema, key, indexed: false, indexes: vec![], scratch: None }
     }
 }
 
@@ -79,7 +91,7 @@ impl Arrangement {
 
     /// Which secondary indexes big merges shall make on their way. Runs that are there get theirs when they are read.
     pub fn set_indexes(&mut self, indexes: Vec<Vec<usize>>) {
-        self.runs.iter().for_each(|run| run.indexes.retain(&indexes));
+        self.chunks().for_each(|chunk| chunk.indexes.retain(&indexes));
         self.layout = Arc::new(Layout { indexes, ..self.layout.as_ref().clone() });
     }
 
@@ -111,8 +123,18 @@ impl Arrangement {
         self.runs.iter().map(|run| run.row_count()).sum()
     }
 
+    fn chunks(&self) -> impl Iterator<Item = &Arc<Chunk>> {
+        self.runs.iter().flat_map(|run| run.chunks())
+    }
+
+    /// Of what lies in memory alone.
     pub fn memory_bytes(&self) -> usize {
-        self.runs.iter().map(|run| run.memory_bytes()).sum()
+        self.chunks().map(|chunk| chunk.memory_bytes()).sum()
+    }
+
+    /// Wherever they lie.
+    pub fn stored_bytes(&self) -> usize {
+        self.chunks().map(|chunk| chunk.stored_bytes()).sum()
     }
 
     /// Takes in a finished merge and merges what is due: the longest tail in which no run is more than twice as long as

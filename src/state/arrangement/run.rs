@@ -1,173 +1,129 @@
-//! A run: some rows of a Z-set, consolidated, sorted by key hash.
+//! A run: some rows of a Z-set, consolidated, in the order of their key hash.
+//!
+//! One that is long and shall not lie in memory is made of several chunks, each merged and put away before the next, so that a
+//! merge takes no more memory than a chunk does.
 
-use arrow::array::{DynComparator, make_comparator};
-use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
-use arrow::buffer::ScalarBuffer;
-use arrow::compute::{SortOptions, concat_batches, take_record_batch};
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::index::RunIndexes;
-use super::{Layout, hash_rows};
+use super::scratch::Scratch;
+use super::{Chunk, Layout};
 use crate::error::Result;
 use crate::types::Delta;
 
-/// Immutable. Equal rows are merged and weights are never zero, unless the layout is a log: then rows stand as they
-/// came, all of weight +1 or more.
-#[derive(Debug)]
+/// Immutable. Chunks follow each other by hash, and no hash is in two of them; those of a log follow as their rows came.
+#[derive(Debug, Default)]
 pub struct Run {
-    pub(super) batch: RecordBatch,
-    /// `None`: all +1.
-    pub(super) weights: Option<ScalarBuffer<i64>>,
-    /// Key hash of each row, ascending. Empty in a log.
-    pub(super) hashes: Vec<u64>,
-    pub(super) indexes: RunIndexes,
+    chunks: Vec<Arc<Chunk>>,
+    row_count: usize,
 }
 
+/// About, where runs are cut.
+const CHUNK_ROW_COUNT: usize = 1 << 18;
+const CHUNK_BYTES: usize = 32 << 20;
+/// Shorter runs stay in memory.
+const SPILLED_BYTES_MIN: usize = 256 << 10;
+
 impl Run {
-    pub(super) fn new(batch: RecordBatch, weights: Option<ScalarBuffer<i64>>, hashes: Vec<u64>) -> Run {
-        Run { batch, weights, hashes, indexes: RunIndexes::default() }
+    pub fn build(layout: &Layout, delta: &Delta) -> Result<Run> {
+        Ok(Run::of([Arc::new(Chunk::build(layout, delta)?)]))
     }
 
-    pub fn build(layout: &Layout, delta: &Delta) -> Result<Run> {
-        // Columns may come with narrower nullability or metadata than the relation's.
-        let batch = relabel(layout, delta.batch())?;
-        let weights = delta.weights().cloned();
-        if !layout.indexed {
-            return Ok(Run::new(batch, weights, vec![]));
-        }
-        let key: Vec<_> = layout.key.iter().map(|&column| batch.column(column).clone()).collect();
-        let hashes = hash_rows(&key, batch.num_rows())?;
-        Run::consolidate(batch, weights, hashes)
+    pub(super) fn of(chunks: impl IntoIterator<Item = Arc<Chunk>>) -> Run {
+        let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.row_count() > 0).collect();
+        let row_count = chunks.iter().map(|chunk| chunk.row_count()).sum();
+        Run { chunks, row_count }
     }
 
     /// The sum of several runs of one layout.
     pub fn merge(layout: &Layout, runs: &[Arc<Run>]) -> Result<Run> {
-        let batch = concat_batches(&layout.schema, runs.iter().map(|run| &run.batch))?;
-        let weights = if runs.iter().all(|run| run.weights.is_none()) {
-            None
-        } else {
-            Some(runs.iter().flat_map(|run| (0..run.row_count()).map(|row| run.weight(row))).collect())
-        };
-        if !layout.indexed {
-            return Ok(Run::new(batch, weights, vec![]));
+        let all = runs.iter().flat_map(|run| &run.chunks);
+        let bytes = all.clone().map(|chunk| chunk.stored_bytes()).sum();
+        match layout.scratch.as_ref().filter(|scratch| bytes >= SPILLED_BYTES_MIN && scratch.is_wanted_for(bytes)) {
+            Some(scratch) if layout.indexed => merge_by_hash(layout, runs, bytes, scratch),
+            Some(scratch) => chain(layout, all, scratch),
+            None => Ok(Run::of([Arc::new(Chunk::merge(layout, all.map(Arc::as_ref))?)])),
         }
-        let hashes = runs.iter().flat_map(|run| run.hashes.iter().copied()).collect();
-        Run::consolidate(batch, weights, hashes)
+    }
+
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
     }
 
     pub fn row_count(&self) -> usize {
-        self.batch.num_rows()
+        self.row_count
     }
 
-    pub fn weight(&self, row: usize) -> i64 {
-        self.weights.as_ref().map_or(1, |w| w[row])
+    /// Its rows in pieces.
+    pub fn deltas(&self) -> impl Iterator<Item = Delta> {
+        self.chunks.iter().map(|chunk| chunk.delta())
     }
 
-    pub fn delta(&self) -> Delta {
-        match &self.weights {
-            None => Delta::insert(self.batch.clone()),
-            Some(weights) => Delta::new(self.batch.clone(), weights.clone()),
-        }
+    /// Makes the index over these columns.
+    pub(super) fn build_index(&self, layout: &Layout, columns: &[usize]) -> Result<()> {
+        self.chunks.iter().try_for_each(|chunk| chunk.indexes.get(chunk, layout, columns).map(|_| ()))
     }
+}
 
-    pub fn memory_bytes(&self) -> usize {
-        self.batch.get_array_memory_size()
-            + self.hashes.len() * 8
-            + self.weights.as_ref().map_or(0, |w| w.len() * 8)
-            + self.indexes.memory_bytes()
+/// Each chunk holds the rows of some hashes of all runs.
+fn merge_by_hash(layout: &Layout, runs: &[Arc<Run>], bytes: usize, scratch: &Scratch) -> Result<Run> {
+    let all = || runs.iter().flat_map(|run| &run.chunks);
+    let row_count: usize = runs.iter().map(|run| run.row_count).sum();
+    let chunk_count = row_count.div_ceil(CHUNK_ROW_COUNT).max(bytes.div_ceil(CHUNK_BYTES));
+    let bounds = bounds(runs, chunk_count);
+    let starts = std::iter::once(None).chain(bounds.iter().copied().map(Some));
+    let ends = bounds.iter().copied().map(Some).chain([None]);
+    let mut chunks = vec![];
+    for (start, end) in starts.zip(ends) {
+        let slices = all().filter_map(|chunk| chunk.between(start, end));
+        let slices: Vec<Chunk> = slices.collect();
+        chunks.push(Arc::new(scratch.settle(layout, Chunk::merge(layout, slices.iter())?)));
     }
+    Ok(Run::of(chunks))
+}
 
-    /// Rows with this key hash.
-    pub(super) fn rows_with_hash(&self, hash: u64) -> std::ops::Range<usize> {
-        let start = self.hashes.partition_point(|&h| h < hash);
-        let count = self.hashes[start..].iter().take_while(|&&h| h == hash).count();
-        start..start + count
-    }
-
-    /// Sorts by hash and adds up equal rows.
-    fn consolidate(batch: RecordBatch, weights: Option<ScalarBuffer<i64>>, hashes: Vec<u64>) -> Result<Run> {
-        let row_count = batch.num_rows();
-        let weight = |row: usize| weights.as_ref().map_or(1, |w| w[row]);
-        let mut order: Vec<u32> = (0..row_count as u32).collect();
-        // Stable, and quick over the sorted stretches that merging gives it.
-        order.sort_by_key(|&row| hashes[row as usize]);
-
-        let mut comparators: Option<Vec<DynComparator>> = None;
-        let (mut kept, mut kept_weights) = (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
-        let mut start = 0;
-        while start < row_count {
-            let hash = hashes[order[start] as usize];
-            let mut end = start + 1;
-            while end < row_count && hashes[order[end] as usize] == hash {
-                end += 1;
+/// Hashes that cut the longest of the runs into as many pieces of like length.
+fn bounds(runs: &[Arc<Run>], piece_count: usize) -> Vec<u64> {
+    let Some(longest) = runs.iter().max_by_key(|run| run.row_count) else { return vec![] };
+    let hash_at = |mut row: usize| {
+        for chunk in &longest.chunks {
+            match chunk.hashes.get(row) {
+                Some(hash) => return *hash,
+                None => row -= chunk.row_count(),
             }
-            if end == start + 1 {
-                let row = order[start];
-                if weight(row as usize) != 0 {
-                    kept.push(row);
-                    kept_weights.push(weight(row as usize));
-                }
-            } else {
-                let comparators = match &mut comparators {
-                    Some(made) => made,
-                    none => none.insert(row_comparators(&batch, &batch)?),
-                };
-                let first = kept.len();
-                for &row in &order[start..end] {
-                    let equal = (first..kept.len()).find(|&slot| rows_equal(comparators, kept[slot], row));
-                    match equal {
-                        Some(slot) => kept_weights[slot] += weight(row as usize),
-                        None => {
-                            kept.push(row);
-                            kept_weights.push(weight(row as usize));
-                        }
-                    }
-                }
-                // Drop what came to nothing, keeping the order.
-                let mut write = first;
-                for read in first..kept.len() {
-                    if kept_weights[read] != 0 {
-                        kept[write] = kept[read];
-                        kept_weights[write] = kept_weights[read];
-                        write += 1;
-                    }
-                }
-                kept.truncate(write);
-                kept_weights.truncate(write);
-            }
-            start = end;
         }
-        let hashes = kept.iter().map(|&row| hashes[row as usize]).collect();
-        let batch = take_record_batch(&batch, &UInt32Array::from(kept))?;
-        let weights = if kept_weights.iter().all(|&w| w == 1) { None } else { Some(kept_weights.into()) };
-        Ok(Run::new(batch, weights, hashes))
+        u64::MAX
+    };
+    let mut bounds: Vec<u64> = (1..piece_count).map(|piece| hash_at(longest.row_count * piece / piece_count)).collect();
+    bounds.dedup();
+    bounds
+}
+
+/// The chunks of logs one after the other; short neighbours become one.
+fn chain<'a>(layout: &Layout, chunks: impl Iterator<Item = &'a Arc<Chunk>>, scratch: &Scratch) -> Result<Run> {
+    let (mut chained, mut short) = (vec![], vec![]);
+    let (mut row_count, mut bytes) = (0, 0);
+    let flush = |short: &mut Vec<&'a Arc<Chunk>>, chained: &mut Vec<Arc<Chunk>>| -> Result<()> {
+        match &short[..] {
+            [] => {}
+            [one] if one.is_mapped => chained.push((*one).clone()),
+            _ => {
+                let merged = Chunk::merge(layout, short.iter().map(|chunk| chunk.as_ref()))?;
+                chained.push(Arc::new(scratch.settle(layout, merged)));
+            }
+        }
+        short.clear();
+        Ok(())
+    };
+    for chunk in chunks {
+        let (own_count, own_bytes) = (chunk.row_count(), chunk.stored_bytes());
+        if row_count + own_count > CHUNK_ROW_COUNT || bytes + own_bytes > CHUNK_BYTES {
+            flush(&mut short, &mut chained)?;
+            (row_count, bytes) = (0, 0);
+        }
+        short.push(chunk);
+        row_count += own_count;
+        bytes += own_bytes;
     }
-}
-
-/// One comparator for each column, between rows of `left` and rows of `right`. NULL equals NULL.
-pub(super) fn row_comparators(left: &RecordBatch, right: &RecordBatch) -> Result<Vec<DynComparator>> {
-    let pairs = left.columns().iter().zip(right.columns());
-    Ok(pairs.map(|(l, r)| make_comparator(l, r, SortOptions::default())).collect::<Result<_, _>>()?)
-}
-
-pub(super) fn rows_equal(comparators: &[DynComparator], left: u32, right: u32) -> bool {
-    comparators.iter().all(|compare| compare(left as usize, right as usize) == Ordering::Equal)
-}
-
-/// The batch under the layout's schema. The column types must agree.
-fn relabel(layout: &Layout, batch: &RecordBatch) -> Result<RecordBatch> {
-    if Arc::ptr_eq(&batch.schema(), &layout.schema) {
-        return Ok(batch.clone());
-    }
-    let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(layout.schema.clone(), batch.columns().to_vec(), &options)?)
-}
-
-/// `row` repeated as its weight says, for all rows: indices for `take`.
-pub(super) fn repeat_by_weight(row_count: usize, weight: impl Fn(usize) -> i64) -> UInt64Array {
-    (0..row_count)
-        .flat_map(|row| std::iter::repeat_n(row as u64, weight(row).max(0) as usize))
-        .collect::<Vec<_>>()
-        .into()
+    flush(&mut short, &mut chained)?;
+    Ok(Run::of(chained))
 }

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::buffer::ScalarBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
-use super::run::{repeat_by_weight, row_comparators, rows_equal};
-use super::{Interval, Layout, Run, encode_keys, hash_rows, rows_with_hashes};
-use crate::error::{Error, Result};
+use super::scan::expand;
+use super::{Chunk, Interval, Layout, Run, encode_keys, hash_rows, rows_with_hashes};
+use crate::error::Result;
 use crate::types::Delta;
 
 /// Immutable; it costs a few pointers until somebody asks for its rows.
@@ -53,6 +54,19 @@ impl Snapshot {
         &self.runs
     }
 
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<Chunk>> {
+        self.runs.iter().flat_map(|run| run.chunks())
+    }
+
+    /// Its rows in pieces, not added up: their sum is the relation.
+    pub fn deltas(&self) -> impl Iterator<Item = Delta> {
+        self.chunks().map(|chunk| chunk.delta())
+    }
+
     /// An upper bound that costs nothing.
     pub fn row_count_max(&self) -> usize {
         self.runs.iter().map(|run| run.row_count()).sum()
@@ -76,63 +90,50 @@ impl Snapshot {
         // The rows of a log stand as they came.
         let later: usize = changes.iter().map(|delta| delta.row_count()).sum();
         let mut left = self.row_count_max().checked_sub(later).expect("what has changed since is in the log");
-        let mut runs = vec![];
-        for run in self.runs.iter() {
-            let taken = run.row_count().min(left);
+        let mut chunks = vec![];
+        for chunk in self.chunks() {
+            let taken = chunk.row_count().min(left);
             left -= taken;
             match taken {
                 0 => break,
-                _ if taken == run.row_count() => runs.push(run.clone()),
-                _ => {
-                    let weights = run.weights.as_ref().map(|weights| weights.slice(0, taken));
-                    runs.push(Arc::new(Run::new(run.batch.slice(0, taken), weights, vec![])));
-                }
+                _ if taken == chunk.row_count() => chunks.push(chunk.clone()),
+                _ => chunks.push(Arc::new(chunk.slice(0..taken))),
             }
         }
-        Ok(Snapshot::new(self.layout.clone(), runs))
+        Ok(Snapshot::new(self.layout.clone(), vec![Arc::new(Run::of(chunks))]))
     }
 
-    /// All rows; a row of weight 2 appears twice. Added up at the first call and kept.
+    /// All rows; a row of weight 2 appears twice. Added up at the first call and kept, where they lie in memory anyway.
     pub fn rows(&self) -> Result<Arc<Vec<RecordBatch>>> {
         if let Some(rows) = self.rows.get() {
             return Ok(rows.clone());
         }
-        let rows = Arc::new(self.add_up()?);
-        Ok(self.rows.get_or_init(|| rows).clone())
-    }
-
-    fn add_up(&self) -> Result<Vec<RecordBatch>> {
-        if self.runs.iter().all(|run| run.weights.is_none()) {
-            return Ok(self.runs.iter().map(|run| run.batch.clone()).collect());
-        }
-        // The biggest run is touched only where a smaller one takes something back.
-        let base = (0..self.runs.len()).max_by_key(|&i| self.runs[i].row_count());
-        let Some(base) = base.filter(|&i| self.runs[i].weights.is_none() && self.layout.indexed) else {
-            let all = Run::merge(&self.layout, &self.runs)?;
-            return Ok(vec![expand(&all)?]);
-        };
-        let rest: Vec<_> =
-            self.runs.iter().enumerate().filter(|(i, _)| *i != base).map(|(_, run)| run.clone()).collect();
-        let (base, rest) = (&self.runs[base], Run::merge(&self.layout, &rest)?);
-        match retract(base, &rest)? {
-            Some(kept) => Ok(vec![filter_record_batch(&base.batch, &kept)?, expand(&rest)?]),
-            None => Ok(vec![expand(&Run::merge(&self.layout, &self.runs)?)?]),
+        let pieces = (0..self.piece_count()).map(|number| self.piece(number, None));
+        let rows = Arc::new(pieces.collect::<Result<Vec<_>>>()?.concat());
+        match self.is_mapped() {
+            true => Ok(rows),
+            false => Ok(self.rows.get_or_init(|| rows).clone()),
         }
     }
 
-    /// Some rows of one of the runs, as a run.
-    fn some_rows(&self, run: &Run, rows: Vec<u32>) -> Result<Run> {
+    /// Some of it lies in files: it is better read by a [`super::Scan`].
+    pub fn is_mapped(&self) -> bool {
+        self.chunks().any(|chunk| chunk.is_mapped)
+    }
+
+    /// Some rows of one of the chunks, as a chunk.
+    fn some_rows(&self, chunk: &Chunk, rows: Vec<u32>) -> Result<Chunk> {
         let hashes = match self.layout.indexed {
-            true => rows.iter().map(|&row| run.hashes[row as usize]).collect(),
-            false => vec![],
+            true => rows.iter().map(|&row| chunk.hashes[row as usize]).collect(),
+            false => ScalarBuffer::default(),
         };
-        let weights = run.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect());
-        Ok(Run::new(take_record_batch(&run.batch, &UInt32Array::from(rows))?, weights, hashes))
+        let weights = chunk.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect());
+        Ok(Chunk::new(take_record_batch(&chunk.batch, &UInt32Array::from(rows))?, weights, hashes))
     }
 
     /// Makes the index over these columns for all runs, so that the first lookup need not.
     pub fn build_index(&self, columns: &[usize]) -> Result<()> {
-        self.runs.iter().try_for_each(|run| run.indexes.get(&run.batch, columns).map(|_| ()))
+        self.runs.iter().try_for_each(|run| run.build_index(&self.layout, columns))
     }
 
     /// True if so many rows are found faster one by one than all are read.
@@ -145,8 +146,8 @@ impl Snapshot {
     /// How many rows an index holds in these intervals, weights aside and those in several counted several times.
     pub fn range_count(&self, columns: &[usize], intervals: &[Interval]) -> Result<usize> {
         let mut count = 0;
-        for run in &self.runs {
-            let index = run.indexes.get(&run.batch, columns)?;
+        for chunk in self.chunks() {
+            let index = chunk.indexes.get(chunk, &self.layout, columns)?;
             let index = index.get().map(|index| intervals.iter().map(|interval| index.rows(interval).len()).sum());
             count += index.unwrap_or(0);
         }
@@ -160,8 +161,8 @@ impl Snapshot {
             return Ok(None);
         }
         let mut found = vec![];
-        for run in &self.runs {
-            let index = run.indexes.get(&run.batch, columns)?;
+        for chunk in self.chunks() {
+            let index = chunk.indexes.get(chunk, &self.layout, columns)?;
             let Some(index) = index.get() else { continue };
             let mut rows: Vec<u32> = intervals.iter().flat_map(|interval| index.rows(interval)).copied().collect();
             if intervals.len() > 1 {
@@ -170,12 +171,10 @@ impl Snapshot {
                 rows.dedup();
             }
             if !rows.is_empty() {
-                found.push((run, rows));
+                found.push(self.some_rows(chunk, rows)?);
             }
         }
-        let runs = found.into_iter().map(|(run, rows)| self.some_rows(run, rows).map(Arc::new));
-        let runs = runs.collect::<Result<Vec<_>>>()?;
-        Ok(Some(expand(&Run::merge(&self.layout, &runs)?)?))
+        Ok(Some(expand(&Chunk::merge(&self.layout, found.iter())?)?))
     }
 
     /// The rows whose `columns` equal one of `row_count` keys (of the columns' types, in their order), and maybe some whose
@@ -193,17 +192,17 @@ impl Snapshot {
             intervals = encoded.into_iter().map(|key| Interval { low: key.clone(), high: key }).collect();
         }
         let mut found = vec![];
-        for run in &self.runs {
+        for chunk in self.chunks() {
             let rows = match is_key {
-                true => rows_with_hashes(&run.hashes, &hashes),
+                true => rows_with_hashes(&chunk.hashes, &hashes),
                 false => {
-                    let index = run.indexes.get(&run.batch, columns)?;
+                    let index = chunk.indexes.get(chunk, &self.layout, columns)?;
                     let rows = index.get().map(|index| intervals.iter().flat_map(|interval| index.rows(interval)));
                     rows.into_iter().flatten().copied().collect()
                 }
             };
             if !rows.is_empty() {
-                found.push(run.delta().project(wanted)?.take(&UInt32Array::from(rows))?);
+                found.push(chunk.delta().project(wanted)?.take(&UInt32Array::from(rows))?);
             }
         }
         match &found[..] {
@@ -218,17 +217,17 @@ impl Snapshot {
     pub fn lookup(&self, keys: &RecordBatch) -> Result<RecordBatch> {
         let sorted = sorted_hashes(keys.columns(), keys.num_rows())?;
         let mut candidates = vec![];
-        for run in &self.runs {
+        for chunk in self.chunks() {
             let rows: Vec<u32> = if self.layout.indexed {
-                rows_with_hashes(&run.hashes, &sorted)
+                rows_with_hashes(&chunk.hashes, &sorted)
             } else {
-                (0..run.row_count() as u32).collect()
+                (0..chunk.row_count() as u32).collect()
             };
             if !rows.is_empty() {
-                candidates.push(Arc::new(self.some_rows(run, rows)?));
+                candidates.push(self.some_rows(chunk, rows)?);
             }
         }
-        let found = expand(&Run::merge(&self.layout, &candidates)?)?;
+        let found = expand(&Chunk::merge(&self.layout, candidates.iter())?)?;
         if found.num_rows() == 0 {
             return Ok(found);
         }
@@ -250,33 +249,3 @@ fn sorted_hashes(keys: &[ArrayRef], row_count: usize) -> Result<Vec<u64>> {
     hashes.dedup();
     Ok(hashes)
 }
-
-/// Which rows of `base` (all of weight 1) remain when the negative rows of `rest` are taken out of it. `None` if a
-/// negative row has no counterpart there, or takes out more than there is.
-fn retract(base: &Run, rest: &Run) -> Result<Option<BooleanArray>> {
-    let comparators = row_comparators(&base.batch, &rest.batch)?;
-    let mut kept = vec![true; base.row_count()];
-    for row in (0..rest.row_count()).filter(|&row| rest.weight(row) < 0) {
-        if rest.weight(row) != -1 {
-            return Ok(None);
-        }
-        let mut candidates = base.rows_with_hash(rest.hashes[row]);
-        let found = candidates.find(|&b| kept[b] && rows_equal(&comparators, b as u32, row as u32));
-        let Some(found) = found else { return Ok(None) };
-        kept[found] = false;
-    }
-    Ok(Some(kept.into()))
-}
-
-/// Each row as often as its weight says; rows of negative weight are not there. A committed relation has none: they
-/// exist only in lookups over a part of the runs and are then met by their counterpart.
-fn expand(run: &Run) -> Result<RecordBatch> {
-    let Some(weights) = &run.weights else { return Ok(run.batch.clone()) };
-    if weights.iter().any(|&w| w > EXPANSION_MAX) {
-        return Err(Error::internal("a row occurs more often than a result can hold"));
-    }
-    Ok(take_record_batch(&run.batch, &repeat_by_weight(run.row_count(), |row| weights[row]))?)
-}
-
-/// Copies of one row that a scan will produce at most.
-const EXPANSION_MAX: i64 = 1 << 31;

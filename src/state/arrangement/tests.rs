@@ -6,6 +6,8 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
 use super::*;
+use crate::state::Memory;
+use crate::state::store::MemoryStore;
 
 fn layout(key: Vec<usize>) -> Layout {
     let fields = vec![Field::new("k", DataType::Int64, true), Field::new("v", DataType::Int64, true)];
@@ -66,6 +68,101 @@ fn rows_equal_the_multiset_at_every_step() -> Result<()> {
         }
         assert!(arrangement.runs.len() < 12, "merging keeps the runs few");
     }
+    Ok(())
+}
+
+/// In files for as long as memory is short, which it always is.
+fn spilling(layout: Layout) -> Layout {
+    let memory = Arc::new(Memory::new(Some(1)));
+    layout.spilling_to(Some(Arc::new(Scratch::new(Arc::new(MemoryStore::default()), memory))))
+}
+
+/// Runs in files, of several chunks: what is read is what was written, and memory holds little of it.
+#[test]
+fn rows_in_files_are_as_good_as_those_in_memory() -> Result<()> {
+    for (is_log, key) in [(false, vec![0]), (false, vec![]), (true, vec![])] {
+        let layout = spilling(if is_log { Layout::log(layout(key).schema) } else { layout(key) });
+        let mut arrangement = Arrangement::new(layout.clone());
+        arrangement.set_indexes(vec![vec![1]]);
+        let mut model = std::collections::BTreeSet::new();
+        for round in 0..20i64 {
+            let mut rows: Vec<_> = (0..30_000).map(|i| (1, i * 40 + round, i % 1000)).collect();
+            model.extend(rows.iter().map(|row| (row.1, row.2)));
+            if !is_log {
+                let gone: Vec<_> = model.iter().copied().step_by(97).take(2000).collect();
+                rows.extend(gone.iter().map(|(k, v)| (-1, *k, *v)));
+                gone.iter().for_each(|row| _ = model.remove(row));
+            }
+            arrangement.append(&delta(&layout, &rows))?;
+        }
+        // Merges under way come to their end.
+        while let Some(merge) = arrangement.merging.take() {
+            arrangement.runs.splice(merge.start..merge.start + merge.count, [Arc::new(merge.wait()?)]);
+            arrangement.maintain()?;
+        }
+        let snapshot = Arc::new(arrangement.snapshot());
+        let longest = snapshot.runs().iter().map(|run| run.chunks().len()).max();
+        assert!(snapshot.is_mapped() && longest > Some(1), "{longest:?} chunks");
+        let stored = arrangement.stored_bytes();
+        assert!(arrangement.memory_bytes() < stored / 4, "{} of {stored}", arrangement.memory_bytes());
+
+        let expected: Vec<_> = model.iter().copied().collect();
+        assert_eq!(sorted(&snapshot.rows()?), expected);
+        let pieces = Scan::new(snapshot.clone(), None).collect::<Result<Vec<_>>>()?;
+        assert!(pieces.len() > 1);
+        assert_eq!(sorted(&pieces), expected);
+        let mut values: Vec<i64> = vec![];
+        for piece in Scan::new(snapshot.clone(), Some(vec![1])) {
+            values.extend(piece?.column(0).as_primitive::<Int64Type>().values());
+        }
+        assert_eq!(
+            (values.len(), values.iter().sum::<i64>()),
+            (expected.len(), expected.iter().map(|row| row.1).sum())
+        );
+
+        let keys = encode_keys(&[Arc::new(Int64Array::from(vec![7])) as _])?;
+        let interval = Interval { low: keys[0].clone(), high: keys[0].clone() };
+        let found = snapshot.range(&[1], &[interval])?.expect("few rows are looked up");
+        assert_eq!(sorted(&[found]), expected.iter().copied().filter(|row| row.1 == 7).collect::<Vec<_>>());
+        if snapshot.key() == Some(&[0]) {
+            let wanted = [5, 40_001, 999_001, 7_000_000];
+            let keys = RecordBatch::try_from_iter([("k", Arc::new(Int64Array::from(wanted.to_vec())) as _)])?;
+            let expected: Vec<_> = expected.iter().copied().filter(|row| wanted.contains(&row.0)).collect();
+            assert_eq!(sorted(&[snapshot.lookup(&keys)?]), expected);
+        }
+    }
+    Ok(())
+}
+
+/// A file has every type that a relation can have.
+#[test]
+fn all_types_survive_a_file() -> Result<()> {
+    use arrow::datatypes::{Float64Type, Int32Type};
+    let strings = arrow::array::StringArray::from_iter((0..5000).map(|i| (i % 3 > 0).then(|| "x".repeat(i % 40))));
+    let lists = arrow::array::ListArray::from_iter_primitive::<Int32Type, _, _>(
+        (0..5000).map(|i| (i % 5 > 0).then(|| (0..i % 4).map(Some).collect::<Vec<_>>())),
+    );
+    let floats =
+        arrow::array::PrimitiveArray::<Float64Type>::from_iter((0..5000).map(|i| (i % 7 > 0).then(|| f64::from(i))));
+    let decimals =
+        arrow::array::Decimal128Array::from_iter((0..5000).map(|i| (i % 2 > 0).then_some(1i128 << (i % 90))));
+    let flags = arrow::array::BooleanArray::from_iter((0..5000).map(|i| (i % 11 > 0).then_some(i % 2 == 0)));
+    let bytes = arrow::array::BinaryArray::from_iter((0..5000).map(|i| (i % 3 > 0).then(|| vec![i as u8; i % 9])));
+    let columns: Vec<(&str, arrow::array::ArrayRef)> = vec![
+        ("strings", Arc::new(strings)),
+        ("lists", Arc::new(lists)),
+        ("floats", Arc::new(floats)),
+        ("decimals", Arc::new(decimals)),
+        ("flags", Arc::new(flags)),
+        ("bytes", Arc::new(bytes)),
+    ];
+    let rows = RecordBatch::try_from_iter(columns)?;
+    let layout = spilling(Layout::log(rows.schema()));
+    let runs =
+        [Run::build(&layout, &Delta::insert(rows.clone()))?, Run::build(&layout, &Delta::insert(rows.slice(9, 4000)))?];
+    let merged = Run::merge(&layout, &runs.map(Arc::new))?;
+    assert!(merged.chunks()[0].is_mapped);
+    assert_eq!(merged.deltas().map(|delta| delta.batch().slice(0, 5000)).next(), Some(rows));
     Ok(())
 }
 

@@ -284,14 +284,23 @@ impl Collection {
         Ok(bytes)
     }
 
+    /// What it holds, block by block and not added up.
+    pub fn each(&self, store: &dyn Store, take: &mut dyn FnMut(Delta) -> Result<()>) -> Result<()> {
+        for run in &self.runs {
+            for block in run.row_blocks(store)? {
+                take(self.kept(read_block(store, block)?)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// All that it holds, added up.
     pub fn read(&self, store: &dyn Store) -> Result<Vec<Delta>> {
         let mut deltas = vec![];
-        for run in &self.runs {
-            for block in run.row_blocks(store)? {
-                deltas.push(self.kept(read_block(store, block)?)?);
-            }
-        }
+        self.each(store, &mut |delta| {
+            deltas.push(delta);
+            Ok(())
+        })?;
         let Some(first) = deltas.first() else { return Ok(vec![]) };
         // Rows that only ever came need not be looked at.
         let is_plain = self.kind == PartKind::Sum && self.runs.iter().all(|run| run.retraction_count == 0);

@@ -1,6 +1,7 @@
 //! A store that forgets: for tests.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,6 +53,10 @@ impl Store for MemoryStore {
     fn segments(&self) -> Result<Vec<(u64, u64)>> {
         let bytes = |blocks: &[Vec<u8>]| blocks.iter().map(|block| block.len() as u64).sum();
         Ok(self.segments.read().iter().map(|(number, blocks)| (*number, bytes(blocks))).collect())
+    }
+
+    fn scratch_file(&self) -> Result<File> {
+        tempfile::tempfile().map_err(|e| Error::new(SqlState::IO_ERROR, format!("no file could be made: {e}")))
     }
 
     fn remove_segment(&self, number: u64) -> Result<()> {

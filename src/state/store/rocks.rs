@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
@@ -22,6 +22,8 @@ const FORMAT_FILE: &str = "HIGHWATER_FORMAT";
 pub struct RocksStore {
     db: DB,
     segments: SegmentFiles,
+    /// Where files without a name are made.
+    dir: PathBuf,
 }
 
 impl RocksStore {
@@ -50,7 +52,7 @@ impl RocksStore {
         let segments = SegmentFiles::open(dir.join("segments"))?;
         // Only now: a directory that cannot be opened stays what it was.
         write_format(dir)?;
-        Ok(RocksStore { db, segments })
+        Ok(RocksStore { db, segments, dir: dir.to_path_buf() })
     }
 }
 
@@ -64,7 +66,7 @@ impl RocksStore {
         }
         check_format(dir)?;
         let db = DB::open_for_read_only(&Options::default(), dir.join("store"), false).map_err(rocks_error)?;
-        Ok(RocksStore { db, segments: SegmentFiles::read_only(dir.join("segments")) })
+        Ok(RocksStore { db, segments: SegmentFiles::read_only(dir.join("segments")), dir: dir.to_path_buf() })
     }
 }
 
@@ -176,6 +178,10 @@ impl Store for RocksStore {
 
     fn segments(&self) -> Result<Vec<(u64, u64)>> {
         self.segments.list()
+    }
+
+    fn scratch_file(&self) -> Result<File> {
+        tempfile::tempfile_in(&self.dir).map_err(|e| io_error(&self.dir, &e.to_string()))
     }
 
     fn remove_segment(&self, number: u64) -> Result<()> {

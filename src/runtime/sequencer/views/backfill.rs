@@ -219,7 +219,7 @@ impl Sequencer {
 
 /// A snapshot in pieces that fit an epoch, weights and all.
 fn pieces(snapshot: &Snapshot) -> VecDeque<Delta> {
-    cut(snapshot.runs().iter().map(|run| run.delta()))
+    cut(snapshot.deltas())
 }
 
 fn cut(deltas: impl Iterator<Item = Delta>) -> VecDeque<Delta> {
