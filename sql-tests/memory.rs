@@ -65,6 +65,60 @@ async fn state_beyond_the_memory_limit_is_right() -> TestResult {
     Ok(())
 }
 
+/// Rows of tables and views in files: scans, keys, indexes, changes, restarts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_beyond_the_memory_limit_are_right() -> TestResult {
+    let mut server = Server::start_with(1, &["--memory-limit", "4MiB", "--checkpoint-interval-ms", "100"])?;
+    let mut client = server.connect().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE big (k int PRIMARY KEY, v int, name text);
+             CREATE INDEX by_v ON big (v);
+             CREATE MATERIALIZED VIEW even AS SELECT k, v, upper(name) AS name FROM big WHERE v % 2 = 0",
+        )
+        .await?;
+    for piece in 0..10 {
+        let (first, last) = (piece * 20_000, piece * 20_000 + 19_999);
+        let rows = format!(
+            "SELECT n, n % 1000, 'a name that is rather long: ' || n FROM generate_series({first}, {last}) AS n"
+        );
+        client.batch_execute(&format!("INSERT INTO big {rows}")).await?;
+    }
+    let mut expected = (0..200_000).filter(|n| n % 1000 % 2 == 0).count() as i64;
+    for round in 0..3 {
+        let agree =
+            "SELECT count(*) FROM (SELECT k, v, upper(name) FROM big WHERE v % 2 = 0 EXCEPT ALL SELECT * FROM even) x";
+        assert_eq!(one(&client, agree).await?, "0");
+        assert_eq!(one(&client, "SELECT count(*) FROM even").await?, expected.to_string());
+        assert_eq!(one(&client, "SELECT name FROM big WHERE k = 123456").await?, "a name that is rather long: 123456");
+        let found = one(&client, "SELECT count(*) FROM big WHERE v = 7").await?;
+        assert_eq!(found, "200");
+        // About 20 MB of rows.
+        let held: i64 =
+            one(&client, "SELECT bytes FROM hw_catalog.memory WHERE holder = 'tables and views'").await?.parse()?;
+        assert!(held < 8 << 20, "{held} bytes are held");
+        client
+            .batch_execute(&format!(
+                "UPDATE big SET name = name || '!' WHERE v = {};
+                 DELETE FROM big WHERE k BETWEEN {} AND {}",
+                500 + 2 * round,
+                round * 1000,
+                round * 1000 + 9
+            ))
+            .await?;
+        client.batch_execute(&format!("INSERT INTO big VALUES ({}, 7, 'seven')", round * 1000 + 7)).await?;
+        expected -= 5;
+        server.kill()?;
+        server.start_again(None)?;
+        client = eventually("a connection", Duration::from_secs(30), async || Ok(server.connect().await.ok())).await?;
+        assert_eq!(
+            one(&client, &format!("SELECT right(name, 1) FROM big WHERE k = {}", 100_500 + 2 * round)).await?,
+            "!"
+        );
+    }
+    Ok(())
+}
+
 const KEYS_HELD: &str = "SELECT bytes FROM hw_catalog.memory WHERE holder = 'keys of operators'";
 
 /// A join, a top-n and window functions, each by a key.

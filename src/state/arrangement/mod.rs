@@ -103,7 +103,7 @@ impl Arrangement {
 
     pub fn append_run(&mut self, run: Run) -> Result<()> {
         if run.row_count() > 0 {
-            self.runs.push(Arc::new(run));
+            self.runs.push(Run::settle(&self.layout, Arc::new(run))?);
             self.maintain()?;
         }
         Ok(())

@@ -38,10 +38,19 @@ impl Run {
     pub fn merge(layout: &Layout, runs: &[Arc<Run>]) -> Result<Run> {
         let all = runs.iter().flat_map(|run| &run.chunks);
         let bytes = all.clone().map(|chunk| chunk.stored_bytes()).sum();
-        match layout.scratch.as_ref().filter(|scratch| bytes >= SPILLED_BYTES_MIN && scratch.is_wanted_for(bytes)) {
+        match scratch_for(layout, bytes) {
             Some(scratch) if layout.indexed => merge_by_hash(layout, runs, bytes, scratch),
             Some(scratch) => chain(layout, all, scratch),
             None => Ok(Run::of([Arc::new(Chunk::merge(layout, all.map(Arc::as_ref))?)])),
+        }
+    }
+
+    /// The run where it should lie.
+    pub(super) fn settle(layout: &Layout, run: Arc<Run>) -> Result<Arc<Run>> {
+        let bytes = run.chunks.iter().map(|chunk| chunk.memory_bytes()).sum();
+        match scratch_for(layout, bytes) {
+            Some(_) => Ok(Arc::new(Run::merge(layout, &[run])?)),
+            None => Ok(run),
         }
     }
 
@@ -62,6 +71,12 @@ impl Run {
     pub(super) fn build_index(&self, layout: &Layout, columns: &[usize]) -> Result<()> {
         self.chunks.iter().try_for_each(|chunk| chunk.indexes.get(chunk, layout, columns).map(|_| ()))
     }
+}
+
+/// Where so many bytes should lie, if not in memory.
+fn scratch_for(layout: &Layout, bytes: usize) -> Option<&Scratch> {
+    let scratch = layout.scratch.as_deref();
+    scratch.filter(|scratch| bytes >= SPILLED_BYTES_MIN && scratch.is_wanted_for(bytes))
 }
 
 /// Each chunk holds the rows of some hashes of all runs.
