@@ -27,6 +27,7 @@ const FLOOR: u8 = 0;
 /// What only one room may name: the word, and the start of the paths that may.
 const ONLY: &[(&str, &str)] = &[
     ("rocksdb", "state/"),
+    ("memmap2", "state/"),
     ("pgwire", "pg/"),
     ("rdkafka", "connectors/kafka"),
     ("timely", "runtime/"),
