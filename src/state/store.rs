@@ -14,6 +14,8 @@ pub use rocks::RocksStore;
 use std::fs::File;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use crate::error::Result;
 
 /// Puts and deletes that become durable together. Later operations on a key win.
@@ -74,6 +76,11 @@ pub trait Store: Send + Sync {
 
     /// XX001 if it is not what was written.
     fn read_block(&self, block: Block) -> Result<Vec<u8>>;
+
+    /// The same, in pages of the file where that can be, so that it takes no memory but what is looked at.
+    fn map_block(&self, block: Block) -> Result<Bytes> {
+        self.read_block(block).map(Bytes::from)
+    }
 
     /// The numbers of all segments, finished or not, and their bytes.
     fn segments(&self) -> Result<Vec<(u64, u64)>>;

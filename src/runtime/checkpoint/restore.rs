@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
-use arrow::datatypes::SchemaRef;
 
 use super::{Saved, SavedState};
 use crate::dataflow::EpochContext;
@@ -103,13 +102,16 @@ pub fn prepare(
         Some(layout) => {
             let place = contents_place(plan.preorder().len());
             let contents = parts.collection(place);
-            if record.worker_count == worker_count && layout.scratch.is_some() {
-                Some(arranged_by_and_by(layout, contents, store, state)?)
-            } else {
+            let as_they_are = contents.and_then(|contents| contents.arranged(layout, state.store()));
+            if record.worker_count != worker_count {
                 let rows = contents.map_or_else(|| Ok(vec![]), |own| own.read(store))?;
-                let part = contents_part(layout.schema.clone());
+                let part = contents_part(layout);
                 parts.all.push((place, part, PartChange { deltas: rows.clone(), below: None }));
                 Some(arranged(layout, &rows)?)
+            } else if let Some(runs) = as_they_are {
+                Some(Arrangement::of(layout.clone(), runs))
+            } else {
+                Some(arranged_by_and_by(layout, contents, store, state)?)
             }
         }
     };
@@ -209,8 +211,12 @@ fn shares(rows: Vec<Delta>, spread: &Spread, worker_count: usize) -> Result<Vec<
 }
 
 /// A view's own rows, as a part of its state.
-pub fn contents_part(schema: SchemaRef) -> Part {
-    Part { schema, kind: PartKind::Sum, time_column: None, spread: Spread::Anywhere, key: vec![] }
+pub fn contents_part(layout: &Layout) -> Part {
+    let schema = layout.schema.clone();
+    // Rows without columns have no hash.
+    let kind = if schema.fields().is_empty() { PartKind::Sum } else { PartKind::Arranged };
+    let key = if layout.indexed && kind == PartKind::Arranged { layout.key.clone() } else { vec![] };
+    Part { schema, kind, time_column: None, spread: Spread::Anywhere, key }
 }
 
 fn arranged(layout: &Layout, rows: &[Delta]) -> Result<Arrangement> {

@@ -261,7 +261,7 @@ impl Writer {
                     collections.last_mut().expect("it was just added")
                 }
             };
-            collection.order_by_key_of(part);
+            collection.order_as(part);
             collection.close_below(change.below);
             // Those of earlier checkpoints: what is written now cannot be read yet.
             if *merge_bytes < MERGE_BYTES_MAX

@@ -281,8 +281,8 @@ impl Sequencer {
             return Ok(None);
         }
         changes.splice(0..0, std::mem::take(&mut view.spread_anew));
-        if let Some(schema) = view.contents_schema() {
-            let part = contents_part(schema);
+        if let Some(layout) = view.layout() {
+            let part = contents_part(layout);
             let change = PartChange { deltas: std::mem::take(&mut view.unsaved), below: None };
             changes.push((contents_place(view.operator_count()), part, change));
         }

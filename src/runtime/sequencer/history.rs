@@ -12,7 +12,7 @@ use super::Sequencer;
 use crate::error::{Error, Result, SqlState};
 use crate::runtime::Followed;
 use crate::state::history::Hold;
-use crate::state::{History, Run, Timeline, World};
+use crate::state::{History, Timeline, World};
 use crate::types::{Delta, Epoch, Moment, RelationId};
 
 /// How often histories of relations that do not change are trimmed.
@@ -61,12 +61,6 @@ impl Histories {
     pub fn note(&mut self, relation: RelationId, change: &Delta) {
         if self.kept.contains_key(&relation) {
             self.noted.entry(relation).or_default().push(change.clone());
-        }
-    }
-
-    pub fn note_run(&mut self, relation: RelationId, run: &Run) {
-        if self.kept.contains_key(&relation) {
-            run.deltas().for_each(|delta| self.note(relation, &delta));
         }
     }
 

@@ -5,7 +5,6 @@ mod backfill;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use tokio::sync::oneshot;
 
 use self::backfill::Backfill;
@@ -21,7 +20,7 @@ use crate::runtime::status::{OperatorMeasurement, ViewMeasurement, ViewStatus};
 use crate::runtime::worker::{Command, ViewOutput};
 use crate::state::checkpoint::StateChanges;
 use crate::state::checkpoint::record::ViewRecord;
-use crate::state::{Arrangement, Snapshot};
+use crate::state::{Arrangement, Layout, Snapshot};
 use crate::types::{Delta, Epoch, RelationId};
 
 pub struct View {
@@ -106,8 +105,8 @@ impl View {
     }
 
     /// Of its own rows; `None` for a sink.
-    pub fn contents_schema(&self) -> Option<SchemaRef> {
-        self.arrangement.as_ref().map(|arrangement| arrangement.layout().schema.clone())
+    pub fn layout(&self) -> Option<&Layout> {
+        self.arrangement.as_ref().map(|arrangement| arrangement.layout().as_ref())
     }
 
     /// For a checkpoint, without its collections.
@@ -342,13 +341,13 @@ impl Sequencer {
                 all.1 += fixed_bytes;
             }
             let appended = match (&mut view.arrangement, output.run) {
-                (Some(arrangement), Some(run)) => {
-                    if self.checkpoints.saves(output.view) && run.row_count() > 0 {
-                        view.unsaved.extend(run.deltas());
+                (Some(arrangement), Some(run)) => run.deltas().collect::<Result<Vec<Delta>>>().and_then(|deltas| {
+                    deltas.iter().for_each(|delta| self.histories.note(output.view, delta));
+                    if self.checkpoints.saves(output.view) {
+                        view.unsaved.extend(deltas);
                     }
-                    self.histories.note_run(output.view, &run);
                     arrangement.append_run(run)
-                }
+                }),
                 _ => Ok(()),
             };
             if !output.errors.is_empty() {

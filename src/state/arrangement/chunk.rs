@@ -1,84 +1,83 @@
 //! A chunk: some rows of a Z-set, consolidated, sorted by key hash, in one batch.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{DynComparator, make_comparator};
 use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 
+use serde::{Deserialize, Serialize};
+
 use super::index::ChunkIndexes;
-use super::{Layout, hash_rows};
-use crate::error::Result;
+use super::{Layout, hash_rows, rows_with_hashes};
+use crate::error::{Error, Result, SqlState};
 use crate::types::Delta;
 
-/// Immutable. Equal rows are merged and weights are never zero, unless the layout is a log: then rows stand as they
-/// came, all of weight +1 or more.
-#[derive(Debug)]
+/// Immutable. What lies on disk is read, and its checksum with it, when it is first looked at.
 pub struct Chunk {
-    pub(super) batch: RecordBatch,
-    /// `None`: all +1.
-    pub(super) weights: Option<ScalarBuffer<i64>>,
-    /// Key hash of each row, ascending. Empty in a log.
-    pub(super) hashes: ScalarBuffer<u64>,
-    pub(super) indexes: ChunkIndexes,
+    row_count: usize,
+    /// Of the first row and the last one; `None` in a log.
+    hashes: Option<(u64, u64)>,
+    /// All weights are +1.
+    is_plain: bool,
     /// Of its rows, wherever they lie.
     bytes: usize,
     /// They lie in a file.
-    pub(super) is_mapped: bool,
+    is_mapped: bool,
+    rows: OnceLock<Rows>,
+    /// Where the rows are read if they are not there.
+    source: Option<Box<dyn RowSource>>,
+    pub(super) indexes: ChunkIndexes,
 }
 
-impl Chunk {
-    pub(super) fn new(batch: RecordBatch, weights: Option<ScalarBuffer<i64>>, hashes: ScalarBuffer<u64>) -> Chunk {
-        let bytes = batch.get_array_memory_size() + hashes.len() * 8 + weights.as_ref().map_or(0, |w| w.len() * 8);
-        Chunk { batch, weights, hashes, indexes: ChunkIndexes::default(), bytes, is_mapped: false }
-    }
+/// Equal rows are merged and weights are never zero, unless the layout is a log: then rows stand as they came, all of weight
+/// +1 or more.
+#[derive(Debug)]
+pub struct Rows {
+    pub batch: RecordBatch,
+    /// `None`: all +1.
+    pub weights: Option<ScalarBuffer<i64>>,
+    /// Key hash of each row, ascending. Empty in a log.
+    pub hashes: ScalarBuffer<u64>,
+}
 
-    /// The same rows, which lie in a file of so many bytes.
-    pub(super) fn mapped(
-        batch: RecordBatch,
-        weights: Option<ScalarBuffer<i64>>,
-        hashes: ScalarBuffer<u64>,
-        bytes: usize,
-    ) -> Chunk {
-        Chunk { batch, weights, hashes, indexes: ChunkIndexes::default(), bytes, is_mapped: true }
-    }
+/// Where a chunk's rows lie.
+pub trait RowSource: Send + Sync {
+    /// XX001 if they are not what was written.
+    fn read(&self) -> Result<Rows>;
+}
 
-    pub(super) fn build(layout: &Layout, delta: &Delta) -> Result<Chunk> {
-        // Columns may come with narrower nullability or metadata than the relation's.
-        let batch = relabel(layout, delta.batch())?;
-        let weights = delta.weights().cloned();
-        if !layout.indexed {
-            return Ok(Chunk::new(batch, weights, ScalarBuffer::default()));
-        }
-        let key: Vec<_> = layout.key.iter().map(|&column| batch.column(column).clone()).collect();
-        let hashes = hash_rows(&key, batch.num_rows())?;
-        Chunk::consolidate(batch, weights, hashes)
-    }
+/// What is known of a chunk whose rows have not been read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkSummary {
+    pub row_count: usize,
+    pub hashes: Option<(u64, u64)>,
+    pub is_plain: bool,
+}
 
-    /// The sum of several chunks of one layout.
-    pub(super) fn merge<'a>(layout: &Layout, chunks: impl Iterator<Item = &'a Chunk> + Clone) -> Result<Chunk> {
-        let batch = concat_batches(&layout.schema, chunks.clone().map(|chunk| &chunk.batch))?;
-        let weights = if chunks.clone().all(|chunk| chunk.weights.is_none()) {
-            None
-        } else {
-            Some(chunks.clone().flat_map(|chunk| (0..chunk.row_count()).map(|row| chunk.weight(row))).collect())
-        };
-        if !layout.indexed {
-            return Ok(Chunk::new(batch, weights, ScalarBuffer::default()));
-        }
-        let hashes = chunks.flat_map(|chunk| chunk.hashes.iter().copied()).collect();
-        Chunk::consolidate(batch, weights, hashes)
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk").field("row_count", &self.row_count).field("is_mapped", &self.is_mapped).finish()
     }
+}
 
-    pub fn row_count(&self) -> usize {
-        self.batch.num_rows()
-    }
-
+impl Rows {
     pub fn weight(&self, row: usize) -> i64 {
         self.weights.as_ref().map_or(1, |w| w[row])
+    }
+
+    fn slice(&self, rows: Range<usize>) -> Rows {
+        let (start, count) = (rows.start, rows.len());
+        let weights = self.weights.as_ref().map(|weights| weights.slice(start, count));
+        let hashes = match self.hashes.is_empty() {
+            true => ScalarBuffer::default(),
+            false => self.hashes.slice(start, count),
+        };
+        Rows { batch: self.batch.slice(start, count), weights, hashes }
     }
 
     pub fn delta(&self) -> Delta {
@@ -86,6 +85,101 @@ impl Chunk {
             None => Delta::insert(self.batch.clone()),
             Some(weights) => Delta::new(self.batch.clone(), weights.clone()),
         }
+    }
+
+    /// Rows with this key hash.
+    pub(super) fn with_hash(&self, hash: u64) -> Range<usize> {
+        let start = self.hashes.partition_point(|&h| h < hash);
+        let count = self.hashes[start..].iter().take_while(|&&h| h == hash).count();
+        start..start + count
+    }
+
+    fn summary(&self) -> ChunkSummary {
+        let hashes = self.hashes.first().copied().zip(self.hashes.last().copied());
+        ChunkSummary { row_count: self.batch.num_rows(), hashes, is_plain: self.weights.is_none() }
+    }
+}
+
+impl Chunk {
+    fn new(rows: Rows, bytes: usize, is_mapped: bool) -> Chunk {
+        let ChunkSummary { row_count, hashes, is_plain } = rows.summary();
+        let (rows, indexes) = (OnceLock::from(rows), ChunkIndexes::default());
+        Chunk { row_count, hashes, is_plain, bytes, is_mapped, rows, source: None, indexes }
+    }
+
+    pub(super) fn in_memory(rows: Rows) -> Chunk {
+        let weights = rows.weights.as_ref().map_or(0, |weights| weights.len() * 8);
+        let bytes = rows.batch.get_array_memory_size() + rows.hashes.len() * 8 + weights;
+        Chunk::new(rows, bytes, false)
+    }
+
+    /// Its rows lie in a file of so many bytes.
+    pub fn mapped(rows: Rows, bytes: usize) -> Chunk {
+        Chunk::new(rows, bytes, true)
+    }
+
+    /// Its rows are read when they are first looked at.
+    pub fn at_rest(summary: ChunkSummary, bytes: usize, source: Box<dyn RowSource>) -> Chunk {
+        let ChunkSummary { row_count, hashes, is_plain } = summary;
+        let (rows, source) = (OnceLock::new(), Some(source));
+        Chunk { row_count, hashes, is_plain, bytes, is_mapped: true, rows, source, indexes: ChunkIndexes::default() }
+    }
+
+    pub fn build(layout: &Layout, delta: &Delta) -> Result<Chunk> {
+        // Columns may come with narrower nullability or metadata than the relation's.
+        let batch = relabel(layout, delta.batch())?;
+        let weights = delta.weights().cloned();
+        if !layout.indexed {
+            return Ok(Chunk::in_memory(Rows { batch, weights, hashes: ScalarBuffer::default() }));
+        }
+        let key: Vec<_> = layout.key.iter().map(|&column| batch.column(column).clone()).collect();
+        let hashes = hash_rows(&key, batch.num_rows())?;
+        Chunk::consolidate(batch, weights, hashes)
+    }
+
+    /// The sum of several chunks of one layout.
+    pub(super) fn merge<'a>(layout: &Layout, chunks: impl Iterator<Item = &'a Chunk>) -> Result<Chunk> {
+        let all = chunks.map(|chunk| chunk.rows()).collect::<Result<Vec<&Rows>>>()?;
+        let batch = concat_batches(&layout.schema, all.iter().map(|rows| &rows.batch))?;
+        let weights = if all.iter().all(|rows| rows.weights.is_none()) {
+            None
+        } else {
+            Some(all.iter().flat_map(|rows| (0..rows.batch.num_rows()).map(|row| rows.weight(row))).collect())
+        };
+        if !layout.indexed {
+            return Ok(Chunk::in_memory(Rows { batch, weights, hashes: ScalarBuffer::default() }));
+        }
+        let hashes = all.iter().flat_map(|rows| rows.hashes.iter().copied()).collect();
+        Chunk::consolidate(batch, weights, hashes)
+    }
+
+    /// Read, if they are not there. XX001 if they are not what was written.
+    pub fn rows(&self) -> Result<&Rows> {
+        if let Some(rows) = self.rows.get() {
+            return Ok(rows);
+        }
+        let source = self.source.as_ref().expect("rows are there or can be read");
+        let rows = source.read()?;
+        if rows.summary() != self.summary() {
+            return Err(Error::new(SqlState::DATA_CORRUPTED, "rows of a relation are not those that were written"));
+        }
+        Ok(self.rows.get_or_init(|| rows))
+    }
+
+    pub fn summary(&self) -> ChunkSummary {
+        ChunkSummary { row_count: self.row_count, hashes: self.hashes, is_plain: self.is_plain }
+    }
+
+    pub fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    pub fn is_mapped(&self) -> bool {
+        self.is_mapped
     }
 
     /// Of its rows and indexes, wherever they lie.
@@ -100,29 +194,40 @@ impl Chunk {
     }
 
     /// Some of its rows, as a chunk that shares them.
-    pub(super) fn slice(&self, rows: Range<usize>) -> Chunk {
-        let weights = self.weights.as_ref().map(|weights| weights.slice(rows.start, rows.len()));
-        let hashes = match self.hashes.is_empty() {
-            true => ScalarBuffer::default(),
-            false => self.hashes.slice(rows.start, rows.len()),
-        };
-        let bytes = self.bytes * rows.len() / self.row_count().max(1);
-        let (batch, indexes) = (self.batch.slice(rows.start, rows.len()), ChunkIndexes::default());
-        Chunk { batch, weights, hashes, indexes, bytes, is_mapped: self.is_mapped }
+    pub(super) fn slice(&self, rows: Range<usize>) -> Result<Chunk> {
+        let bytes = self.bytes * rows.len() / self.row_count.max(1);
+        Ok(Chunk::new(self.rows()?.slice(rows), bytes, self.is_mapped))
     }
 
-    /// Rows with this key hash.
-    pub(super) fn rows_with_hash(&self, hash: u64) -> Range<usize> {
-        let start = self.hashes.partition_point(|&h| h < hash);
-        let count = self.hashes[start..].iter().take_while(|&&h| h == hash).count();
-        start..start + count
+    /// The same rows, where they lie.
+    pub(super) fn shared(&self) -> Result<Chunk> {
+        self.slice(0..self.row_count)
     }
 
     /// The rows whose hash is not below `from` and below `to`, if there are any. `None`: no bound.
-    pub(super) fn between(&self, from: Option<u64>, to: Option<u64>) -> Option<Chunk> {
-        let start = from.map_or(0, |from| self.hashes.partition_point(|&hash| hash < from));
-        let end = to.map_or(self.row_count(), |to| self.hashes.partition_point(|&hash| hash < to));
-        (start < end).then(|| self.slice(start..end))
+    pub(super) fn between(&self, from: Option<u64>, to: Option<u64>) -> Result<Option<Chunk>> {
+        let Some((first, last)) = self.hashes else { return Ok(None) };
+        if to.is_some_and(|to| to <= first) || from.is_some_and(|from| last < from) {
+            return Ok(None);
+        }
+        let hashes = &self.rows()?.hashes;
+        let start = from.map_or(0, |from| hashes.partition_point(|&hash| hash < from));
+        let end = to.map_or(self.row_count, |to| hashes.partition_point(|&hash| hash < to));
+        if start < end { self.slice(start..end).map(Some) } else { Ok(None) }
+    }
+
+    /// Which rows have one of these hashes, which ascend.
+    pub(super) fn rows_with_hashes(&self, hashes: &[u64]) -> Result<Vec<u32>> {
+        let Some((first, last)) = self.hashes else { return Ok(vec![]) };
+        let within = hashes.partition_point(|&hash| hash < first)..hashes.partition_point(|&hash| hash <= last);
+        if within.is_empty() {
+            return Ok(vec![]);
+        }
+        Ok(rows_with_hashes(&self.rows()?.hashes, &hashes[within]))
+    }
+
+    pub(super) fn first_hash(&self) -> Option<u64> {
+        self.hashes.map(|(first, _)| first)
     }
 
     /// Sorts by hash and adds up equal rows.
@@ -181,7 +286,7 @@ impl Chunk {
         let hashes = kept.iter().map(|&row| hashes[row as usize]).collect();
         let batch = take_record_batch(&batch, &UInt32Array::from(kept))?;
         let weights = if kept_weights.iter().all(|&w| w == 1) { None } else { Some(kept_weights.into()) };
-        Ok(Chunk::new(batch, weights, hashes))
+        Ok(Chunk::in_memory(Rows { batch, weights, hashes }))
     }
 }
 

@@ -103,14 +103,14 @@ pub(super) struct ChunkIndex {
 impl ChunkIndex {
     /// It lies where the chunk does.
     fn build(chunk: &Chunk, layout: &Layout, columns: &[usize]) -> Result<ChunkIndex> {
-        let columns: Vec<ArrayRef> = columns.iter().map(|&column| chunk.batch.column(column).clone()).collect();
+        let rows = chunk.rows()?;
+        let columns: Vec<ArrayRef> = columns.iter().map(|&column| rows.batch.column(column).clone()).collect();
         let keys = convert(&columns)?.try_into_binary()?;
         let mut order: Vec<u32> = (0..chunk.row_count() as u32).collect();
         order.sort_unstable_by_key(|&row| keys.value(row as usize));
         let order = UInt32Array::from(order);
-        if let Some(scratch) = layout.scratch.as_ref().filter(|_| chunk.is_mapped) {
-            let row_count = order.len();
-            let (batch, bytes) = scratch.write(vec![Arc::new(keys), Arc::new(order)], row_count)?;
+        if let Some(scratch) = layout.scratch.as_ref().filter(|_| chunk.is_mapped()) {
+            let (batch, bytes) = scratch.write(vec![Arc::new(keys), Arc::new(order)])?;
             let (keys, order) = (batch.column(0).as_binary().clone(), batch.column(1).as_primitive::<UInt32Type>());
             return Ok(ChunkIndex { keys, order: order.values().clone(), bytes, is_mapped: true });
         }

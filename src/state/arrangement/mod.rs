@@ -10,6 +10,7 @@
 //! ```
 
 mod chunk;
+mod chunk_file;
 mod hash;
 mod index;
 mod merger;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-pub use chunk::Chunk;
+pub use chunk::{Chunk, ChunkSummary, RowSource, Rows};
+pub use chunk_file::{read_rows, write_rows};
 pub use hash::{hash_rows, rows_with_hashes};
 pub use index::{Interval, can_be_indexed, encode_keys};
 pub use run::Run;
@@ -83,6 +85,11 @@ pub struct Arrangement {
 impl Arrangement {
     pub fn new(layout: Layout) -> Arrangement {
         Arrangement { layout: Arc::new(layout), runs: vec![], merging: None }
+    }
+
+    /// Goes on from runs that were made by the same layout.
+    pub fn of(layout: Layout, runs: Vec<Arc<Run>>) -> Arrangement {
+        Arrangement { layout: Arc::new(layout), runs, merging: None }
     }
 
     pub fn layout(&self) -> &Arc<Layout> {

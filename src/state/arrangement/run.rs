@@ -28,7 +28,7 @@ impl Run {
         Ok(Run::of([Arc::new(Chunk::build(layout, delta)?)]))
     }
 
-    pub(super) fn of(chunks: impl IntoIterator<Item = Arc<Chunk>>) -> Run {
+    pub fn of(chunks: impl IntoIterator<Item = Arc<Chunk>>) -> Run {
         let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.row_count() > 0).collect();
         let row_count = chunks.iter().map(|chunk| chunk.row_count()).sum();
         Run { chunks, row_count }
@@ -39,9 +39,23 @@ impl Run {
         let all = runs.iter().flat_map(|run| &run.chunks);
         let bytes = all.clone().map(|chunk| chunk.stored_bytes()).sum();
         match scratch_for(layout, bytes) {
-            Some(scratch) if layout.indexed => merge_by_hash(layout, runs, bytes, scratch),
-            Some(scratch) => chain(layout, all, scratch),
+            Some(scratch) => {
+                let mut chunks = vec![];
+                Run::merge_each(layout, runs, &mut |chunk| {
+                    chunks.push(Arc::new(scratch.settle(layout, chunk)));
+                    Ok(())
+                })?;
+                Ok(Run::of(chunks))
+            }
             None => Ok(Run::of([Arc::new(Chunk::merge(layout, all.map(Arc::as_ref))?)])),
+        }
+    }
+
+    /// The same, chunk by chunk: each is let go before the next is made.
+    pub fn merge_each(layout: &Layout, runs: &[Arc<Run>], take: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
+        match layout.indexed {
+            true => merge_by_hash(layout, runs, take),
+            false => chain(layout, runs, take),
         }
     }
 
@@ -63,8 +77,8 @@ impl Run {
     }
 
     /// Its rows in pieces.
-    pub fn deltas(&self) -> impl Iterator<Item = Delta> {
-        self.chunks.iter().map(|chunk| chunk.delta())
+    pub fn deltas(&self) -> impl Iterator<Item = Result<Delta>> {
+        self.chunks.iter().map(|chunk| Ok(chunk.rows()?.delta()))
     }
 
     /// Makes the index over these columns.
@@ -80,65 +94,64 @@ fn scratch_for(layout: &Layout, bytes: usize) -> Option<&Scratch> {
 }
 
 /// Each chunk holds the rows of some hashes of all runs.
-fn merge_by_hash(layout: &Layout, runs: &[Arc<Run>], bytes: usize, scratch: &Scratch) -> Result<Run> {
+fn merge_by_hash(layout: &Layout, runs: &[Arc<Run>], take: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
     let all = || runs.iter().flat_map(|run| &run.chunks);
     let row_count: usize = runs.iter().map(|run| run.row_count).sum();
+    let bytes: usize = all().map(|chunk| chunk.stored_bytes()).sum();
     let chunk_count = row_count.div_ceil(CHUNK_ROW_COUNT).max(bytes.div_ceil(CHUNK_BYTES));
-    let bounds = bounds(runs, chunk_count);
+    let bounds = bounds(runs, chunk_count)?;
     let starts = std::iter::once(None).chain(bounds.iter().copied().map(Some));
     let ends = bounds.iter().copied().map(Some).chain([None]);
-    let mut chunks = vec![];
     for (start, end) in starts.zip(ends) {
-        let slices = all().filter_map(|chunk| chunk.between(start, end));
-        let slices: Vec<Chunk> = slices.collect();
-        chunks.push(Arc::new(scratch.settle(layout, Chunk::merge(layout, slices.iter())?)));
+        let slices = all().filter_map(|chunk| chunk.between(start, end).transpose());
+        let slices = slices.collect::<Result<Vec<Chunk>>>()?;
+        let merged = Chunk::merge(layout, slices.iter())?;
+        if merged.row_count() > 0 {
+            take(merged)?;
+        }
     }
-    Ok(Run::of(chunks))
+    Ok(())
 }
 
 /// Hashes that cut the longest of the runs into as many pieces of like length.
-fn bounds(runs: &[Arc<Run>], piece_count: usize) -> Vec<u64> {
-    let Some(longest) = runs.iter().max_by_key(|run| run.row_count) else { return vec![] };
+fn bounds(runs: &[Arc<Run>], piece_count: usize) -> Result<Vec<u64>> {
+    let Some(longest) = runs.iter().max_by_key(|run| run.row_count) else { return Ok(vec![]) };
     let hash_at = |mut row: usize| {
         for chunk in &longest.chunks {
-            match chunk.hashes.get(row) {
-                Some(hash) => return *hash,
-                None => row -= chunk.row_count(),
+            if row < chunk.row_count() {
+                return Ok(chunk.rows()?.hashes[row]);
             }
+            row -= chunk.row_count();
         }
-        u64::MAX
+        Ok(u64::MAX)
     };
-    let mut bounds: Vec<u64> = (1..piece_count).map(|piece| hash_at(longest.row_count * piece / piece_count)).collect();
+    let bounds = (1..piece_count).map(|piece| hash_at(longest.row_count * piece / piece_count));
+    let mut bounds = bounds.collect::<Result<Vec<u64>>>()?;
     bounds.dedup();
-    bounds
+    Ok(bounds)
 }
 
-/// The chunks of logs one after the other; short neighbours become one.
-fn chain<'a>(layout: &Layout, chunks: impl Iterator<Item = &'a Arc<Chunk>>, scratch: &Scratch) -> Result<Run> {
-    let (mut chained, mut short) = (vec![], vec![]);
+/// The chunks of logs one after the other; short neighbours become one, long ones stay as they are.
+fn chain(layout: &Layout, runs: &[Arc<Run>], take: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
+    let mut short: Vec<&Chunk> = vec![];
     let (mut row_count, mut bytes) = (0, 0);
-    let flush = |short: &mut Vec<&'a Arc<Chunk>>, chained: &mut Vec<Arc<Chunk>>| -> Result<()> {
-        match &short[..] {
-            [] => {}
-            [one] if one.is_mapped => chained.push((*one).clone()),
-            _ => {
-                let merged = Chunk::merge(layout, short.iter().map(|chunk| chunk.as_ref()))?;
-                chained.push(Arc::new(scratch.settle(layout, merged)));
-            }
-        }
-        short.clear();
-        Ok(())
-    };
-    for chunk in chunks {
+    for chunk in runs.iter().flat_map(|run| &run.chunks) {
         let (own_count, own_bytes) = (chunk.row_count(), chunk.stored_bytes());
-        if row_count + own_count > CHUNK_ROW_COUNT || bytes + own_bytes > CHUNK_BYTES {
-            flush(&mut short, &mut chained)?;
+        if !short.is_empty() && (row_count + own_count > CHUNK_ROW_COUNT || bytes + own_bytes > CHUNK_BYTES) {
+            take(joined(layout, &short)?)?;
+            short.clear();
             (row_count, bytes) = (0, 0);
         }
         short.push(chunk);
         row_count += own_count;
         bytes += own_bytes;
     }
-    flush(&mut short, &mut chained)?;
-    Ok(Run::of(chained))
+    if short.is_empty() { Ok(()) } else { take(joined(layout, &short)?) }
+}
+
+fn joined(layout: &Layout, chunks: &[&Chunk]) -> Result<Chunk> {
+    match chunks {
+        [one] => one.shared(),
+        _ => Chunk::merge(layout, chunks.iter().copied()),
+    }
 }

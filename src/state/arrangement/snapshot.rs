@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use super::scan::expand;
-use super::{Chunk, Interval, Layout, Run, encode_keys, hash_rows, rows_with_hashes};
+use super::{Chunk, Interval, Layout, Rows, Run, encode_keys, hash_rows};
 use crate::error::Result;
 use crate::types::Delta;
 
@@ -63,8 +63,8 @@ impl Snapshot {
     }
 
     /// Its rows in pieces, not added up: their sum is the relation.
-    pub fn deltas(&self) -> impl Iterator<Item = Delta> {
-        self.chunks().map(|chunk| chunk.delta())
+    pub fn deltas(&self) -> impl Iterator<Item = Result<Delta>> {
+        self.chunks().map(|chunk| Ok(chunk.rows()?.delta()))
     }
 
     /// An upper bound that costs nothing.
@@ -97,7 +97,7 @@ impl Snapshot {
             match taken {
                 0 => break,
                 _ if taken == chunk.row_count() => chunks.push(chunk.clone()),
-                _ => chunks.push(Arc::new(chunk.slice(0..taken))),
+                _ => chunks.push(Arc::new(chunk.slice(0..taken)?)),
             }
         }
         Ok(Snapshot::new(self.layout.clone(), vec![Arc::new(Run::of(chunks))]))
@@ -118,17 +118,19 @@ impl Snapshot {
 
     /// Some of it lies in files: it is better read by a [`super::Scan`].
     pub fn is_mapped(&self) -> bool {
-        self.chunks().any(|chunk| chunk.is_mapped)
+        self.chunks().any(|chunk| chunk.is_mapped())
     }
 
     /// Some rows of one of the chunks, as a chunk.
     fn some_rows(&self, chunk: &Chunk, rows: Vec<u32>) -> Result<Chunk> {
+        let own = chunk.rows()?;
         let hashes = match self.layout.indexed {
-            true => rows.iter().map(|&row| chunk.hashes[row as usize]).collect(),
+            true => rows.iter().map(|&row| own.hashes[row as usize]).collect(),
             false => ScalarBuffer::default(),
         };
-        let weights = chunk.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect());
-        Ok(Chunk::new(take_record_batch(&chunk.batch, &UInt32Array::from(rows))?, weights, hashes))
+        let weights = own.weights.as_ref().map(|w| rows.iter().map(|&row| w[row as usize]).collect());
+        let batch = take_record_batch(&own.batch, &UInt32Array::from(rows))?;
+        Ok(Chunk::in_memory(Rows { batch, weights, hashes }))
     }
 
     /// Makes the index over these columns for all runs, so that the first lookup need not.
@@ -174,7 +176,7 @@ impl Snapshot {
                 found.push(self.some_rows(chunk, rows)?);
             }
         }
-        Ok(Some(expand(&Chunk::merge(&self.layout, found.iter())?)?))
+        Ok(Some(expand(Chunk::merge(&self.layout, found.iter())?.rows()?)?))
     }
 
     /// The rows whose `columns` equal one of `row_count` keys (of the columns' types, in their order), and maybe some whose
@@ -194,7 +196,7 @@ impl Snapshot {
         let mut found = vec![];
         for chunk in self.chunks() {
             let rows = match is_key {
-                true => rows_with_hashes(&chunk.hashes, &hashes),
+                true => chunk.rows_with_hashes(&hashes)?,
                 false => {
                     let index = chunk.indexes.get(chunk, &self.layout, columns)?;
                     let rows = index.get().map(|index| intervals.iter().flat_map(|interval| index.rows(interval)));
@@ -202,7 +204,7 @@ impl Snapshot {
                 }
             };
             if !rows.is_empty() {
-                found.push(chunk.delta().project(wanted)?.take(&UInt32Array::from(rows))?);
+                found.push(chunk.rows()?.delta().project(wanted)?.take(&UInt32Array::from(rows))?);
             }
         }
         match &found[..] {
@@ -219,7 +221,7 @@ impl Snapshot {
         let mut candidates = vec![];
         for chunk in self.chunks() {
             let rows: Vec<u32> = if self.layout.indexed {
-                rows_with_hashes(&chunk.hashes, &sorted)
+                chunk.rows_with_hashes(&sorted)?
             } else {
                 (0..chunk.row_count() as u32).collect()
             };
@@ -227,7 +229,7 @@ impl Snapshot {
                 candidates.push(self.some_rows(chunk, rows)?);
             }
         }
-        let found = expand(&Chunk::merge(&self.layout, candidates.iter())?)?;
+        let found = expand(Chunk::merge(&self.layout, candidates.iter())?.rows()?)?;
         if found.num_rows() == 0 {
             return Ok(found);
         }

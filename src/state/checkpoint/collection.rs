@@ -3,14 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
+use super::arranged_run::{SavedChunk, write_arranged};
 use super::keyed_merge::merge_ordered;
 use super::keyed_run::{KeyedBlocks, KeyedRunWriter, ordered, read_block};
 use super::{Part, PartKind, can_hash, not_below};
 use crate::error::Result;
+use crate::state::arrangement::{self, Layout};
 use crate::state::codec::encode_delta;
 use crate::state::store::{Block, SegmentWriter, Store};
 use crate::types::Delta;
@@ -41,10 +45,13 @@ pub struct Collection {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// None, if it is ordered.
+    /// None, if it is ordered or arranged.
     blocks: Vec<Block>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ordered: Option<KeyedBlocks>,
+    /// Of a relation's rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    chunks: Vec<SavedChunk>,
     row_count: usize,
     /// Rows that take something back: only with them does adding up make anything shorter.
     retraction_count: usize,
@@ -79,20 +86,49 @@ impl Run {
 
     /// Of its blocks.
     pub fn bytes(&self) -> u64 {
-        self.ordered.as_ref().map_or_else(|| self.blocks.iter().map(|block| block.length).sum(), |own| own.bytes)
+        self.segments().map(|(_, bytes)| bytes).sum()
     }
 
+    /// Where it lies, with bytes.
     fn segments(&self) -> impl Iterator<Item = (u64, u64)> {
         let ordered = self.ordered.iter().map(|own| (own.index.segment, own.bytes));
-        self.blocks.iter().map(|block| (block.segment, block.length)).chain(ordered)
+        let blocks = self.blocks.iter().chain(self.chunks.iter().map(|chunk| &chunk.block));
+        blocks.map(|block| (block.segment, block.length)).chain(ordered)
     }
 
-    /// Where its rows are, in their order.
-    fn row_blocks(&self, store: &dyn Store) -> Result<Vec<Block>> {
-        match &self.ordered {
-            None => Ok(self.blocks.clone()),
-            Some(own) => Ok(own.open(store)?.blocks.iter().map(|indexed| own.block(indexed)).collect()),
+    /// Its rows, block by block in their order.
+    fn each(&self, store: &dyn Store, take: &mut dyn FnMut(Delta) -> Result<()>) -> Result<()> {
+        for chunk in &self.chunks {
+            take(chunk.read(store)?.delta())?;
         }
+        let blocks = match &self.ordered {
+            None => self.blocks.clone(),
+            Some(own) => own.open(store)?.blocks.iter().map(|indexed| own.block(indexed)).collect(),
+        };
+        blocks.into_iter().try_for_each(|block| take(read_block(store, block)?))
+    }
+
+    /// Some of its rows, if it has any.
+    fn first(&self, store: &dyn Store) -> Result<Option<Delta>> {
+        match (self.chunks.first(), self.blocks.first()) {
+            (Some(chunk), _) => Ok(Some(chunk.read(store)?.delta())),
+            (None, Some(block)) => read_block(store, *block).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// As its arrangement had it.
+    fn arranged(&self, layout: &Layout, store: &dyn Store) -> Result<arrangement::Run> {
+        if !self.chunks.is_empty() {
+            let chunks = self.chunks.iter().map(|chunk| Ok(Arc::new(chunk.load(store)?)));
+            return Ok(arrangement::Run::of(chunks.collect::<Result<Vec<_>>>()?));
+        }
+        let mut deltas = vec![];
+        self.each(store, &mut |delta| {
+            deltas.push(delta);
+            Ok(())
+        })?;
+        arrangement::Run::build(layout, &Delta::concat(&layout.schema, &deltas)?)
     }
 }
 
@@ -113,9 +149,9 @@ impl RunSummary {
         Ok(())
     }
 
-    pub fn run(self, blocks: Vec<Block>, ordered: Option<KeyedBlocks>) -> Run {
-        let newest_us = self.newest_us.flatten();
-        Run { blocks, ordered, row_count: self.row_count, retraction_count: self.retraction_count, newest_us }
+    pub fn run(self, blocks: Vec<Block>, ordered: Option<KeyedBlocks>, chunks: Vec<SavedChunk>) -> Run {
+        let RunSummary { row_count, retraction_count, newest_us } = self;
+        Run { blocks, ordered, chunks, row_count, retraction_count, newest_us: newest_us.flatten() }
     }
 }
 
@@ -125,9 +161,9 @@ impl Collection {
         Collection { place, kind, time_column, below: None, key: key_of(part), runs: vec![] }
     }
 
-    /// Runs that are written from now on are ordered by the part's key: a program that knew none may have begun it.
-    pub fn order_by_key_of(&mut self, part: &Part) {
-        self.key = key_of(part);
+    /// Runs that are written from now on are ordered as the part says: a program that knew of no order may have begun it.
+    pub fn order_as(&mut self, part: &Part) {
+        (self.kind, self.key) = (part.kind, key_of(part));
     }
 
     pub fn kind(&self) -> PartKind {
@@ -151,9 +187,38 @@ impl Collection {
         self.runs[range].iter().map(Run::bytes).sum()
     }
 
+    /// Its runs are blocks by key, as they are written now.
+    fn is_keyed(&self) -> bool {
+        !self.key.is_empty() && self.kind != PartKind::Arranged
+    }
+
+    /// Of the relation whose rows these are, if they are of one.
+    fn layout(&self, schema: &SchemaRef) -> Layout {
+        match self.key.is_empty() {
+            true => Layout::log(schema.clone()),
+            false => Layout::indexed(schema.clone(), self.key.clone()),
+        }
+    }
+
+    /// The runs of a relation that is arranged so, to go on from without reading them; `None` if they were written otherwise.
+    pub fn arranged(&self, layout: &Layout, store: &Arc<dyn Store>) -> Option<Vec<Arc<arrangement::Run>>> {
+        let key: &[usize] = if layout.indexed { &layout.key } else { &[] };
+        let is_alike = self.kind == PartKind::Arranged && self.key == key;
+        if !is_alike || self.runs.iter().any(|run| run.chunks.is_empty()) {
+            return None;
+        }
+        let opened = |chunk: &SavedChunk| Arc::new(chunk.open(store, &layout.schema));
+        let run = |chunks: &mut dyn Iterator<Item = &SavedChunk>| Arc::new(arrangement::Run::of(chunks.map(opened)));
+        Some(match layout.indexed {
+            true => self.runs.iter().map(|own| run(&mut own.chunks.iter())).collect(),
+            // The rows of a log stand as they came, whichever run they are in.
+            false => vec![run(&mut self.runs.iter().flat_map(|own| &own.chunks))],
+        })
+    }
+
     /// Single keys can be looked up.
     pub fn is_ordered(&self) -> bool {
-        !self.key.is_empty() && self.runs.iter().all(|run| run.ordered.is_some())
+        self.is_keyed() && self.runs.iter().all(|run| run.ordered.is_some())
     }
 
     /// Bytes of each segment that its runs refer to.
@@ -178,8 +243,13 @@ impl Collection {
     /// Adds a run of the changes, if they come to anything; returns the bytes written.
     pub fn append(&mut self, deltas: &[Delta], segment: &mut dyn SegmentWriter) -> Result<u64> {
         let Some(first) = deltas.first() else { return Ok(0) };
-        let delta = self.kept(self.kind.merge(&first.schema(), deltas)?)?;
-        let run = self.write(&delta, segment)?;
+        let run = match self.kind {
+            PartKind::Arranged => {
+                let (layout, all) = (self.layout(&first.schema()), Delta::concat(&first.schema(), deltas)?);
+                self.write_arranged(&layout, vec![arrangement::Run::build(&layout, &all)?], segment)?
+            }
+            kind => self.write(&self.kept(kind.merge(&first.schema(), deltas)?)?, segment)?,
+        };
         let bytes = run.as_ref().map_or(0, Run::bytes);
         self.runs.extend(run);
         Ok(bytes)
@@ -189,7 +259,7 @@ impl Collection {
     /// the others together. So a row is written again O(log n) times.
     pub fn due(&self, from: usize) -> Option<Range<usize>> {
         // What was written before it had a key is brought into order first.
-        if !self.key.is_empty()
+        if self.is_keyed()
             && let Some(last) = self.runs.iter().rposition(|run| run.ordered.is_none())
         {
             let first = self.runs.iter().position(|run| run.ordered.is_none()).filter(|first| *first >= from)?;
@@ -200,7 +270,7 @@ impl Collection {
         let row_count: usize = tail.iter().map(|run| run.row_count).sum();
         let retraction_count: usize = tail.iter().map(|run| run.retraction_count).sum();
         let is_saving = match self.kind {
-            PartKind::Sum => retraction_count * 8 > row_count,
+            PartKind::Sum | PartKind::Arranged => retraction_count * 8 > row_count,
             PartKind::Latest { .. } => true,
         };
         let is_alike = tail[0].row_count <= MERGE_COUNT * (row_count - tail[0].row_count);
@@ -227,19 +297,46 @@ impl Collection {
         // Nothing lies below the first: there is nothing that a row taken away could still take away.
         let settles = range.start == 0;
         let runs = &self.runs[range];
-        if !self.key.is_empty() && runs.iter().all(|run| run.ordered.is_some()) {
+        if self.is_keyed() && runs.iter().all(|run| run.ordered.is_some()) {
             return merge_ordered(self, runs, settles, store, segment);
+        }
+        if self.kind == PartKind::Arranged {
+            return self.merge_arranged(runs, store, segment);
         }
         let mut deltas = vec![];
         for run in runs {
-            for block in run.row_blocks(store)? {
-                deltas.push(read_block(store, block)?);
-            }
+            run.each(store, &mut |delta| {
+                deltas.push(delta);
+                Ok(())
+            })?;
         }
         let Some(first) = deltas.first() else { return Ok(None) };
         let merged = self.kept(self.kind.merge(&first.schema(), &deltas)?)?;
         let merged = if settles { self.kind.settle(merged)? } else { merged };
         self.write(&merged, segment)
+    }
+
+    fn merge_arranged(&self, runs: &[Run], store: &dyn Store, segment: &mut dyn SegmentWriter) -> Result<Option<Run>> {
+        let mut first = None;
+        for run in runs {
+            first = first.or(run.first(store)?);
+        }
+        let Some(schema) = first.map(|delta| delta.schema()) else { return Ok(None) };
+        let layout = self.layout(&schema);
+        let runs = runs.iter().map(|run| run.arranged(&layout, store)).collect::<Result<Vec<_>>>()?;
+        self.write_arranged(&layout, runs, segment)
+    }
+
+    fn write_arranged(
+        &self,
+        layout: &Layout,
+        runs: Vec<arrangement::Run>,
+        segment: &mut dyn SegmentWriter,
+    ) -> Result<Option<Run>> {
+        let mut summary = RunSummary::default();
+        let runs: Vec<Arc<arrangement::Run>> = runs.into_iter().map(Arc::new).collect();
+        let chunks = write_arranged(layout, &runs, &mut summary, segment)?;
+        Ok((!chunks.is_empty()).then(|| summary.run(vec![], None, chunks)))
     }
 
     /// Puts a run in the place of those that it is the sum of, as far as they are still there. False: none is.
@@ -271,7 +368,8 @@ impl Collection {
     ) -> Result<u64> {
         let (mut runs, mut bytes) = (self.runs.clone(), 0);
         for run in &mut runs {
-            for block in run.blocks.iter_mut().filter(|block| segments.contains(&block.segment)) {
+            let blocks = run.blocks.iter_mut().chain(run.chunks.iter_mut().map(|chunk| &mut chunk.block));
+            for block in blocks.filter(|block| segments.contains(&block.segment)) {
                 bytes += block.length;
                 *block = segment.append(&store.read_block(*block)?)?;
             }
@@ -286,12 +384,7 @@ impl Collection {
 
     /// What it holds, block by block and not added up.
     pub fn each(&self, store: &dyn Store, take: &mut dyn FnMut(Delta) -> Result<()>) -> Result<()> {
-        for run in &self.runs {
-            for block in run.row_blocks(store)? {
-                take(self.kept(read_block(store, block)?)?)?;
-            }
-        }
-        Ok(())
+        self.runs.iter().try_for_each(|run| run.each(store, &mut |delta| take(self.kept(delta)?)))
     }
 
     /// All that it holds, added up.
@@ -303,7 +396,8 @@ impl Collection {
         })?;
         let Some(first) = deltas.first() else { return Ok(vec![]) };
         // Rows that only ever came need not be looked at.
-        let is_plain = self.kind == PartKind::Sum && self.runs.iter().all(|run| run.retraction_count == 0);
+        let is_sum = matches!(self.kind, PartKind::Sum | PartKind::Arranged);
+        let is_plain = is_sum && self.runs.iter().all(|run| run.retraction_count == 0);
         if is_plain || self.runs.len() == 1 {
             return deltas.into_iter().map(|delta| self.kind.settle(delta)).collect();
         }
@@ -326,24 +420,25 @@ impl Collection {
         }
         let mut summary = RunSummary::default();
         summary.add(delta, self.time_column)?;
-        if !self.key.is_empty() {
+        if self.is_keyed() {
             let mut writer = KeyedRunWriter::new(segment, row_count);
             let (delta, hashes) = ordered(delta, &self.key)?;
             writer.push(delta, &hashes)?;
-            return Ok(writer.finish()?.map(|blocks| summary.run(vec![], Some(blocks))));
+            return Ok(writer.finish()?.map(|blocks| summary.run(vec![], Some(blocks), vec![])));
         }
         let starts = (0..row_count).step_by(BLOCK_ROW_COUNT);
         let blocks = starts.map(|start| {
             let piece = delta.slice(start, BLOCK_ROW_COUNT.min(row_count - start));
             segment.append(&encode_delta(&piece)?)
         });
-        Ok(Some(summary.run(blocks.collect::<Result<Vec<Block>>>()?, None)))
+        Ok(Some(summary.run(blocks.collect::<Result<Vec<Block>>>()?, None, vec![])))
     }
 }
 
 /// The key by which a part's rows can be ordered.
 fn key_of(part: &Part) -> Vec<usize> {
-    let can_be = part.key.iter().all(|&column| can_hash(part.schema.field(column).data_type()));
+    let can_be = part.kind == PartKind::Arranged
+        || part.key.iter().all(|&column| can_hash(part.schema.field(column).data_type()));
     if can_be { part.key.clone() } else { vec![] }
 }
 
@@ -395,15 +490,16 @@ mod tests {
 
     fn collection(kind: PartKind, time_column: Option<usize>) -> Collection {
         let place = Place { worker: 0, operator: 0, part: 0 };
-        Collection::new(place, &Part { schema: schema(), kind, time_column, spread: Spread::Anywhere, key: vec![] })
+        let key = if kind == PartKind::Arranged { vec![0] } else { vec![] };
+        Collection::new(place, &Part { schema: schema(), kind, time_column, spread: Spread::Anywhere, key })
     }
 
     /// Whatever is merged when: what is read is what was written, added up or the last of it.
     #[test]
     fn what_is_read_is_the_sum_of_what_was_written() -> Result<()> {
-        for kind in [PartKind::Sum, PartKind::Latest { key_width: 1 }] {
+        for kind in [PartKind::Sum, PartKind::Arranged, PartKind::Latest { key_width: 1 }] {
             let mut random = StdRng::seed_from_u64(11);
-            let store = MemoryStore::default();
+            let store = Arc::new(MemoryStore::default());
             let mut collection = collection(kind, None);
             let mut expected: BTreeMap<(i64, String), i64> = BTreeMap::new();
             for segment in 0..200 {
@@ -416,7 +512,9 @@ mod tests {
                     .collect();
                 for (key, value, weight) in &changes {
                     match kind {
-                        PartKind::Sum => *expected.entry((*key, value.to_string())).or_insert(0) += weight,
+                        PartKind::Sum | PartKind::Arranged => {
+                            *expected.entry((*key, value.to_string())).or_insert(0) += weight
+                        }
                         PartKind::Latest { .. } => {
                             expected.retain(|(other, _), _| other != key);
                             if *weight > 0 {
@@ -430,10 +528,19 @@ mod tests {
                 writer.finish()?;
                 if let Some(range) = collection.due(0) {
                     let mut writer = store.create_segment(1000 + segment)?;
-                    collection.merge(range, &store, writer.as_mut())?;
+                    collection.merge(range, store.as_ref(), writer.as_mut())?;
                     writer.finish()?;
                 }
-                assert_eq!(rows(&collection.read(&store)?), expected, "{kind:?} after {segment}");
+                assert_eq!(rows(&collection.read(store.as_ref())?), expected, "{kind:?} after {segment}");
+                if kind == PartKind::Arranged {
+                    let shared: Arc<dyn Store> = store.clone();
+                    let layout = Layout::indexed(schema(), vec![0]);
+                    let runs = collection.arranged(&layout, &shared).expect("it is arranged so");
+                    let deltas = runs.iter().flat_map(|run| run.deltas()).collect::<Result<Vec<Delta>>>()?;
+                    assert_eq!(rows(&deltas), expected, "{kind:?} after {segment}");
+                    assert!(collection.arranged(&Layout::indexed(schema(), vec![1]), &shared).is_none());
+                    assert!(collection.arranged(&Layout::log(schema()), &shared).is_none());
+                }
             }
             assert!(collection.runs().len() < 16, "{} runs", collection.runs().len());
         }
@@ -442,8 +549,15 @@ mod tests {
 
     #[test]
     fn what_is_moved_out_is_the_same_elsewhere() -> Result<()> {
+        for kind in [PartKind::Sum, PartKind::Arranged] {
+            moves_out(kind)?;
+        }
+        Ok(())
+    }
+
+    fn moves_out(kind: PartKind) -> Result<()> {
         let store = MemoryStore::default();
-        let mut collection = collection(PartKind::Sum, None);
+        let mut collection = collection(kind, None);
         for segment in 0..3 {
             let mut writer = store.create_segment(segment)?;
             collection.append(&[delta(&[(segment as i64, "x", 1), (7, "y", -1)])?], writer.as_mut())?;

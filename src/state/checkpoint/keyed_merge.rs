@@ -43,7 +43,7 @@ pub fn merge_ordered(
             cursor.read()?;
         }
     }
-    Ok(writer.finish()?.map(|blocks| summary.run(vec![], Some(blocks))))
+    Ok(writer.finish()?.map(|blocks| summary.run(vec![], Some(blocks), vec![])))
 }
 
 /// How far a run has been read.

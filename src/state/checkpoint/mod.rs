@@ -4,7 +4,7 @@
 //! [`Collection`]: a list of runs, of which each holds what changed between two checkpoints, so that a checkpoint costs as
 //! much as has changed. Runs are added up in the background ([`Collection::due`]), so that there are never many. A run
 //! is some blocks of segments, and where the part names a key, it is ordered by the key's hash, so that single keys can
-//! be looked up ([`SavedKeys`]) and runs are added up block by block. What a checkpoint wrote counts from the moment at which its records are committed,
+//! be looked up ([`SavedKeys`]) and runs are added up block by block. Those of a view's contents are chunks of its arrangement. What a checkpoint wrote counts from the moment at which its records are committed,
 //! which is one batch of the store.
 //!
 //! | key | value |
@@ -14,6 +14,7 @@
 //! | `k/view-errors/<id>` | the rows for which the view fails |
 //! | `k/source-error/<id>/<number>` | one record that could not be decoded |
 
+mod arranged_run;
 mod collection;
 mod filter;
 mod key_hash;
@@ -64,6 +65,9 @@ pub enum Spread {
 pub enum PartKind {
     /// Changes add up.
     Sum,
+    /// The rows of a relation: changes add up, and runs are kept as its arrangement holds them, by the hash of the part's
+    /// key, or without one as they came; then no row is ever taken back.
+    Arranged,
     /// The first so many columns name a row; the last change of it counts. A negative weight takes it away.
     Latest { key_width: usize },
 }
@@ -86,8 +90,8 @@ impl PartKind {
         let all = Delta::concat(schema, deltas)?;
         match self {
             // Nothing to cancel: equal rows may stand beside each other.
-            PartKind::Sum if !all.has_retractions() => Ok(all),
-            PartKind::Sum => Ok(all.consolidate()?),
+            PartKind::Sum | PartKind::Arranged if !all.has_retractions() => Ok(all),
+            PartKind::Sum | PartKind::Arranged => Ok(all.consolidate()?),
             PartKind::Latest { key_width } => latest(&all, key_width),
         }
     }
@@ -95,7 +99,7 @@ impl PartKind {
     /// What is left where nothing lies below.
     pub fn settle(self, delta: Delta) -> Result<Delta> {
         match self {
-            PartKind::Sum => Ok(delta),
+            PartKind::Sum | PartKind::Arranged => Ok(delta),
             PartKind::Latest { .. } => {
                 let is_there: BooleanArray = (0..delta.row_count()).map(|row| Some(delta.weight(row) > 0)).collect();
                 Ok(if delta.has_retractions() { delta.filter(&is_there)? } else { delta })

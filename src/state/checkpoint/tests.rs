@@ -62,7 +62,7 @@ fn change(kind: PartKind, random: &mut StdRng, expected: &mut Rows, key_count: i
             format!("{}{}", "a long text, so that few rows fill a block. ".repeat(12), random.random_range(0..3));
         let weight = if random.random_bool(0.4) { -1 } else { 1 };
         match kind {
-            PartKind::Sum => *expected.entry((key, value.clone())).or_insert(0) += weight,
+            PartKind::Sum | PartKind::Arranged => *expected.entry((key, value.clone())).or_insert(0) += weight,
             PartKind::Latest { .. } => {
                 expected.retain(|(other, _), _| *other != key);
                 if weight > 0 {
@@ -91,7 +91,7 @@ fn keys_are_found_as_they_were_last_written() -> Result<()> {
         let mut was_ordered = false;
         for round in 0..120 {
             if round == unordered_count {
-                collection.order_by_key_of(&part(kind, None, &[0]));
+                collection.order_as(&part(kind, None, &[0]));
             }
             let changes = change(kind, &mut random, &mut expected, 200);
             let mut writer = store.create_segment(round)?;

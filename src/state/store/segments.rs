@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use memmap2::MmapOptions;
 use parking_lot::Mutex;
 
 use super::{Block, SegmentWriter};
@@ -29,6 +31,8 @@ const OPEN_FILE_COUNT_MAX: usize = 64;
 const EXTENSION: &str = "segment";
 /// CRC-32 of the block and its length, both little-endian.
 const HEADER_LENGTH: usize = 4 + 8;
+/// Blocks begin at multiples of this, so that what is in them can be used where it lies.
+const ALIGNMENT: u64 = 64;
 
 impl SegmentFiles {
     /// Makes the directory if it is not there.
@@ -67,31 +71,63 @@ impl SegmentFiles {
     }
 
     pub fn read(&self, block: Block) -> Result<Vec<u8>> {
-        let path = self.path(block.segment);
-        let damaged = |why: &str| {
-            let place = format!("block at {} of {}", block.offset, path.display());
-            Error::new(SqlState::DATA_CORRUPTED, format!("{place} {why}"))
-        };
-        let file = self.opened(block.segment).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => damaged("is missing: there is no such file"),
-            _ => trouble(&path, &e),
-        })?;
-        let read = |bytes: &mut [u8], offset: u64| match file.read_exact_at(bytes, offset) {
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(damaged("is cut off")),
-            other => other.map_err(|e| trouble(&path, &e)),
-        };
-        let mut header = [0; HEADER_LENGTH];
-        read(&mut header, block.offset)?;
-        if header[4..] != block.length.to_le_bytes() {
-            return Err(damaged("is not the one that was written there"));
-        }
-        let length = usize::try_from(block.length).map_err(|_| damaged("is too long"))?;
-        let mut bytes = vec![0; length];
-        read(&mut bytes, block.offset + HEADER_LENGTH as u64)?;
-        if header[..4] != crc32fast::hash(&bytes).to_le_bytes() {
-            return Err(damaged("is damaged: its checksum does not match"));
-        }
+        let (file, header) = self.header(block)?;
+        let mut bytes = vec![0; self.length(block)?];
+        self.read_at(&file, block, &mut bytes, block.offset + HEADER_LENGTH as u64)?;
+        self.check(block, &header, &bytes)?;
         Ok(bytes)
+    }
+
+    /// The same in pages of the file.
+    pub fn map(&self, block: Block) -> Result<Bytes> {
+        let (file, header) = self.header(block)?;
+        let (start, length) = (block.offset + HEADER_LENGTH as u64, self.length(block)?);
+        let path = self.path(block.segment);
+        if file.metadata().map_err(|e| trouble(&path, &e))?.len() < start + block.length {
+            return Err(self.damaged(block, "is cut off"));
+        }
+        // SAFETY: a segment is written once, before anybody reads it, and its directory belongs to this process.
+        let mapped = unsafe { MmapOptions::new().offset(start).len(length).map(&*file) };
+        let bytes = Bytes::from_owner(mapped.map_err(|e| trouble(&path, &e))?);
+        self.check(block, &header, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn damaged(&self, block: Block, why: &str) -> Error {
+        let place = format!("block at {} of {}", block.offset, self.path(block.segment).display());
+        Error::new(SqlState::DATA_CORRUPTED, format!("{place} {why}"))
+    }
+
+    fn length(&self, block: Block) -> Result<usize> {
+        usize::try_from(block.length).map_err(|_| self.damaged(block, "is too long"))
+    }
+
+    /// The file that it lies in, and what stands before it there.
+    fn header(&self, block: Block) -> Result<(Arc<File>, [u8; HEADER_LENGTH])> {
+        let file = self.opened(block.segment).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => self.damaged(block, "is missing: there is no such file"),
+            _ => trouble(&self.path(block.segment), &e),
+        })?;
+        let mut header = [0; HEADER_LENGTH];
+        self.read_at(&file, block, &mut header, block.offset)?;
+        if header[4..] != block.length.to_le_bytes() {
+            return Err(self.damaged(block, "is not the one that was written there"));
+        }
+        Ok((file, header))
+    }
+
+    fn read_at(&self, file: &File, block: Block, bytes: &mut [u8], offset: u64) -> Result<()> {
+        match file.read_exact_at(bytes, offset) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(self.damaged(block, "is cut off")),
+            other => other.map_err(|e| trouble(&self.path(block.segment), &e)),
+        }
+    }
+
+    fn check(&self, block: Block, header: &[u8; HEADER_LENGTH], bytes: &[u8]) -> Result<()> {
+        match header[..4] == crc32fast::hash(bytes).to_le_bytes() {
+            true => Ok(()),
+            false => Err(self.damaged(block, "is damaged: its checksum does not match")),
+        }
     }
 
     fn opened(&self, number: u64) -> std::io::Result<Arc<File>> {
@@ -143,13 +179,15 @@ struct Writer<'a> {
 impl SegmentWriter for Writer<'_> {
     fn append(&mut self, block: &[u8]) -> Result<Block> {
         let length = block.len() as u64;
+        let padding = (ALIGNMENT - (self.offset + HEADER_LENGTH as u64) % ALIGNMENT) % ALIGNMENT;
         let mut header = [0; HEADER_LENGTH];
         header[..4].copy_from_slice(&crc32fast::hash(block).to_le_bytes());
         header[4..].copy_from_slice(&length.to_le_bytes());
-        let written = self.file.write_all(&header).and_then(|()| self.file.write_all(block));
+        let written = self.file.write_all(&[0; ALIGNMENT as usize][..padding as usize]);
+        let written = written.and_then(|()| self.file.write_all(&header)).and_then(|()| self.file.write_all(block));
         written.map_err(|e| trouble(&self.path, &e))?;
-        let address = Block { segment: self.number, offset: self.offset, length };
-        self.offset += HEADER_LENGTH as u64 + length;
+        let address = Block { segment: self.number, offset: self.offset + padding, length };
+        self.offset += padding + HEADER_LENGTH as u64 + length;
         Ok(address)
     }
 
@@ -179,19 +217,23 @@ mod tests {
         let mut writer = files.create(7)?;
         let (first, second) = (writer.append(b"first")?, writer.append(&[9; 70_000])?);
         writer.finish()?;
-        assert_eq!(files.list()?, [(7, 5 + 70_000 + 2 * HEADER_LENGTH as u64)]);
+        assert_eq!((first.offset, second.offset), (64 - 12, 2 * 64 - 12));
+        assert_eq!(files.list()?, [(7, 2 * 64 + 70_000)]);
         assert_eq!((files.read(first)?.as_slice(), files.read(second)?.len()), (&b"first"[..], 70_000));
+        assert_eq!((files.map(first)?.as_ref(), files.map(second)?.len()), (&b"first"[..], 70_000));
 
         let path = files.path(7);
         let bytes = std::fs::read(&path).map_err(|e| trouble(&path, &e))?;
         let write = |bytes: &[u8]| std::fs::write(&path, bytes).map_err(|e| trouble(&path, &e));
         // A bit that fell over, an end that is missing, a place where no block begins, a file that is gone.
         let mut flipped = bytes.clone();
-        flipped[HEADER_LENGTH + 2] ^= 1;
+        flipped[ALIGNMENT as usize + 2] ^= 1;
         write(&flipped)?;
         assert_eq!(files.read(first).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        assert_eq!(files.map(first).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
         write(&bytes[..bytes.len() - 1])?;
         assert_eq!(files.read(second).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        assert_eq!(files.map(second).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
         let elsewhere = Block { offset: first.offset + 1, ..first };
         assert_eq!(files.read(elsewhere).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
         files.remove(7)?;

@@ -70,7 +70,7 @@ impl Sequencer {
                 }
             } else if let Some(snapshot) = self.arranged(relation)? {
                 let width = snapshot.schema().fields().len();
-                let pieces = pieces(&snapshot);
+                let pieces = pieces(&snapshot)?;
                 if !pieces.is_empty() {
                     let columns = (0..width).collect();
                     backfills.push(Backfill::Rows { relation, columns, pieces, is_new: false });
@@ -90,7 +90,7 @@ impl Sequencer {
         let Some(view) = self.views.get(&relation) else {
             return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation {} is not there", relation.0)));
         };
-        let width = view.contents_schema().map_or(0, |schema| schema.fields().len());
+        let width = view.layout().map_or(0, |layout| layout.schema.fields().len());
         Ok(((0..width).collect(), cut(view.unsaved.iter().cloned())))
     }
 
@@ -218,8 +218,8 @@ impl Sequencer {
 }
 
 /// A snapshot in pieces that fit an epoch, weights and all.
-fn pieces(snapshot: &Snapshot) -> VecDeque<Delta> {
-    cut(snapshot.deltas())
+fn pieces(snapshot: &Snapshot) -> Result<VecDeque<Delta>> {
+    Ok(cut(snapshot.deltas().collect::<Result<Vec<_>>>()?.into_iter()))
 }
 
 fn cut(deltas: impl Iterator<Item = Delta>) -> VecDeque<Delta> {
