@@ -214,7 +214,18 @@ impl Runtime {
                 }
             },
         };
-        self.ask(|reply| Event::CreateView { spec, restored, reply }).await
+        let (view, snapshot) = (spec.id, restored.as_ref().and_then(|restored| restored.snapshot()));
+        self.ask(|reply| Event::CreateView { spec, restored, reply }).await?;
+        if let Some(snapshot) = snapshot {
+            let events = self.events.clone();
+            // Rows that nobody looks at are damaged like others: what is saved next is made of them.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = snapshot.check() {
+                    let _ = events.send(Event::FailView { view, error });
+                }
+            });
+        }
+        Ok(())
     }
 
     async fn restore(&self, spec: &ViewSpec) -> Result<Option<Restored>> {

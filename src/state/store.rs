@@ -49,6 +49,18 @@ pub struct Block {
     pub length: u64,
 }
 
+/// A block that can be read for as long as it is held, whatever becomes of its segment.
+pub trait HeldBlock: Send + Sync {
+    /// XX001 if it is not what was written.
+    fn read(&self) -> Result<Bytes>;
+}
+
+impl HeldBlock for Bytes {
+    fn read(&self) -> Result<Bytes> {
+        Ok(self.clone())
+    }
+}
+
 /// A segment that is being written.
 pub trait SegmentWriter {
     /// Adds a block, which can be read once the segment is finished.
@@ -77,9 +89,9 @@ pub trait Store: Send + Sync {
     /// XX001 if it is not what was written.
     fn read_block(&self, block: Block) -> Result<Vec<u8>>;
 
-    /// The same, in pages of the file where that can be, so that it takes no memory but what is looked at.
-    fn map_block(&self, block: Block) -> Result<Bytes> {
-        self.read_block(block).map(Bytes::from)
+    /// The same in pages of the file, where that can be: it takes no memory but what is looked at.
+    fn hold_block(&self, block: Block) -> Result<Box<dyn HeldBlock>> {
+        Ok(Box::new(Bytes::from(self.read_block(block)?)))
     }
 
     /// The numbers of all segments, finished or not, and their bytes.

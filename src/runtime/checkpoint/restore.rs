@@ -18,7 +18,7 @@ use crate::runtime::status::ViewErrorCount;
 use crate::state::arrangement::hash_rows;
 use crate::state::checkpoint::record::{self, ViewRecord};
 use crate::state::checkpoint::{Collection, KeyLookup, Part, PartChange, PartKind, Place, Spread, StateChanges};
-use crate::state::{Arrangement, Layout, MemoryAccount, Store};
+use crate::state::{Arrangement, Layout, MemoryAccount, Snapshot, Store};
 use crate::types::{Delta, Epoch, RelationId};
 
 /// Layouts of operator state change with this number: state of another is not read.
@@ -34,6 +34,13 @@ pub struct Restored {
     pub errors: Vec<ViewErrorCount>,
     /// All of its state, if that is spread among other workers than before: it has to be saved anew.
     pub spread_anew: Option<StateChanges>,
+}
+
+impl Restored {
+    /// Of its contents.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.arrangement.as_ref().map(|arrangement| arrangement.snapshot())
+    }
 }
 
 /// What state is made by: another plan, or another way of spreading rows among workers, could not read it. It says nothing
@@ -102,7 +109,7 @@ pub fn prepare(
         Some(layout) => {
             let place = contents_place(plan.preorder().len());
             let contents = parts.collection(place);
-            let as_they_are = contents.and_then(|contents| contents.arranged(layout, state.store()));
+            let as_they_are = contents.map_or(Ok(None), |contents| contents.arranged(layout, store))?;
             if record.worker_count != worker_count {
                 let rows = contents.map_or_else(|| Ok(vec![]), |own| own.read(store))?;
                 let part = contents_part(layout);

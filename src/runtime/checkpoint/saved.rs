@@ -57,10 +57,6 @@ impl SavedState {
         self.memory.is_short_with(bytes as u64 * PIECES)
     }
 
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
     pub fn memory(&self) -> &Memory {
         &self.memory
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::merging::{Merged, Merging};
 use super::{Job, Saved, SavedState, ViewJob};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::runtime::status::SourceError;
 use crate::state::checkpoint::record::{self, EngineRecord, ViewRecord};
 use crate::state::checkpoint::{Collection, Place, Version};
@@ -268,7 +268,7 @@ impl Writer {
                 && let Some(range) = collection.due(self.free_from(view.id, collection))
                 && collection.bytes_of(range.clone()) <= LONG_MERGE_BYTES
             {
-                *merge_bytes += collection.merge(range, self.store.as_ref(), segment)?;
+                *merge_bytes += unless_damaged(collection.merge(range, self.store.as_ref(), segment))?;
             }
             collection.append(&change.deltas, segment)?;
         }
@@ -301,7 +301,7 @@ impl Writer {
         let collections = views.iter_mut().flat_map(|(id, record)| record.collections.iter_mut().map(|own| (*id, own)));
         for (id, collection) in collections {
             if *bytes < MERGE_BYTES_MAX && collection.lies_in(&sparse) && merging != Some((id, collection.place)) {
-                *bytes += collection.move_out(&sparse, self.store.as_ref(), segment)?;
+                *bytes += unless_damaged(collection.move_out(&sparse, self.store.as_ref(), segment))?;
             }
         }
         Ok(())
@@ -337,6 +337,17 @@ impl Writer {
                     .inspect_err(|e| tracing::warn!("could not remove a segment: {e}"))
                     .is_err()
         });
+    }
+}
+
+/// What cannot be read any more stays where it is: it must not keep others from being saved. Its view fails when it looks.
+fn unless_damaged(bytes: Result<u64>) -> Result<u64> {
+    match bytes {
+        Err(error) if error.code == SqlState::DATA_CORRUPTED => {
+            tracing::error!("saved runs stay as they are: {error}");
+            Ok(0)
+        }
+        other => other,
     }
 }
 

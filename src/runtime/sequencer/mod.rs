@@ -80,6 +80,11 @@ pub enum Event {
     GiveUp {
         view: RelationId,
     },
+    /// Its rows are not what was saved.
+    FailView {
+        view: RelationId,
+        error: Error,
+    },
     CheckpointFinished {
         finished: Finished,
     },
@@ -336,6 +341,7 @@ impl Sequencer {
             }
             Event::CreateView { spec, restored, reply } => self.create_view(spec, restored, reply),
             Event::GiveUp { view } => self.give_up(view),
+            Event::FailView { view, error } => self.fail_view(view, error),
             Event::CheckpointFinished { finished } => self.checkpoint_finished(finished),
             Event::Drop { ids, reply } => {
                 let _ = reply.send(self.drop_relations(ids));

@@ -62,10 +62,6 @@ impl Store for BreakingStore {
         self.inner.segments()
     }
 
-    fn map_block(&self, block: Block) -> Result<bytes::Bytes> {
-        self.inner.map_block(block)
-    }
-
     fn scratch_file(&self) -> Result<std::fs::File> {
         self.operate().map_err(|_| broken())?;
         self.inner.scratch_file()

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::collection::RunSummary;
 use crate::error::Result;
 use crate::state::arrangement::{self, Chunk, ChunkSummary, Layout, RowSource, Rows, read_rows, write_rows};
-use crate::state::store::{Block, SegmentWriter, Store};
+use crate::state::store::{Block, HeldBlock, SegmentWriter, Store};
 
 /// One chunk, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +37,9 @@ pub fn write_arranged(
 
 impl SavedChunk {
     /// Not before it is looked at.
-    pub fn open(&self, store: &Arc<dyn Store>, schema: &SchemaRef) -> Chunk {
-        let source = SavedRows { store: store.clone(), block: self.block, schema: schema.clone() };
-        Chunk::at_rest(self.rows.clone(), self.block.length as usize, Box::new(source))
+    pub fn open(&self, store: &dyn Store, schema: &SchemaRef) -> Result<Chunk> {
+        let source = SavedRows { block: store.hold_block(self.block)?, schema: schema.clone() };
+        Ok(Chunk::at_rest(self.rows.clone(), self.block.length as usize, Box::new(source)))
     }
 
     /// The same at once, for a merge; the columns' names are their numbers.
@@ -49,18 +49,17 @@ impl SavedChunk {
 
     /// At once. The columns' names are their numbers.
     pub fn read(&self, store: &dyn Store) -> Result<Rows> {
-        read_rows(store.map_block(self.block)?, None)
+        read_rows(store.hold_block(self.block)?.read()?, None)
     }
 }
 
 struct SavedRows {
-    store: Arc<dyn Store>,
-    block: Block,
+    block: Box<dyn HeldBlock>,
     schema: SchemaRef,
 }
 
 impl RowSource for SavedRows {
     fn read(&self) -> Result<Rows> {
-        read_rows(self.store.map_block(self.block)?, Some(&self.schema))
+        read_rows(self.block.read()?, Some(&self.schema))
     }
 }

@@ -201,19 +201,21 @@ impl Collection {
     }
 
     /// The runs of a relation that is arranged so, to go on from without reading them; `None` if they were written otherwise.
-    pub fn arranged(&self, layout: &Layout, store: &Arc<dyn Store>) -> Option<Vec<Arc<arrangement::Run>>> {
+    pub fn arranged(&self, layout: &Layout, store: &dyn Store) -> Result<Option<Vec<Arc<arrangement::Run>>>> {
         let key: &[usize] = if layout.indexed { &layout.key } else { &[] };
         let is_alike = self.kind == PartKind::Arranged && self.key == key;
         if !is_alike || self.runs.iter().any(|run| run.chunks.is_empty()) {
-            return None;
+            return Ok(None);
         }
-        let opened = |chunk: &SavedChunk| Arc::new(chunk.open(store, &layout.schema));
-        let run = |chunks: &mut dyn Iterator<Item = &SavedChunk>| Arc::new(arrangement::Run::of(chunks.map(opened)));
-        Some(match layout.indexed {
-            true => self.runs.iter().map(|own| run(&mut own.chunks.iter())).collect(),
+        let run = |chunks: &mut dyn Iterator<Item = &SavedChunk>| {
+            let opened = chunks.map(|chunk| chunk.open(store, &layout.schema).map(Arc::new));
+            Ok(Arc::new(arrangement::Run::of(opened.collect::<Result<Vec<_>>>()?)))
+        };
+        match layout.indexed {
+            true => self.runs.iter().map(|own| run(&mut own.chunks.iter())).collect::<Result<Vec<_>>>().map(Some),
             // The rows of a log stand as they came, whichever run they are in.
-            false => vec![run(&mut self.runs.iter().flat_map(|own| &own.chunks))],
-        })
+            false => Ok(Some(vec![run(&mut self.runs.iter().flat_map(|own| &own.chunks))?])),
+        }
     }
 
     /// Single keys can be looked up.
@@ -499,7 +501,7 @@ mod tests {
     fn what_is_read_is_the_sum_of_what_was_written() -> Result<()> {
         for kind in [PartKind::Sum, PartKind::Arranged, PartKind::Latest { key_width: 1 }] {
             let mut random = StdRng::seed_from_u64(11);
-            let store = Arc::new(MemoryStore::default());
+            let store = MemoryStore::default();
             let mut collection = collection(kind, None);
             let mut expected: BTreeMap<(i64, String), i64> = BTreeMap::new();
             for segment in 0..200 {
@@ -528,18 +530,17 @@ mod tests {
                 writer.finish()?;
                 if let Some(range) = collection.due(0) {
                     let mut writer = store.create_segment(1000 + segment)?;
-                    collection.merge(range, store.as_ref(), writer.as_mut())?;
+                    collection.merge(range, &store, writer.as_mut())?;
                     writer.finish()?;
                 }
-                assert_eq!(rows(&collection.read(store.as_ref())?), expected, "{kind:?} after {segment}");
+                assert_eq!(rows(&collection.read(&store)?), expected, "{kind:?} after {segment}");
                 if kind == PartKind::Arranged {
-                    let shared: Arc<dyn Store> = store.clone();
                     let layout = Layout::indexed(schema(), vec![0]);
-                    let runs = collection.arranged(&layout, &shared).expect("it is arranged so");
+                    let runs = collection.arranged(&layout, &store)?.expect("it is arranged so");
                     let deltas = runs.iter().flat_map(|run| run.deltas()).collect::<Result<Vec<Delta>>>()?;
                     assert_eq!(rows(&deltas), expected, "{kind:?} after {segment}");
-                    assert!(collection.arranged(&Layout::indexed(schema(), vec![1]), &shared).is_none());
-                    assert!(collection.arranged(&Layout::log(schema()), &shared).is_none());
+                    assert!(collection.arranged(&Layout::indexed(schema(), vec![1]), &store)?.is_none());
+                    assert!(collection.arranged(&Layout::log(schema()), &store)?.is_none());
                 }
             }
             assert!(collection.runs().len() < 16, "{} runs", collection.runs().len());

@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 
 use super::segments::SegmentFiles;
-use super::{BackupList, Block, EachPair, SegmentWriter, Store, StoreBatch, make_empty};
+use super::{BackupList, Block, EachPair, HeldBlock, SegmentWriter, Store, StoreBatch, make_empty};
 use crate::error::{Error, Result, SqlState};
 
 /// Written into every new directory; a newer number is refused. Format 1 had no checkpoints: a program that knows only
@@ -181,8 +180,8 @@ impl Store for RocksStore {
         self.segments.list()
     }
 
-    fn map_block(&self, block: Block) -> Result<Bytes> {
-        self.segments.map(block)
+    fn hold_block(&self, block: Block) -> Result<Box<dyn HeldBlock>> {
+        Ok(Box::new(self.segments.hold(block)?))
     }
 
     fn scratch_file(&self) -> Result<File> {

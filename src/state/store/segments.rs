@@ -14,7 +14,7 @@ use bytes::Bytes;
 use memmap2::MmapOptions;
 use parking_lot::Mutex;
 
-use super::{Block, SegmentWriter};
+use super::{Block, HeldBlock, SegmentWriter};
 use crate::error::{Error, Result, SqlState};
 
 pub struct SegmentFiles {
@@ -74,12 +74,14 @@ impl SegmentFiles {
         let (file, header) = self.header(block)?;
         let mut bytes = vec![0; self.length(block)?];
         self.read_at(&file, block, &mut bytes, block.offset + HEADER_LENGTH as u64)?;
-        self.check(block, &header, &bytes)?;
-        Ok(bytes)
+        match is_behind(&header, &bytes) {
+            true => Ok(bytes),
+            false => Err(self.damaged(block, DIFFERENT)),
+        }
     }
 
-    /// The same in pages of the file.
-    pub fn map(&self, block: Block) -> Result<Bytes> {
+    /// The same in pages of the file, to be checked when it is read.
+    pub fn hold(&self, block: Block) -> Result<MappedBlock> {
         let (file, header) = self.header(block)?;
         let (start, length) = (block.offset + HEADER_LENGTH as u64, self.length(block)?);
         let path = self.path(block.segment);
@@ -89,8 +91,7 @@ impl SegmentFiles {
         // SAFETY: a segment is written once, before anybody reads it, and its directory belongs to this process.
         let mapped = unsafe { MmapOptions::new().offset(start).len(length).map(&*file) };
         let bytes = Bytes::from_owner(mapped.map_err(|e| trouble(&path, &e))?);
-        self.check(block, &header, &bytes)?;
-        Ok(bytes)
+        Ok(MappedBlock { bytes, header, damage: self.damaged(block, DIFFERENT) })
     }
 
     fn damaged(&self, block: Block, why: &str) -> Error {
@@ -120,13 +121,6 @@ impl SegmentFiles {
         match file.read_exact_at(bytes, offset) {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(self.damaged(block, "is cut off")),
             other => other.map_err(|e| trouble(&self.path(block.segment), &e)),
-        }
-    }
-
-    fn check(&self, block: Block, header: &[u8; HEADER_LENGTH], bytes: &[u8]) -> Result<()> {
-        match header[..4] == crc32fast::hash(bytes).to_le_bytes() {
-            true => Ok(()),
-            false => Err(self.damaged(block, "is damaged: its checksum does not match")),
         }
     }
 
@@ -166,6 +160,26 @@ impl SegmentFiles {
             _ => Ok(()),
         }
     }
+}
+
+/// A block in pages of its file. The file stays for as long as this does.
+pub struct MappedBlock {
+    bytes: Bytes,
+    header: [u8; HEADER_LENGTH],
+    damage: Error,
+}
+
+const DIFFERENT: &str = "is damaged: its checksum does not match";
+
+impl HeldBlock for MappedBlock {
+    fn read(&self) -> Result<Bytes> {
+        if is_behind(&self.header, &self.bytes) { Ok(self.bytes.clone()) } else { Err(self.damage.clone()) }
+    }
+}
+
+/// The checksum is of these bytes.
+fn is_behind(header: &[u8; HEADER_LENGTH], bytes: &[u8]) -> bool {
+    header[..4] == crc32fast::hash(bytes).to_le_bytes()
 }
 
 struct Writer<'a> {
@@ -220,7 +234,14 @@ mod tests {
         assert_eq!((first.offset, second.offset), (64 - 12, 2 * 64 - 12));
         assert_eq!(files.list()?, [(7, 2 * 64 + 70_000)]);
         assert_eq!((files.read(first)?.as_slice(), files.read(second)?.len()), (&b"first"[..], 70_000));
-        assert_eq!((files.map(first)?.as_ref(), files.map(second)?.len()), (&b"first"[..], 70_000));
+        assert_eq!((files.hold(first)?.read()?.as_ref(), files.hold(second)?.read()?.len()), (&b"first"[..], 70_000));
+        // What is held outlives its segment.
+        let mut writer = files.create(8)?;
+        let third = writer.append(&[7; 5000])?;
+        writer.finish()?;
+        let held = files.hold(third)?;
+        files.remove(8)?;
+        assert_eq!(held.read()?.as_ref(), [7; 5000]);
 
         let path = files.path(7);
         let bytes = std::fs::read(&path).map_err(|e| trouble(&path, &e))?;
@@ -230,10 +251,11 @@ mod tests {
         flipped[ALIGNMENT as usize + 2] ^= 1;
         write(&flipped)?;
         assert_eq!(files.read(first).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
-        assert_eq!(files.map(first).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        let read = |block: Block| files.hold(block).and_then(|held| held.read()).map_err(|e| e.code);
+        assert_eq!(read(first), Err(SqlState::DATA_CORRUPTED));
         write(&bytes[..bytes.len() - 1])?;
         assert_eq!(files.read(second).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
-        assert_eq!(files.map(second).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
+        assert_eq!(read(second), Err(SqlState::DATA_CORRUPTED));
         let elsewhere = Block { offset: first.offset + 1, ..first };
         assert_eq!(files.read(elsewhere).map_err(|e| e.code), Err(SqlState::DATA_CORRUPTED));
         files.remove(7)?;
