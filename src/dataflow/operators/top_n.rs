@@ -380,7 +380,7 @@ mod tests {
             let partitioned = random.random_bool(0.7);
             let partition = if partitioned { vec![0] } else { vec![] };
             let order = vec![SortColumn { column: 1, options: SortOptions { descending: true, nulls_first: true } }];
-            let operator = || TopNOperator::new(schema(), partition.clone(), order.clone(), top.clone(), append_only);
+            let operator = || TopNOperator::new(schema(), partition.clone(), order.clone(), top, append_only);
             let memory = Arc::new(Memory::new(random.random_bool(0.5).then_some(4 << 10)));
             let mut life = Life::begin(operator()?, memory)?;
             let (mut rows, mut shown) = (BTreeMap::new(), BTreeMap::new());
