@@ -15,6 +15,7 @@
 //! | [`docs`] | every example of the reference pages |
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
 //! | [`garbage`] | bytes that are no Postgres |
+//! | [`wire`] | conversations that are nearly right; clients that say or read nothing; a thousand of them |
 //! | [`clients`] | psql, psycopg, JDBC, tokio-postgres |
 //! | [`sources`] | generated, paced and broken inputs |
 //! | [`back_pressure`] | limited rates; a slow view beside a quick one |
@@ -48,3 +49,4 @@ mod oracle;
 mod scripts;
 mod sources;
 mod tpch;
+mod wire;
