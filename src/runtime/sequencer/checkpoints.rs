@@ -52,7 +52,7 @@ pub struct Checkpoints {
 
 /// Where memory is limited, what is not saved yet cannot be let go.
 fn row_count_max(memory: &Memory) -> usize {
-    const ROW_BYTES: u64 = 2048;
+    const ROW_BYTES: u64 = 4096;
     const ROW_COUNT_MIN: u64 = 1024;
     let few = memory.limit_bytes().map(|limit| (limit / ROW_BYTES).max(ROW_COUNT_MIN) as usize);
     few.unwrap_or(UNSAVED_ROW_COUNT_MAX).min(UNSAVED_ROW_COUNT_MAX)

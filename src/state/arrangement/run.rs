@@ -28,6 +28,19 @@ impl Run {
         Ok(Run::of([Arc::new(Chunk::build(layout, delta)?)]))
     }
 
+    /// Several, of about a chunk each, whose sum is that of the deltas.
+    pub fn build_each(layout: &Layout, deltas: &[Delta]) -> Result<Vec<Run>> {
+        let mut row_count = 0;
+        let groups = deltas.chunk_by(|_, delta| {
+            row_count += delta.row_count();
+            if row_count > CHUNK_ROW_COUNT {
+                row_count = 0;
+            }
+            row_count > 0
+        });
+        groups.map(|deltas| Run::build(layout, &Delta::concat(&deltas[0].schema(), deltas)?)).collect()
+    }
+
     pub fn of(chunks: impl IntoIterator<Item = Arc<Chunk>>) -> Run {
         let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.row_count() > 0).collect();
         let row_count = chunks.iter().map(|chunk| chunk.row_count()).sum();
@@ -96,6 +109,10 @@ fn scratch_for(layout: &Layout, bytes: usize) -> Option<&Scratch> {
 /// Each chunk holds the rows of some hashes of all runs.
 fn merge_by_hash(layout: &Layout, runs: &[Arc<Run>], take: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
     let all = || runs.iter().flat_map(|run| &run.chunks);
+    let is_short = |chunk: &Arc<Chunk>| chunk.row_count() <= CHUNK_ROW_COUNT && chunk.stored_bytes() <= CHUNK_BYTES;
+    if runs.len() == 1 && all().all(is_short) {
+        return all().try_for_each(|chunk| take(chunk.shared()?));
+    }
     let row_count: usize = runs.iter().map(|run| run.row_count).sum();
     let bytes: usize = all().map(|chunk| chunk.stored_bytes()).sum();
     let chunk_count = row_count.div_ceil(CHUNK_ROW_COUNT).max(bytes.div_ceil(CHUNK_BYTES));

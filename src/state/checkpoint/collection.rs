@@ -247,8 +247,8 @@ impl Collection {
         let Some(first) = deltas.first() else { return Ok(0) };
         let run = match self.kind {
             PartKind::Arranged => {
-                let (layout, all) = (self.layout(&first.schema()), Delta::concat(&first.schema(), deltas)?);
-                self.write_arranged(&layout, vec![arrangement::Run::build(&layout, &all)?], segment)?
+                let layout = self.layout(&first.schema());
+                self.write_arranged(&layout, arrangement::Run::build_each(&layout, deltas)?, segment)?
             }
             kind => self.write(&self.kept(kind.merge(&first.schema(), deltas)?)?, segment)?,
         };
