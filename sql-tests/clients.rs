@@ -13,7 +13,7 @@ use crate::harness::{Server, TestResult, cache_dir, has, home, one, skip};
 const JDBC_VERSION: &str = "42.7.7";
 
 /// Runs a program to its end; an error with its output if it fails.
-fn run(command: &mut Command) -> TestResult<String> {
+pub fn run(command: &mut Command) -> TestResult<String> {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output()?;
     let (out, err) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned());
     if status.success() { Ok(out + &err) } else { Err(format!("{command:?}: {status}\n{out}\n{err}").into()) }
@@ -25,7 +25,7 @@ fn psql(server: &Server, command: &str) -> TestResult<String> {
 }
 
 /// The answer must hold each of these.
-fn says(answer: &str, expected: &[&str]) -> TestResult {
+pub fn says(answer: &str, expected: &[&str]) -> TestResult {
     for part in expected {
         if !answer.contains(part) {
             return Err(format!("\"{part}\" is not in:\n{answer}").into());

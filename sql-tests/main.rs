@@ -17,6 +17,7 @@
 //! | [`garbage`] | bytes that are no Postgres |
 //! | [`wire`] | conversations that are nearly right; clients that say or read nothing; a thousand of them |
 //! | [`clients`] | psql, psycopg, JDBC, tokio-postgres |
+//! | [`dbt`] | a project of ten models, built with dbt-postgres and with the adapter in dbt-highwater/ |
 //! | [`sources`] | generated, paced and broken inputs |
 //! | [`back_pressure`] | limited rates; a slow view beside a quick one |
 //! | [`kafka`] | a real broker, killed and restarted |
@@ -31,6 +32,7 @@ mod back_pressure;
 mod clients;
 mod consistency;
 mod crash;
+mod dbt;
 mod demo;
 mod disk;
 mod docs;

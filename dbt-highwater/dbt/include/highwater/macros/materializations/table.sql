@@ -27,6 +27,9 @@
     {% else %}
       {% call statement('main') %}{{ highwater__insert_sql(new_relation, sql) }}{% endcall %}
       {% do create_indexes(new_relation) %}
+      {# Names change at once, rows with COMMIT: they must be there before. #}
+      {% do adapter.commit() %}
+      {% do adapter.begin_transaction() %}
       {% do highwater__change_places(existing, new_relation, target) %}
     {% endif %}
   {% endif %}
