@@ -70,6 +70,7 @@ impl Session {
                 let tag = self.execute_ddl(statement, &mut limits).await?;
                 Ok(Outcome::Done { tag: tag.to_string() })
             }
+            StatementKind::Refresh { name } => limits.guard(self.refresh(name)).await,
             StatementKind::Truncate { names } => limits.guard(self.truncate(names)).await,
             StatementKind::Explain { statement, analyze, verbose } => {
                 let lines = limits.guard(self.explain(statement, *analyze, *verbose)).await?;

@@ -168,6 +168,10 @@ pub enum StatementKind {
     Backup {
         directory: String,
     },
+    /// REFRESH MATERIALIZED VIEW: a materialized view is fresh at all times, so it only checks that there is one.
+    Refresh {
+        name: Name,
+    },
     /// Waits until all acknowledged writes are in every view. They are by design, so it returns at once.
     Flush,
     Empty,

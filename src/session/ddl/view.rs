@@ -16,7 +16,6 @@ use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SCHEMA,
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, growth};
 use crate::runtime::ViewSpec;
-use crate::session::Notice;
 use crate::session::context::SessionContext;
 use crate::session::limits::Limits;
 use crate::session::resolver::Resolver;
@@ -24,6 +23,7 @@ use crate::session::settings::Settings;
 use crate::session::shared::Shared;
 use crate::session::shared::builds::{Reservation, ReservationGuard};
 use crate::session::shared::registry::Entry;
+use crate::session::{Notice, Outcome};
 use crate::sql::bind::{Bound, bind_query};
 use crate::sql::lower::{lower, lower_late, lower_view};
 use crate::sql::{CreateMaterializedView, Name, Query};
@@ -83,6 +83,20 @@ impl Session {
         drop(resolver);
         self.shared.uninterrupted(change).await?;
         Ok("CREATE VIEW")
+    }
+
+    /// REFRESH MATERIALIZED VIEW: when it returns the view is fresh, as it is at all times once it is built.
+    pub(in crate::session) async fn refresh(&mut self, name: &Name) -> Result<Outcome> {
+        self.require_writable("REFRESH MATERIALIZED VIEW")?;
+        let catalog = self.shared.catalog();
+        let object = self.resolver(catalog.clone()).require(name)?.clone();
+        if !matches!(object.kind, ObjectKind::MaterializedView { .. }) {
+            let message = format!("\"{}\" is not a materialized view", object.name.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
+        self.wait_until_readable(&[object.id]).await?;
+        self.notice(SqlState("00000"), format!("materialized view \"{}\" is always fresh", object.name.name));
+        Ok(Outcome::Done { tag: "REFRESH MATERIALIZED VIEW".into() })
     }
 
     pub(super) async fn create_materialized_view(

@@ -317,6 +317,20 @@ pub(super) fn drop(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     Ok(StatementKind::Drop { kind: *kind, names, if_exists, cascade })
 }
 
+/// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH DATA]`.
+pub(super) fn refresh(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
+    reader.expect_words(&["REFRESH"])?;
+    reader.expect_words(&["MATERIALIZED", "VIEW"])?;
+    reader.words(&["CONCURRENTLY"]);
+    let name = reader.name()?;
+    if reader.words(&["WITH", "NO", "DATA"]) {
+        let hint = "a materialized view always has its rows; drop it if they are not needed";
+        return Err(Error::unsupported("REFRESH MATERIALIZED VIEW … WITH NO DATA", hint).into());
+    }
+    reader.words(&["WITH", "DATA"]);
+    Ok(StatementKind::Refresh { name })
+}
+
 pub(super) fn truncate(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["TRUNCATE"])?;
     reader.words(&["TABLE"]);

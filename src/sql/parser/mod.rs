@@ -123,6 +123,7 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "DROP" => create::drop(reader)?,
         "ALTER" if reader.peek_second_word() != "SYSTEM" => alter::alter(reader)?,
         "TRUNCATE" => create::truncate(reader)?,
+        "REFRESH" => create::refresh(reader)?,
         "EXPLAIN" => explain(reader)?,
         "DESCRIBE" | "DESC" => {
             reader.words(&["DESCRIBE"]);

@@ -19,7 +19,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("LOCK", "statements never wait for each other's locks; leave it out"),
     ("MERGE", "write INSERT … ON CONFLICT DO UPDATE, UPDATE or DELETE"),
     ("REASSIGN", "there are no owners"),
-    ("REFRESH", "a materialized view is always fresh; leave it out"),
     ("REINDEX", "there are no indexes to rebuild; leave it out"),
     ("REPLACE", "write INSERT … ON CONFLICT DO UPDATE"),
     ("SECURITY", "there are no security labels"),
@@ -32,11 +31,7 @@ pub(super) fn refuse(reader: &Reader<'_>, first: &str) -> Fault {
     let both = format!("{first} {second}");
     let matches = |words: &str| words == both || words == first;
     match REFUSED.iter().find(|(words, _)| matches(words)) {
-        Some((words, hint)) => {
-            // `REFRESH MATERIALIZED VIEW` says more than `REFRESH`.
-            let named = if *words == "REFRESH" { both.as_str() } else { words };
-            Error::unsupported(named, *hint).into()
-        }
+        Some((words, hint)) => Error::unsupported(*words, *hint).into(),
         None => reader.unexpected(),
     }
 }

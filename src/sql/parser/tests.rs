@@ -279,7 +279,7 @@ fn what_is_not_taken_is_named() {
         ("ALTER SYSTEM SET a = 1", "ALTER SYSTEM is not supported"),
         ("VACUUM", "VACUUM is not supported"),
         ("GRANT SELECT ON t TO x", "GRANT is not supported"),
-        ("REFRESH MATERIALIZED VIEW v", "REFRESH MATERIALIZED is not supported"),
+        ("REFRESH MATERIALIZED VIEW v WITH NO DATA", "REFRESH MATERIALIZED VIEW … WITH NO DATA is not supported"),
         ("SELECT 1 INTO x", "SELECT INTO is not supported"),
         ("EXPLAIN (FORMAT JSON) SELECT 1", "EXPLAIN (FORMAT JSON) is not supported"),
         ("DECLARE c SCROLL CURSOR FOR SELECT 1", "a SCROLL cursor is not supported"),

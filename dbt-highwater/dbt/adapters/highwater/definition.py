@@ -14,6 +14,9 @@ _PART = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
+# The server keeps it apart and writes it in its own way.
+_EMIT = re.compile(r"emit on window close$", re.IGNORECASE)
+
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|\w+)'
 _CREATE_SOURCE = re.compile(
     rf"create source (?:if not exists )?(?:{_IDENTIFIER}\.)*{_IDENTIFIER} ?(?P<body>.*)", re.DOTALL | re.IGNORECASE
@@ -22,7 +25,7 @@ _CREATE_SOURCE = re.compile(
 
 def canonical(sql: str) -> str:
     text = _PART.sub(lambda part: part.group("kept") or " ", sql).strip()
-    return text.rstrip(";").strip()
+    return _EMIT.sub("EMIT ON WINDOW CLOSE", text.rstrip(";").strip())
 
 
 def source_body(statement: str) -> str:
