@@ -63,20 +63,17 @@ pub(super) fn order_by_position(query: &mut Query) {
 pub(super) fn name_select(select: &mut Select) {
     let mut taken: Vec<(String, Option<String>)> = vec![];
     let mut given = HashSet::new();
-    let has_wildcard = select
-        .projection
-        .iter()
-        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let wildcards: Vec<Wildcard> = select.projection.iter().filter_map(wildcard).collect();
     for item in &mut select.projection {
         let (name, qualified) = match item {
             SelectItem::UnnamedExpr(expr) => (column_name(expr), plain_column(expr)),
             SelectItem::ExprWithAlias { alias, .. } => (fold(alias), None),
             _ => continue,
         };
-        // The same column of different relations does not clash; a bare column may be one of the wildcard's.
+        // The same column of different relations does not clash; a bare column may be one of a wildcard's.
         let clashes = taken.iter().any(|(other, other_qualified)| {
             *other == name && (qualified.is_none() || other_qualified.is_none() || qualified == *other_qualified)
-        }) || (has_wildcard && qualified.is_some());
+        }) || (qualified.is_some() && wildcards.iter().any(|wildcard| may_hold(wildcard, item)));
         let is_bare = qualified.is_some();
         let unique = if clashes { unused(&name, &given) } else { name.clone() };
         given.insert(unique.clone());
@@ -94,6 +91,31 @@ pub(super) fn name_select(select: &mut Select) {
             SelectItem::ExprWithAlias { alias: old, .. } if clashes => *old = alias,
             _ => {}
         }
+    }
+}
+
+/// The relation whose columns it stands for; `None`: those of all.
+type Wildcard = Option<String>;
+
+fn wildcard(item: &SelectItem) -> Option<Wildcard> {
+    match item {
+        SelectItem::Wildcard(_) => Some(None),
+        SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+            Some(name.0.last().and_then(|part| part.as_ident()).map(fold))
+        }
+        // Of a composite value: its fields have no relation.
+        SelectItem::QualifiedWildcard(..) => Some(None),
+        _ => None,
+    }
+}
+
+/// Whether the item, a column, may be one of the wildcard's.
+fn may_hold(wildcard: &Wildcard, item: &SelectItem) -> bool {
+    match (wildcard, item) {
+        (Some(relation), SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts))) if parts.len() > 1 => {
+            *relation == fold(&parts[parts.len() - 2])
+        }
+        _ => true,
     }
 }
 
