@@ -2,9 +2,12 @@
 //!
 //! Functions that return sets are rewritten by [`sets`].
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
     AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Subscript, TableAlias, TableAliasColumnDef, TableFactor, Value, ValueWithSpan,
+    ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Subscript, TableAlias, TableAliasColumnDef, TableFactor,
+    Value, ValueWithSpan, visit_expressions,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -13,6 +16,7 @@ use super::build::{
     call, column_name, folded, folded_parts, function_name, plain_arguments, string_literal, take, text,
 };
 use super::sets;
+use crate::catalog::functions::scalar_function;
 
 pub(super) fn rewrite_expr(expr: &mut Expr) {
     match expr {
@@ -256,8 +260,23 @@ fn table_function(
             alias,
             function,
         ),
+        _ if !with_ordinality && scalar_function(function).is_some() => one_row(function, arguments, alias),
         _ => sets::in_from(function, arguments, alias, with_ordinality),
     }
+}
+
+/// `FROM string_to_array('a,b', ',') AS s`: one row, with one column that is named as the relation is.
+fn one_row(function: &str, arguments: Vec<Expr>, alias: Option<TableAlias>) -> Option<TableFactor> {
+    let lateral = visit_expressions(&arguments, |expr| match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    let alias = alias.unwrap_or_else(|| new_alias(Ident::new(function), vec![]));
+    let mut subquery = parse_query("SELECT 1")?;
+    let SetExpr::Select(select) = subquery.body.as_mut() else { return None };
+    let (expr, name) = (call(function, arguments), alias.name.clone());
+    select.projection = vec![SelectItem::ExprWithAlias { expr, alias: name }];
+    Some(TableFactor::Derived { lateral: lateral.is_break(), subquery, alias: Some(alias), sample: None })
 }
 
 fn derived(sql: &str, alias: Option<TableAlias>, function: &str) -> Option<TableFactor> {

@@ -314,7 +314,8 @@ fn plain_relations(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             respelled.push(TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span });
             continue;
         } else if QUERY_BEGINS_AFTER.contains(&before[1].as_str())
-            && rest.peek().is_none_or(|next| next.token != Token::LParen)
+            // `SELECT a AS table, …` is a name.
+            && rest.peek().is_none_or(|next| !matches!(next.token, Token::LParen | Token::RParen | Token::Comma))
         {
             let tokens = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
             respelled.extend(tokens.map(|token| TokenWithSpan { token, span }));
