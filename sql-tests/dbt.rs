@@ -55,3 +55,11 @@ fn dbt() -> TestResult {
     }
     Ok(())
 }
+
+/// Superset's way to tables and charts; its libraries come with dbt's environment.
+#[test]
+fn superset() -> TestResult {
+    let Some(python) = python("superset")? else { return Ok(()) };
+    let server = Server::start(1)?;
+    says(&run(Command::new(python).arg(home().join("clients/superset_session.py")).arg(server.url()))?, &["ok"])
+}
