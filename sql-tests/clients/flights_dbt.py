@@ -199,6 +199,7 @@ def with_highwater():
     check_rows()
     arrivals()
     docs()
+    definitions()
     unchanged()
     same_columns()
     other_columns()
@@ -206,6 +207,26 @@ def with_highwater():
     kinds()
     refusals()
     dbt("test")
+
+
+def definitions():
+    """What is one definition to the adapter, and what is another."""
+    from dbt.adapters.highwater.definition import canonical, same_option, source_body
+
+    for one, other, same in [
+        ("select a\n  from t -- why", " select a from t;", True),
+        ("select /* a; b */ a from t", "select a from t", True),
+        ("select '--  x' from t", "select '-- x' from t", False),
+        ("select 'it''s  /* */'", "select 'it''s /* */'", False),
+        ('select "a  b" from t', 'select "a b" from t', False),
+        ("select $$ a  $$", "select $$ a $$", False),
+        ("select A from t", "select a from t", False),
+        ("select n from v emit on window close", "select n from v EMIT ON WINDOW CLOSE;", True),
+    ]:
+        assert (canonical(one) == canonical(other)) == same, (one, other)
+    assert source_body('create source "dev"."s"."a  b" (x int)\nwith (a = \'b\')') == "(x int) with (a = 'b')"
+    assert same_option("3600 seconds", "1 hour") and not same_option("3600 seconds", "61 minutes")
+    assert same_option("keep", "keep") and not same_option("keep", "drop")
 
 
 def unchanged():
