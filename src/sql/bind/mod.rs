@@ -20,6 +20,7 @@ mod floats;
 mod frames;
 mod inline;
 mod lateral;
+mod literals;
 mod marks;
 mod natural;
 mod parameters;

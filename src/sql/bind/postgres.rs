@@ -104,7 +104,9 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                 Ok(Transformed::yes(convert::explicit(*cast.expr, target)))
             }
             Expr::BinaryExpr(binary) => {
-                date_arithmetic(binary, schema)?.transform_data(|expr| super::floats::unified(expr, schema))
+                let expr = date_arithmetic(binary, schema)?;
+                let expr = expr.transform_data(|expr| super::literals::typed(expr, schema))?;
+                expr.transform_data(|expr| super::floats::unified(expr, schema))
             }
             Expr::AggregateFunction(call) => super::aggregates::as_postgres(call, schema),
             Expr::WindowFunction(call) => default_of_neighbour(*call, schema),
@@ -122,7 +124,10 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema, narrow: bool) -> PlanResult<Trans
                     None => return super::floats::unified(call, schema),
                 })
             }
-            other => super::floats::unified(other, schema),
+            other => {
+                let expr = super::literals::typed(other, schema)?;
+                expr.transform_data(|expr| super::floats::unified(expr, schema))
+            }
         }
     })
 }
