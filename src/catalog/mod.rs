@@ -5,6 +5,7 @@
 //! the functions of [`functions`]. Persistence is a JSON record for each object ([`Object::to_record`]); where the
 //! records are kept is not known here.
 
+mod comments;
 mod function;
 pub mod functions;
 mod object;
@@ -13,6 +14,7 @@ pub mod system;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use comments::{Class, Commented};
 pub use function::{Argument, Function, Returns};
 pub use object::{
     Column, GeneratedColumn, Index, Object, ObjectKind, QualifiedName, SourceDefinition, ViewOptions,
@@ -36,6 +38,7 @@ pub struct Catalog {
     functions: BTreeMap<RelationId, Arc<Function>>,
     /// User schemas with their OIDs; `public` is always there.
     schemas: BTreeMap<String, u32>,
+    comments: BTreeMap<Commented, String>,
     next_id: RelationId,
     /// Goes up with every change.
     pub version: u64,
@@ -48,6 +51,7 @@ impl Default for Catalog {
             names: BTreeMap::new(),
             functions: BTreeMap::new(),
             schemas: BTreeMap::from([(SCHEMA.to_string(), 2200)]),
+            comments: BTreeMap::new(),
             next_id: RelationId::FIRST,
             version: 0,
         }

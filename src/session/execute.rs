@@ -64,6 +64,7 @@ impl Session {
             | StatementKind::CreateFunction(_)
             | StatementKind::DropFunction(_)
             | StatementKind::Alter(_)
+            | StatementKind::CommentOn(_)
             | StatementKind::Drop { .. } => {
                 self.notice_ddl();
                 self.write_implicit().await?;

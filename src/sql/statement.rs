@@ -78,6 +78,7 @@ pub enum StatementKind {
     CreateFunction(CreateFunction),
     DropFunction(DropFunction),
     Alter(Alter),
+    CommentOn(CommentOn),
     Truncate {
         names: Vec<Name>,
     },
@@ -323,6 +324,34 @@ pub enum AlterAction {
     Swap {
         with: Name,
     },
+}
+
+/// COMMENT ON … IS text; `None` takes the comment away.
+#[derive(Clone, Debug)]
+pub struct CommentOn {
+    pub subject: CommentSubject,
+    pub text: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum CommentSubject {
+    /// A relation or an index.
+    Relation {
+        kind: DropKind,
+        name: Name,
+    },
+    Column {
+        relation: Name,
+        column: String,
+    },
+    /// Of a table: its primary key.
+    Constraint {
+        name: String,
+        relation: Name,
+    },
+    Function(FunctionName),
+    Schema(String),
+    Database(String),
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use super::Argument::{Any, Bool, Int, Text};
 use super::reg::{quote_identifier, regclass, regclass_name, regtype_name};
 use super::{Call, Definition, Returns, define, invalid};
 use crate::catalog::system::{self, IndexRow, OWNER_OID, Value, index_by_oid, relation_of_constraint, type_row};
-use crate::catalog::{Function, Object, ObjectKind};
+use crate::catalog::{Class, Commented, Function, Object, ObjectKind};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
 
@@ -34,9 +34,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("pg_get_function_identity_arguments", &[Int], Returns::Text, |call| {
         function(call, |f| f.argument_list(false), arguments)
     }),
-    define("obj_description", &[Int, Text], Returns::Text, |_| Ok(Value::Null)).optional(1),
-    define("col_description", &[Int, Int], Returns::Text, |_| Ok(Value::Null)),
-    define("shobj_description", &[Int, Text], Returns::Text, |_| Ok(Value::Null)),
+    define("obj_description", &[Int, Text], Returns::Text, obj_description).optional(1),
+    define("col_description", &[Int, Int], Returns::Text, col_description),
+    define("shobj_description", &[Int, Text], Returns::Text, shobj_description),
     define("pg_table_is_visible", &[Int], Returns::Bool, table_is_visible),
     define("pg_type_is_visible", &[Int], Returns::Bool, type_is_visible),
     define("pg_function_is_visible", &[Int], Returns::Bool, function_is_visible),
@@ -168,6 +168,27 @@ fn get_viewdef(call: &Call<'_>) -> Result<Value> {
         format!(" {}{emit};", object.definition.trim().trim_end_matches(';'))
     };
     Ok(view.map(text).into())
+}
+
+/// Of an object of the catalog of this name; without one, of any object with this OID.
+fn obj_description(call: &Call<'_>) -> Result<Value> {
+    let Some(oid) = call.oid(0) else { return Ok(Value::Null) };
+    let catalog = call.context.catalog();
+    Ok(system::description(&catalog, call.text(1), oid).into())
+}
+
+fn col_description(call: &Call<'_>) -> Result<Value> {
+    let column = call.int(1).and_then(|column| u32::try_from(column).ok());
+    let Some((oid, column)) = call.oid(0).zip(column) else { return Ok(Value::Null) };
+    let catalog = call.context.catalog();
+    Ok(catalog.comment(Commented { class: Class::Relation, oid, column }).into())
+}
+
+fn shobj_description(call: &Call<'_>) -> Result<Value> {
+    let class = call.text(1).and_then(Class::from_name).filter(|class| *class == Class::Database);
+    let Some((oid, class)) = call.oid(0).zip(class) else { return Ok(Value::Null) };
+    let catalog = call.context.catalog();
+    Ok(catalog.comment(Commented::object(class, oid)).into())
 }
 
 fn get_userbyid(call: &Call<'_>) -> Result<Value> {

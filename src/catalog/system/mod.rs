@@ -11,6 +11,7 @@
 
 mod cluster;
 mod columns;
+mod descriptions;
 mod information_schema;
 mod relations;
 mod rows;
@@ -20,6 +21,7 @@ mod types;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+pub use descriptions::description;
 pub use rows::Value;
 pub(crate) use rows::array;
 pub use types::{FunctionRow, TYPES, TypeRow, function_name, function_oid, function_rows, type_by_name, type_row};
@@ -140,6 +142,8 @@ fn fill_pg_catalog(relation: &Relation, rows: &mut Rows, context: &SystemContext
         "pg_constraint" => relations::pg_constraint(rows, context),
         "pg_depend" => relations::pg_depend(rows, context),
         "pg_rewrite" => relations::pg_rewrite(rows, context),
+        "pg_description" => descriptions::pg_description(rows, context),
+        "pg_shdescription" => descriptions::pg_shdescription(rows, context),
         "pg_foreign_data_wrapper" => relations::pg_foreign_data_wrapper(rows),
         "pg_foreign_server" => relations::pg_foreign_server(rows, context),
         "pg_foreign_table" => relations::pg_foreign_table(rows, context),
@@ -178,6 +182,11 @@ fn primary_key(object: &Object) -> &[usize] {
         ObjectKind::Table { primary_key, .. } => primary_key,
         _ => &[],
     }
+}
+
+/// Whether a constraint stands for the object's primary key.
+pub fn has_primary_key(object: &Object) -> bool {
+    !primary_key(object).is_empty()
 }
 
 /// OID of the schema of this name.

@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// 42725 if the name alone says too little.
-    fn named_function(&self, catalog: &Catalog, name: &FunctionName) -> Result<Option<Arc<Function>>> {
+    pub(super) fn named_function(&self, catalog: &Catalog, name: &FunctionName) -> Result<Option<Arc<Function>>> {
         let schemas = match &name.name.schema {
             Some(schema) => vec![schema.clone()],
             None => self.context.settings.lock().search_path(),
@@ -210,7 +210,7 @@ impl RelationResolver for WithProbe<'_> {
     }
 }
 
-fn shown(name: &FunctionName) -> String {
+pub(super) fn shown(name: &FunctionName) -> String {
     let types = name.types.as_ref().map(|types| types.iter().map(PgType::name).collect::<Vec<_>>().join(", "));
     match types {
         Some(types) => format!("{}({types})", name.name.name),

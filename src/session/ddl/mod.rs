@@ -8,6 +8,7 @@
 //! What is between the lock and the answer runs to its end even if the client goes away.
 
 mod alter;
+mod comment;
 mod drop;
 mod function;
 mod index;
@@ -82,6 +83,10 @@ impl Session {
             StatementKind::Alter(alter) => {
                 self.require_writable("ALTER")?;
                 self.alter(alter).await
+            }
+            StatementKind::CommentOn(comment) => {
+                self.require_writable("COMMENT")?;
+                self.comment_on(comment).await
             }
             _ => Err(Error::internal("no definition")),
         }

@@ -277,7 +277,10 @@ async fn enter(shared: &Arc<Shared>, succession: Succession) -> Result<()> {
     running.sort_unstable();
     for successor in successors {
         require_present(&catalog, &successor.new.depends_on)?;
-        catalog.insert(successor.new)?;
+        let new = catalog.insert(successor.new)?;
+        if let Some(old) = &successor.old {
+            catalog.pass_comments_on(old, &new);
+        }
     }
     shared.publish(catalog).await?;
     then.iter().chain([&view.id]).for_each(|id| shared.builds.forget(*id));

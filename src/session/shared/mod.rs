@@ -119,7 +119,8 @@ impl Shared {
     }
 
     /// Makes a changed catalog durable, then current. Call it with the `ddl` lock held.
-    pub(in crate::session) async fn publish(&self, after: Catalog) -> Result<()> {
+    pub(in crate::session) async fn publish(&self, mut after: Catalog) -> Result<()> {
+        after.forget_comments_of_the_gone();
         let (before, after, store) = (self.catalog(), Arc::new(after), self.store.clone());
         let saved = after.clone();
         tokio::task::spawn_blocking(move || persistence::save(store.as_ref(), &before, &saved))

@@ -1,7 +1,7 @@
-//! The catalog on disk: `c/o/<id>` an object, `c/f/<id>` a function, `c/s/<schema>` a schema's OID, `c/next` the next id. One batch for each
-//! statement, durable before the statement answers.
+//! The catalog on disk: `c/o/<id>` an object, `c/f/<id>` a function, `c/s/<schema>` a schema's OID, `c/d/<class, OID, column>` a
+//! comment, `c/next` the next id. One batch for each statement, durable before the statement answers.
 
-use crate::catalog::{Catalog, Function, Object};
+use crate::catalog::{Catalog, Class, Commented, Function, Object};
 use crate::error::{Error, Result, SqlState};
 use crate::state::{Store, StoreBatch};
 use crate::types::RelationId;
@@ -9,6 +9,7 @@ use crate::types::RelationId;
 const OBJECTS: &[u8] = b"c/o/";
 const FUNCTIONS: &[u8] = b"c/f/";
 const SCHEMAS: &[u8] = b"c/s/";
+const COMMENTS: &[u8] = b"c/d/";
 const NEXT: &[u8] = b"c/next";
 
 /// The catalog as it was last committed. XX001 if it cannot be read.
@@ -31,7 +32,13 @@ pub fn load(store: &dyn Store) -> Result<Catalog> {
         Some(record) => RelationId(number(&record)?),
         None => RelationId::FIRST,
     };
-    Catalog::restore(objects, functions, schemas, next)
+    let mut catalog = Catalog::restore(objects, functions, schemas, next)?;
+    store.scan(COMMENTS, &mut |key, record| {
+        let text = String::from_utf8(record.to_vec()).map_err(|_| corrupted("a comment"))?;
+        catalog.set_comment(commented(&key[COMMENTS.len()..])?, Some(text));
+        Ok(())
+    })?;
+    Ok(catalog)
 }
 
 /// Writes what differs between two versions of the catalog.
@@ -61,6 +68,12 @@ pub fn save(store: &dyn Store, before: &Catalog, after: &Catalog) -> Result<()> 
     for (name, oid) in after.schemas().filter(|(name, _)| !before.has_schema(name)) {
         batch.put(schema_key(name), oid.to_be_bytes());
     }
+    for (on, _) in before.comments().filter(|(on, _)| after.comment(*on).is_none()) {
+        batch.delete(comment_key(on));
+    }
+    for (on, text) in after.comments().filter(|(on, text)| before.comment(*on) != Some(text)) {
+        batch.put(comment_key(on), text.as_bytes());
+    }
     if before.next_id() != after.next_id() {
         batch.put(NEXT, after.next_id().0.to_be_bytes());
     }
@@ -77,6 +90,18 @@ fn function_key(id: RelationId) -> Vec<u8> {
 
 fn schema_key(name: &str) -> Vec<u8> {
     [SCHEMAS, name.as_bytes()].concat()
+}
+
+fn comment_key(on: Commented) -> Vec<u8> {
+    let numbers = [on.class.relation().0, on.oid, on.column].map(u32::to_be_bytes);
+    [COMMENTS, numbers.concat().as_slice()].concat()
+}
+
+fn commented(key: &[u8]) -> Result<Commented> {
+    let bad = || corrupted("what a comment is about");
+    let [class, oid, column] = key.as_chunks::<4>().0 else { return Err(bad()) };
+    let class = Class::from_oid(u32::from_be_bytes(*class)).ok_or_else(bad)?;
+    Ok(Commented { class, oid: u32::from_be_bytes(*oid), column: u32::from_be_bytes(*column) })
 }
 
 fn number(record: &[u8]) -> Result<u32> {
@@ -115,15 +140,20 @@ mod tests {
         let (a, b) = (table(&mut one, "a"), table(&mut one, "b"));
         let a = one.insert(a)?;
         one.insert(b)?;
+        let column = Commented { class: Class::Relation, oid: a.id.0, column: 1 };
+        one.set_comment(column, Some("the number".into()));
         save(&store, &empty, &one)?;
         let mut two = load(&store)?;
         assert!(two.has_schema("sales") && two.find(None, "a").is_some() && two.next_id() == one.next_id());
         let before = two.clone();
+        assert_eq!(two.comment(column), Some("the number"));
         two.remove(a.id);
+        two.forget_comments_of_the_gone();
         two.drop_schema("sales")?;
         save(&store, &before, &two)?;
         let three = load(&store)?;
         assert!(!three.has_schema("sales") && three.find(None, "a").is_none() && three.find(None, "b").is_some());
+        assert_eq!(three.comments().count(), 0);
         assert_eq!(three.next_id(), one.next_id(), "an id is never used again");
         Ok(())
     }

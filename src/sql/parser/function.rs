@@ -172,13 +172,7 @@ pub(super) fn drop_function(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     let if_exists = reader.words(&["IF", "EXISTS"]);
     let mut functions = vec![];
     loop {
-        let name = reader.name()?;
-        let types = if reader.peek_word() == "(" {
-            Some(arguments(reader)?.into_iter().map(|argument| argument.pg_type).collect())
-        } else {
-            None
-        };
-        functions.push(FunctionName { name, types });
+        functions.push(function_name(reader)?);
         if !reader.parser.consume_token(&Token::Comma) {
             break;
         }
@@ -188,6 +182,17 @@ pub(super) fn drop_function(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         reader.words(&["RESTRICT"]);
     }
     Ok(StatementKind::DropFunction(DropFunction { functions, if_exists, cascade }))
+}
+
+/// `f`, `f(integer, text)`: a function that is there.
+pub(super) fn function_name(reader: &mut Reader<'_>) -> Sofar<FunctionName> {
+    let name = reader.name()?;
+    let types = if reader.peek_word() == "(" {
+        Some(arguments(reader)?.into_iter().map(|argument| argument.pg_type).collect())
+    } else {
+        None
+    };
+    Ok(FunctionName { name, types })
 }
 
 /// The one query of a body. 0A000 for several statements, or for one that is no query.

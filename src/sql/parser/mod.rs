@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message ──tokens──▶ [`respell`] ──▶ split at `;` ──▶ [`Reader`] by first word ──▶ Statement
-//!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs
+//!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs; comment: comment.rs
 //!                                        ├ show, set, begin, cursors, prepare: session.rs
 //!                                        ├ copy: copy.rs; subscribe: subscribe.rs
 //!                                        └ queries, insert, update, delete: the grammar of `sqlparser`
@@ -12,6 +12,7 @@
 
 mod alter;
 mod columns;
+mod comment;
 mod copy;
 mod create;
 mod function;
@@ -122,6 +123,7 @@ fn read_kind(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "CREATE" => create::create(reader)?,
         "DROP" => create::drop(reader)?,
         "ALTER" if reader.peek_second_word() != "SYSTEM" => alter::alter(reader)?,
+        "COMMENT" => comment::comment(reader)?,
         "TRUNCATE" => create::truncate(reader)?,
         "REFRESH" => create::refresh(reader)?,
         "EXPLAIN" => explain(reader)?,

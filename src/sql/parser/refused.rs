@@ -10,7 +10,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("CALL", "there are no procedures"),
     ("CHECKPOINT", "checkpoints happen on their own"),
     ("CLUSTER", "there is no physical order to keep; leave it out"),
-    ("COMMENT", "comments on objects are not kept; leave it out"),
     ("DO", "there are no procedural languages; run the statements one by one"),
     ("GRANT", "there are no privileges yet: the server listens on loopback only"),
     ("REVOKE", "there are no privileges yet: the server listens on loopback only"),
