@@ -32,6 +32,36 @@ pub struct Column {
     pub default: Option<String>,
 }
 
+impl Column {
+    /// The DEFAULT as Postgres shows it: a quoted constant has the column's type behind it.
+    pub fn shown_default(&self) -> Option<String> {
+        let default = self.default.as_deref()?.trim();
+        if let Some(content) = default.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''))
+            && !content.replace("''", "").contains('\'')
+        {
+            return Some(format!("{default}::{}", unmodified_name(&self.pg_type)));
+        }
+        const WORDS: &[&str] = &["CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIMESTAMP", "CURRENT_USER"];
+        let upper = default.to_ascii_uppercase();
+        Some(match upper.as_str() {
+            "TRUE" | "FALSE" => default.to_ascii_lowercase(),
+            word if WORDS.contains(&word) => upper,
+            _ => default.to_string(),
+        })
+    }
+}
+
+/// A type's name without length, precision and scale.
+fn unmodified_name(pg_type: &PgType) -> String {
+    match pg_type {
+        PgType::Array(item) => format!("{}[]", unmodified_name(item)),
+        PgType::Varchar(_) => "character varying".to_string(),
+        PgType::Bpchar(_) => "bpchar".to_string(),
+        PgType::Numeric(_) => "numeric".to_string(),
+        other => other.name(),
+    }
+}
+
 /// What a relation is, with what only that kind has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ObjectKind {

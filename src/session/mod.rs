@@ -132,7 +132,7 @@ impl Session {
         });
         let state = session_state(&shared, &context);
         let state_version = context.settings.lock().version;
-        let reg_names = reg_names(shared.clone());
+        let reg_names = reg_names(context.clone());
         Ok(Session {
             shared,
             context,
@@ -266,10 +266,10 @@ impl Shared {
 }
 
 /// Names relations and schemas as Postgres prints `regclass` and `regnamespace`.
-fn reg_names(shared: Arc<Shared>) -> RegNames {
+fn reg_names(context: Arc<SessionContext>) -> RegNames {
     Arc::new(move |pg_type, oid| match pg_type {
-        PgType::Regclass => Some(functions::regclass_name(&shared.catalog(), oid)),
-        PgType::Regnamespace => Some(functions::regnamespace_name(&shared.catalog(), oid)),
+        PgType::Regclass => Some(functions::regclass_name(context.as_ref(), oid)),
+        PgType::Regnamespace => Some(functions::regnamespace_name(&context.shared.catalog(), oid)),
         _ => None,
     })
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use datafusion::datasource::{TableProvider, provider_as_source};
 
 use super::settings::Settings;
+use super::shared::Shared;
 use super::shared::builds::still_building;
-use super::shared::{Shared, SystemReader};
 use crate::catalog::{
     Catalog, DATABASE, Function, Index, Object, ObjectKind, QualifiedName, SourceDefinition, WatermarkDefinition,
+    system,
 };
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Arrival, Properties, TimeColumn, Watermark};
@@ -141,7 +142,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn system_relation(&self, schema: &str, name: &str) -> Option<ResolvedRelation> {
-        let arrow = SystemReader::schema_of(schema, name)?;
+        let arrow = system::schema_of(schema, name)?;
         let table = SystemTable { schema_name: schema.to_string(), name: name.to_string(), schema: arrow };
         Some(ResolvedRelation::Rows {
             id: None,

@@ -106,13 +106,16 @@ fn element_oid(array: u32) -> u32 {
 
 /// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`.
 pub fn index_definition(object: &Object, index: &IndexRow<'_>) -> String {
+    let schema = quote_identifier(&object.name.schema);
+    index_definition_on(&format!("{schema}.{}", quote_identifier(&object.name.name)), object, index)
+}
+
+fn index_definition_on(relation: &str, object: &Object, index: &IndexRow<'_>) -> String {
     let columns: Vec<String> = index.columns.iter().map(|&c| quote_identifier(&object.columns[c].name)).collect();
     format!(
-        "CREATE {}INDEX {} ON {}.{} USING btree ({})",
+        "CREATE {}INDEX {} ON {relation} USING btree ({})",
         if index.is_unique { "UNIQUE " } else { "" },
         quote_identifier(&index.name),
-        quote_identifier(&object.name.schema),
-        quote_identifier(&object.name.name),
         columns.join(", ")
     )
 }
@@ -125,11 +128,16 @@ fn key_columns(object: &Object) -> impl Iterator<Item = &str> {
     key.iter().filter_map(|i| object.columns.get(*i)).map(|c| c.name.as_str())
 }
 
-/// With a column number from 1, that column alone; with 0 or none, the whole definition.
+/// With a column number from 1, that column alone; with 0 or none, the whole definition, which, if it shall be pretty, names
+/// the relation's schema only where it must.
 fn get_indexdef(call: &Call<'_>) -> Result<Value> {
     let catalog = call.context.catalog();
     let Some((object, index)) = call.oid(0).and_then(|oid| index_by_oid(&catalog, oid)) else { return Ok(Value::Null) };
     match call.int(1).and_then(|n| usize::try_from(n).ok()) {
+        None | Some(0) if call.flag(2) == Some(true) => {
+            let relation = regclass_name(call.context, object.id.0);
+            Ok(index_definition_on(&relation, object, &index).into())
+        }
         None | Some(0) => Ok(index_definition(object, &index).into()),
         Some(number) => {
             let column = index.columns.get(number - 1).and_then(|&place| object.columns.get(place));
@@ -153,7 +161,7 @@ fn get_viewdef(call: &Call<'_>) -> Result<Value> {
         Some(name) => name
             .parse()
             .ok()
-            .or_else(|| regclass(&catalog, name))
+            .or_else(|| regclass(call.context, name))
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")))?,
         None => call.oid(0).unwrap_or(0),
     };
@@ -200,14 +208,14 @@ fn get_userbyid(call: &Call<'_>) -> Result<Value> {
 fn get_serial_sequence(call: &Call<'_>) -> Result<Value> {
     let (table, column) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
     let catalog = call.context.catalog();
-    let Some(oid) = regclass(&catalog, table) else {
+    let Some(oid) = regclass(call.context, table) else {
         return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{table}\" does not exist")));
     };
     let found = catalog.get(RelationId(oid)).is_none_or(|o| o.columns.iter().any(|c| c.name == column));
     if found {
         return Ok(Value::Null);
     }
-    let relation = regclass_name(&catalog, oid);
+    let relation = regclass_name(call.context, oid);
     Err(Error::new(
         SqlState::UNDEFINED_COLUMN,
         format!("column \"{column}\" of relation \"{relation}\" does not exist"),
@@ -231,20 +239,37 @@ fn arguments(function: &system::FunctionRow) -> String {
     function.arguments.iter().map(|a| regtype_name(*a)).collect::<Vec<_>>().join(", ")
 }
 
-fn get_functiondef(call: &Call<'_>) -> Result<Value> {
-    function(
-        call,
-        |f| f.definition.clone(),
-        |f| {
-            format!(
-                "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n",
-                quote_identifier(&f.name),
-                arguments(f),
-                regtype_name(f.returns),
-                f.name
-            )
-        },
+/// As Postgres writes it, so that it can be edited and run again.
+fn sql_definition(function: &Function) -> String {
+    let volatility = match function.volatility {
+        'i' => " IMMUTABLE",
+        's' => " STABLE",
+        _ => "",
+    };
+    let strict = if function.strict { " STRICT" } else { "" };
+    let options = if volatility.is_empty() && strict.is_empty() { "" } else { "\n" };
+    let tag = (0..).map(|n| if n == 0 { "$function$".to_string() } else { format!("$function{n}$") });
+    let tag = tag.into_iter().find(|tag| !function.body.contains(tag.as_str())).unwrap_or_default();
+    format!(
+        "CREATE OR REPLACE FUNCTION {}.{}({})\n RETURNS {}\n LANGUAGE sql{options}{volatility}{strict}\nAS {tag}{}{tag}\n",
+        quote_identifier(&function.name.schema),
+        quote_identifier(&function.name.name),
+        function.argument_list(true),
+        function.result(),
+        function.body,
     )
+}
+
+fn get_functiondef(call: &Call<'_>) -> Result<Value> {
+    function(call, sql_definition, |f| {
+        format!(
+            "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n",
+            quote_identifier(&f.name),
+            arguments(f),
+            regtype_name(f.returns),
+            f.name
+        )
+    })
 }
 
 /// In a schema of the search path, or in pg_catalog, and not hidden by a relation of the same name before it.

@@ -80,10 +80,9 @@ fn subject<'a>(call: &'a Call<'_>, columns: usize) -> Option<&'a ScalarValue> {
 }
 
 fn relation(call: &Call<'_>, value: Option<&ScalarValue>) -> Result<Option<RelationId>> {
-    let catalog = call.context.catalog();
     let Some(value) = value else { return Ok(None) };
     match text_of(value) {
-        Some(name) => match name.parse().ok().or_else(|| regclass(&catalog, name)) {
+        Some(name) => match name.parse().ok().or_else(|| regclass(call.context, name)) {
             Some(oid) => Ok(Some(RelationId(oid))),
             None => Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))),
         },
@@ -97,7 +96,7 @@ fn relation(call: &Call<'_>, value: Option<&ScalarValue>) -> Result<Option<Relat
 fn table_privilege(call: &Call<'_>, columns: usize) -> Result<Value> {
     check_privileges(call)?;
     let relation = relation(call, subject(call, columns))?;
-    let name = relation.map(|id| super::reg::regclass_name(&call.context.catalog(), id.0));
+    let name = relation.map(|id| super::reg::regclass_name(call.context, id.0));
     // NULL for an OID that names nothing, as in Postgres.
     let exists = relation.zip(name).is_some_and(|(id, name)| name != id.0.to_string());
     Ok(exists.then_some(true).into())

@@ -6,7 +6,7 @@
 use datafusion::common::ScalarValue;
 
 use super::Argument::{Any, Text};
-use super::{Call, Definition, Returns, define, text_of};
+use super::{Call, Definition, FunctionContext, Returns, define, text_of};
 use crate::catalog::Catalog;
 use crate::catalog::system::{self, Value, schema_oid, type_by_name};
 use crate::error::{Error, Result, SqlState};
@@ -22,7 +22,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("hw_regproc", &[Any], Returns::Regproc, |call| Ok(read_regproc(call)?.into())),
     define("hw_regnamespace", &[Any], Returns::Regnamespace, |call| Ok(read_regnamespace(call)?.into())),
     define("hw_regclass_text", &[Any], Returns::Text, |call| {
-        Ok(regclass_name(&call.context.catalog(), read_regclass(call)?).into())
+        Ok(regclass_name(call.context, read_regclass(call)?).into())
     }),
     define("hw_regtype_text", &[Any], Returns::Text, |call| Ok(regtype_name(read_regtype(call)?).into())),
     define("hw_regproc_text", &[Any], Returns::Text, |call| Ok(regproc_name(read_regproc(call)?).into())),
@@ -32,14 +32,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
 ];
 
 /// `to_reg…`: NULL where there is no such thing.
-fn to_oid(call: &Call<'_>, find: fn(&Catalog, &str) -> Option<u32>) -> Result<Value> {
+fn to_oid(call: &Call<'_>, find: fn(&dyn FunctionContext, &str) -> Option<u32>) -> Result<Value> {
     let text = call.text(0).unwrap_or_default();
     let number = text.parse::<u32>().ok();
-    Ok(number.or_else(|| find(&call.context.catalog(), text)).into())
+    Ok(number.or_else(|| find(call.context, text)).into())
 }
 
 /// A cast to a `reg…` type: an OID or a quoted OID stays, a name is looked up.
-fn read(call: &Call<'_>, find: impl Fn(&Catalog, &str) -> Option<u32>, missing: impl Fn(&str) -> Error) -> Result<u32> {
+fn read(
+    call: &Call<'_>,
+    find: impl Fn(&dyn FunctionContext, &str) -> Option<u32>,
+    missing: impl Fn(&str) -> Error,
+) -> Result<u32> {
     let Some(name) = call.arguments.first().and_then(text_of) else {
         let number = call.arguments.first().and_then(|value| match value.cast_to(&arrow::datatypes::DataType::Int64) {
             Ok(ScalarValue::Int64(number)) => number,
@@ -54,7 +58,7 @@ fn read(call: &Call<'_>, find: impl Fn(&Catalog, &str) -> Option<u32>, missing: 
     }
     match name.parse::<u32>() {
         Ok(number) => Ok(number),
-        Err(_) => find(&call.context.catalog(), name).ok_or_else(|| missing(name)),
+        Err(_) => find(call.context, name).ok_or_else(|| missing(name)),
     }
 }
 
@@ -108,47 +112,59 @@ fn qualified(text: &str) -> (Option<String>, String) {
     (parts.pop(), name)
 }
 
-pub(super) fn regclass(catalog: &Catalog, text: &str) -> Option<u32> {
+/// A relation or an index; an unqualified name is one of pg_catalog, or is looked for along the search path.
+pub(super) fn regclass(context: &dyn FunctionContext, text: &str) -> Option<u32> {
     let (schema, name) = qualified(text);
-    if let Some(object) = catalog.find(schema.as_deref(), &name) {
-        return Some(object.id.0);
-    }
-    let in_schema = |candidate: &str, default: &str| schema.as_deref().unwrap_or(default) == candidate;
-    if let Some((.., oid)) = system::names().find(|(s, n, _)| *n == name && in_schema(s, "pg_catalog")) {
+    let in_schema = |candidate: &str| schema.as_deref().unwrap_or("pg_catalog") == candidate;
+    if let Some((.., oid)) = system::names().find(|(schema, n, _)| *n == name && in_schema(schema)) {
         return Some(oid);
     }
-    let in_its_schema = catalog.objects().filter(|o| in_schema(&o.name.schema, crate::catalog::SCHEMA));
-    let mut indexes = in_its_schema.flat_map(|object| system::indexes(object));
-    indexes.find(|index| index.name == name).map(|index| index.oid)
+    let catalog = context.catalog();
+    let path = schema.map_or_else(|| context.search_path(), |schema| vec![schema]);
+    path.iter().find_map(|schema| {
+        if let Some(object) = catalog.find(Some(schema), &name) {
+            return Some(object.id.0);
+        }
+        let in_schema = catalog.objects().filter(|object| object.name.schema == *schema);
+        let mut indexes = in_schema.flat_map(|object| system::indexes(object));
+        indexes.find(|index| index.name == name).map(|index| index.oid)
+    })
 }
 
-fn regproc(catalog: &Catalog, text: &str) -> Option<u32> {
+fn regproc(context: &dyn FunctionContext, text: &str) -> Option<u32> {
     let (schema, name) = qualified(text.split('(').next().unwrap_or_default());
-    let in_schema = schema.as_deref().unwrap_or(crate::catalog::SCHEMA);
-    let own = catalog.functions_named(in_schema, &name).next().map(|function| function.id.0);
+    let catalog = context.catalog();
+    let path = schema.map_or_else(|| context.search_path(), |schema| vec![schema]);
+    let own = path.iter().find_map(|schema| catalog.functions_named(schema, &name).next().map(|f| f.id.0));
     own.or_else(|| system::function_oid(&name))
 }
 
-fn regnamespace(catalog: &Catalog, text: &str) -> Option<u32> {
-    schema_oid(catalog, &name_parts(text).join("."))
+fn regnamespace(context: &dyn FunctionContext, text: &str) -> Option<u32> {
+    schema_oid(&context.catalog(), &name_parts(text).join("."))
 }
 
 /// A relation's name as `regclass` prints it: qualified unless it is found without; the number if there is no such
 /// relation.
-pub fn regclass_name(catalog: &Catalog, oid: u32) -> String {
+pub fn regclass_name(context: &dyn FunctionContext, oid: u32) -> String {
     if oid == 0 {
         return "-".to_string();
     }
+    let catalog = context.catalog();
     let (schema, name) = if let Some(object) = catalog.get(RelationId(oid)) {
         (object.name.schema.clone(), object.name.name.clone())
-    } else if let Some((object, index)) = system::index_by_oid(catalog, oid) {
+    } else if let Some((object, index)) = system::index_by_oid(&catalog, oid) {
         (object.name.schema.clone(), index.name)
     } else if let Some((schema, name, _)) = system::names().find(|(.., o)| *o == oid) {
         (schema.to_string(), name.to_string())
     } else {
         return oid.to_string();
     };
-    if schema == crate::catalog::SCHEMA || schema == "pg_catalog" {
+    let is_found = || match schema.as_str() {
+        "pg_catalog" => true,
+        "information_schema" | "hw_catalog" => false,
+        _ => regclass(context, &quote_identifier(&name)) == Some(oid),
+    };
+    if is_found() {
         quote_identifier(&name)
     } else {
         format!("{}.{}", quote_identifier(&schema), quote_identifier(&name))
@@ -181,12 +197,10 @@ pub fn regproc_name(oid: u32) -> String {
 pub fn regnamespace_name(catalog: &Catalog, oid: u32) -> String {
     match oid {
         0 => "-".to_string(),
-        system::PG_CATALOG_OID => "pg_catalog".to_string(),
-        system::INFORMATION_SCHEMA_OID => "information_schema".to_string(),
-        _ => catalog
-            .schemas()
-            .find(|(_, o)| *o == oid)
-            .map_or_else(|| oid.to_string(), |(name, _)| quote_identifier(name)),
+        _ => {
+            let mut all = system::SYSTEM_SCHEMAS.iter().copied().chain(catalog.schemas());
+            all.find(|(_, o)| *o == oid).map_or_else(|| oid.to_string(), |(name, _)| quote_identifier(name))
+        }
     }
 }
 

@@ -4,14 +4,12 @@
 use super::rows::Rows;
 use super::types::{TYPES, type_row};
 use super::{
-    BTREE_OID, DATABASE_OID, HEAP_OID, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, SystemContext,
-    TABLESPACE_OID, relations::operator_class,
+    BTREE_OID, DATABASE_OID, HEAP_OID, OWNER_OID, SYSTEM_SCHEMAS, SystemContext, TABLESPACE_OID,
+    relations::operator_class,
 };
 
 pub(super) fn pg_namespace(rows: &mut Rows, context: &SystemContext<'_>) {
-    rows.push(&[("oid", PG_CATALOG_OID.into()), ("nspname", "pg_catalog".into())]);
-    rows.push(&[("oid", INFORMATION_SCHEMA_OID.into()), ("nspname", "information_schema".into())]);
-    for (name, oid) in context.catalog.schemas() {
+    for (name, oid) in SYSTEM_SCHEMAS.iter().copied().chain(context.catalog.schemas()) {
         rows.push(&[("oid", oid.into()), ("nspname", name.into())]);
     }
 }
@@ -109,7 +107,8 @@ pub(super) fn pg_language(rows: &mut Rows) {
 
 /// Every type that sorts has one B-tree operator class, in a family of its own.
 pub(super) fn pg_opclass(rows: &mut Rows) {
-    for t in TYPES.iter().filter(|t| t.kind == 'b') {
+    // varchar is ordered as text is.
+    for t in TYPES.iter().filter(|t| t.kind == 'b' && t.name != "varchar") {
         rows.push(&[
             ("oid", operator_class(t.oid).into()),
             ("opcname", format!("{}_ops", t.name).into()),

@@ -1,7 +1,7 @@
-//! What the system relations look like: their columns, read once from two plain text tables.
+//! What the system relations look like: their columns, read once from plain text tables.
 //!
-//! In: `pg_catalog.txt` and `information_schema.txt`. Out: one [`Relation`] for each, in Postgres 15's column order,
-//! with the Arrow schema that carries the Postgres types.
+//! In: `pg_catalog.txt`, `information_schema.txt` and `hw_catalog.txt`. Out: one [`Relation`] for each, in Postgres 15's column
+//! order, with the Arrow schema that carries the Postgres types.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -17,6 +17,8 @@ pub struct Relation {
     pub oid: u32,
     /// `r` or `v`.
     pub relkind: char,
+    /// What it says, in a few words.
+    pub description: Option<&'static str>,
     pub columns: Vec<RelationColumn>,
     pub arrow: SchemaRef,
 }
@@ -40,6 +42,7 @@ pub fn find(schema: &str, name: &str) -> Option<&'static Relation> {
 static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
     let mut relations = parse("pg_catalog", include_str!("pg_catalog.txt"));
     relations.extend(parse("information_schema", include_str!("information_schema.txt")));
+    relations.extend(parse("hw_catalog", include_str!("hw_catalog.txt")));
     relations
 });
 
@@ -53,12 +56,17 @@ fn parse(schema: &'static str, text: &'static str) -> Vec<Relation> {
             let relation = relations.last_mut().expect("columns follow the line that opens their relation");
             relation.columns.extend(line.trim_start().split(", ").map(column));
         } else {
+            let (line, description) = match line.split_once(" -- ") {
+                Some((line, description)) => (line, Some(description)),
+                None => (line, None),
+            };
             let mut words = line.split(' ');
             let mut word = || words.next().expect("a relation opens with OID, kind and name");
             let oid = word().parse().expect("an OID is a number");
             let relkind = if word() == "r" { 'r' } else { 'v' };
             let name = word();
-            relations.push(Relation { schema, name, oid, relkind, columns: vec![], arrow: Arc::new(Schema::empty()) });
+            let arrow = Arc::new(Schema::empty());
+            relations.push(Relation { schema, name, oid, relkind, description, columns: vec![], arrow });
         }
     }
     for relation in &mut relations {
@@ -97,6 +105,7 @@ fn pg_type(name: &str) -> PgType {
         "name" => PgType::Name,
         "char" => PgType::Char,
         "text" => PgType::Text,
+        "jsonb" => PgType::Jsonb,
         "varchar" => PgType::Varchar(None),
         "bytea" => PgType::Bytea,
         "timestamptz" => PgType::Timestamptz,

@@ -1,7 +1,8 @@
-//! `pg_description` and `pg_shdescription`: what people have said of objects (COMMENT ON), and what the types are.
+//! `pg_description` and `pg_shdescription`: what people have said of objects (COMMENT ON), and what the types and the
+//! relations of `hw_catalog` are.
 
-use super::SystemContext;
 use super::rows::Rows;
+use super::{SystemContext, columns};
 use crate::catalog::{Catalog, Class, Commented};
 
 const CLASS_PG_TYPE: u32 = 1247;
@@ -50,6 +51,14 @@ pub(super) fn pg_description(rows: &mut Rows, context: &SystemContext<'_>) {
             ("description", text.into()),
         ]);
     }
+    for (oid, text) in of_system_relations() {
+        rows.push(&[
+            ("objoid", oid.into()),
+            ("classoid", Class::Relation.relation().0.into()),
+            ("objsubid", 0i32.into()),
+            ("description", text.into()),
+        ]);
+    }
     for (oid, text) in TYPES {
         rows.push(&[
             ("objoid", (*oid).into()),
@@ -58,6 +67,10 @@ pub(super) fn pg_description(rows: &mut Rows, context: &SystemContext<'_>) {
             ("description", (*text).into()),
         ]);
     }
+}
+
+fn of_system_relations() -> impl Iterator<Item = (u32, &'static str)> {
+    columns::relations().iter().filter_map(|relation| Some((relation.oid, relation.description?)))
 }
 
 pub(super) fn pg_shdescription(rows: &mut Rows, context: &SystemContext<'_>) {
@@ -73,7 +86,11 @@ pub(super) fn pg_shdescription(rows: &mut Rows, context: &SystemContext<'_>) {
 /// What is said of an object in the catalog of this name; `None`: in any.
 pub fn description(catalog: &Catalog, class_name: Option<&str>, oid: u32) -> Option<String> {
     let of_type = || TYPES.iter().find(|(known, _)| *known == oid).map(|(_, text)| text.to_string());
-    let commented = |class| catalog.comment(Commented::object(class, oid)).map(str::to_string);
+    let of_system = || of_system_relations().find(|(known, _)| *known == oid).map(|(_, text)| text.to_string());
+    let commented = |class| {
+        let own = catalog.comment(Commented::object(class, oid)).map(str::to_string);
+        own.or_else(|| if class == Class::Relation { of_system() } else { None })
+    };
     match class_name {
         None => [Class::Relation, Class::Function, Class::Schema, Class::Constraint]
             .into_iter()

@@ -4,7 +4,7 @@
 
 use super::rows::{Rows, Value};
 use super::types::type_name;
-use super::{SystemContext, columns, foreign_server, primary_key, primary_key_name};
+use super::{SYSTEM_SCHEMAS, SystemContext, columns, foreign_server, primary_key, primary_key_name};
 use crate::catalog::{Object, ObjectKind};
 use crate::types::PgType;
 
@@ -29,8 +29,7 @@ pub(super) fn fill(name: &str, rows: &mut Rows, context: &SystemContext<'_>) {
 }
 
 fn schemata(rows: &mut Rows, context: &SystemContext<'_>) {
-    let own = context.catalog.schemas().map(|(name, _)| name);
-    for name in ["pg_catalog", "information_schema"].into_iter().chain(own) {
+    for (name, _) in SYSTEM_SCHEMAS.iter().copied().chain(context.catalog.schemas()) {
         rows.push(&[
             ("catalog_name", context.database.into()),
             ("schema_name", name.into()),
@@ -83,7 +82,7 @@ fn all_columns(rows: &mut Rows, context: &SystemContext<'_>) {
             let mut row = place_of(context, object).to_vec();
             column_values(&mut row, context, &column.name, index, &column.pg_type);
             row.push(("is_nullable", if nullable { "YES" } else { "NO" }.into()));
-            row.push(("column_default", column.default.clone().into()));
+            row.push(("column_default", column.shown_default().into()));
             let updatable = matches!(object.kind, ObjectKind::Table { .. });
             row.push(("is_updatable", if updatable { "YES" } else { "NO" }.into()));
             rows.push(&row);

@@ -1,4 +1,5 @@
-//! The system relations: `pg_catalog` and `information_schema` as Postgres 15 has them, answered from a [`Catalog`].
+//! The system relations: `pg_catalog` and `information_schema` as Postgres 15 has them, answered from a [`Catalog`]; and
+//! `hw_catalog`.
 //!
 //! ```text
 //! (schema, name) ──find──▶ columns.rs: the relation's columns ──┐
@@ -7,7 +8,7 @@
 //!
 //! Nothing is kept between calls but what never changes (types, functions, and the system relations themselves), so an
 //! answer is as fresh as the catalog it is asked of. Relations of things we do not have (triggers, policies, …) are
-//! there with their columns, and empty.
+//! there with their columns, and empty. Of `hw_catalog` only the columns are known here: its rows are the runtime's to tell.
 
 mod cluster;
 mod columns;
@@ -65,6 +66,10 @@ pub struct Activity {
 /// OIDs of the schemas that are always there; `public` is 2200 in the catalog.
 pub const PG_CATALOG_OID: u32 = 11;
 pub const INFORMATION_SCHEMA_OID: u32 = 13000;
+pub const HW_CATALOG_OID: u32 = 12900;
+/// The schemas of the system relations, which nobody creates or drops.
+pub const SYSTEM_SCHEMAS: &[(&str, u32)] =
+    &[("pg_catalog", PG_CATALOG_OID), ("information_schema", INFORMATION_SCHEMA_OID), ("hw_catalog", HW_CATALOG_OID)];
 /// The one database, its owner, and where its files are.
 pub const DATABASE_OID: u32 = 5;
 pub const OWNER_OID: u32 = 10;
@@ -79,9 +84,9 @@ const INDEX_BIT: u32 = 1 << 30;
 const CONSTRAINT_BIT: u32 = 1 << 29;
 const RULE_BIT: u32 = 1 << 28;
 
-/// Rows of a system relation; `None` if there is no such relation.
+/// Rows of a relation of `pg_catalog` or `information_schema`; `None` if there is no such relation.
 pub fn table(schema: &str, name: &str, context: &SystemContext<'_>) -> Option<RecordBatch> {
-    let relation = columns::find(schema, name)?;
+    let relation = columns::find(schema, name).filter(|_| schema != "hw_catalog")?;
     let mut rows = Rows::new(relation);
     match schema {
         "pg_catalog" => fill_pg_catalog(relation, &mut rows, context),
@@ -191,11 +196,8 @@ pub fn has_primary_key(object: &Object) -> bool {
 
 /// OID of the schema of this name.
 pub fn schema_oid(catalog: &Catalog, schema: &str) -> Option<u32> {
-    match schema {
-        "pg_catalog" => Some(PG_CATALOG_OID),
-        "information_schema" => Some(INFORMATION_SCHEMA_OID),
-        _ => catalog.schemas().find(|(name, _)| *name == schema).map(|(_, oid)| oid),
-    }
+    let mut all = SYSTEM_SCHEMAS.iter().copied().chain(catalog.schemas());
+    all.find(|(name, _)| *name == schema).map(|(_, oid)| oid)
 }
 
 /// Name of the index and the constraint of a table's primary key.

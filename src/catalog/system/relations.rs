@@ -5,8 +5,8 @@
 use super::rows::{Rows, Value};
 use super::types::{collation, type_row};
 use super::{
-    BTREE_OID, HEAP_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SystemContext, columns, constraint_oid,
-    foreign_server, index_oid, indexes, primary_key, primary_key_name, rule_oid, schema_oid,
+    BTREE_OID, HEAP_OID, SYSTEM_SCHEMAS, SystemContext, columns, constraint_oid, foreign_server, index_oid, indexes,
+    primary_key, primary_key_name, rule_oid, schema_oid,
 };
 use crate::catalog::{Object, ObjectKind};
 use crate::types::PgType;
@@ -69,7 +69,7 @@ pub(super) fn pg_class(rows: &mut Rows, context: &SystemContext<'_>) {
 }
 
 fn namespace(schema: &str) -> u32 {
-    if schema == "pg_catalog" { PG_CATALOG_OID } else { INFORMATION_SCHEMA_OID }
+    SYSTEM_SCHEMAS.iter().find(|(name, _)| *name == schema).map_or(0, |(_, oid)| *oid)
 }
 
 pub(super) fn pg_attribute(rows: &mut Rows, context: &SystemContext<'_>) {
@@ -124,14 +124,14 @@ fn attribute(
 pub(super) fn pg_attrdef(rows: &mut Rows, context: &SystemContext<'_>) {
     for object in context.catalog.objects() {
         for (index, column) in object.columns.iter().enumerate() {
-            let Some(default) = &column.default else { continue };
+            let Some(default) = column.shown_default() else { continue };
             // The OID of a default: the relation's, turned far enough that its columns fit below.
             let oid = (object.id.0 & 0x0f_ffff) << 11 | index as u32 & 0x7ff;
             rows.push(&[
                 ("oid", oid.into()),
                 ("adrelid", object.id.0.into()),
                 ("adnum", (index as i16 + 1).into()),
-                ("adbin", default.as_str().into()),
+                ("adbin", default.into()),
             ]);
         }
     }
@@ -172,7 +172,8 @@ pub(super) fn pg_index(rows: &mut Rows, context: &SystemContext<'_>) {
 
 /// The B-tree operator class of a type, as `pg_opclass` lists it.
 pub(super) fn operator_class(type_oid: u32) -> u32 {
-    14_600 + type_oid % 100_000
+    let ordered_as = if type_oid == PgType::Varchar(None).oid() { PgType::Text.oid() } else { type_oid };
+    14_600 + ordered_as % 100_000
 }
 
 pub(super) fn pg_constraint(rows: &mut Rows, context: &SystemContext<'_>) {

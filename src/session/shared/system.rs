@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::datatypes::{Schema, SchemaRef};
 
 use super::builds::Build;
 use super::{Shared, rows_per_s};
@@ -22,7 +21,7 @@ use crate::runtime::{OperatorMeasurement, ViewStatus};
 use crate::serve::SystemRelations;
 use crate::state::World;
 use crate::state::memory::Holder;
-use crate::types::{Epoch, PgType, RelationId};
+use crate::types::{Epoch, RelationId};
 
 pub struct SystemReader {
     pub shared: Arc<Shared>,
@@ -34,128 +33,7 @@ pub struct SystemReader {
     pub settings: Vec<(String, String, String)>,
 }
 
-type Columns = &'static [(&'static str, PgType)];
-
-/// The relations of `hw_catalog`.
-const RELATIONS: &[(&str, Columns)] = &[
-    (
-        "sources",
-        &[
-            ("id", PgType::Oid),
-            ("schema", PgType::Text),
-            ("name", PgType::Text),
-            ("connector", PgType::Text),
-            ("state", PgType::Text),
-            ("error", PgType::Text),
-            ("row_count", PgType::Int8),
-            ("bad_record_count", PgType::Int8),
-            ("position", PgType::Jsonb),
-            ("watermark", PgType::Timestamptz),
-            ("watermark_partition", PgType::Text),
-            ("rate_limit", PgType::Int8),
-        ],
-    ),
-    (
-        "views",
-        &[
-            ("id", PgType::Oid),
-            ("schema", PgType::Text),
-            ("name", PgType::Text),
-            ("kind", PgType::Text),
-            ("state", PgType::Text),
-            ("error", PgType::Text),
-            ("input_row_count", PgType::Int8),
-            ("output_row_count", PgType::Int8),
-            ("state_row_count", PgType::Int8),
-            ("state_bytes", PgType::Int8),
-            ("stored_row_count", PgType::Int8),
-            ("stored_bytes", PgType::Int8),
-            ("row_error_count", PgType::Int8),
-            ("epoch", PgType::Int8),
-        ],
-    ),
-    (
-        "view_operators",
-        &[
-            ("view", PgType::Text),
-            ("number", PgType::Int4),
-            ("depth", PgType::Int4),
-            ("operator", PgType::Text),
-            ("input_row_count", PgType::Int8),
-            ("output_row_count", PgType::Int8),
-            ("state_row_count", PgType::Int8),
-            ("state_bytes", PgType::Int8),
-            ("busy_us", PgType::Int8),
-            ("step_count", PgType::Int8),
-        ],
-    ),
-    (
-        "source_errors",
-        &[
-            ("source", PgType::Text),
-            ("at", PgType::Timestamptz),
-            ("epoch", PgType::Int8),
-            ("partition", PgType::Text),
-            ("position", PgType::Int8),
-            ("reason", PgType::Text),
-            ("payload", PgType::Text),
-        ],
-    ),
-    (
-        "view_errors",
-        &[("view", PgType::Text), ("reason", PgType::Text), ("row", PgType::Text), ("row_count", PgType::Int8)],
-    ),
-    (
-        "watermarks",
-        &[
-            ("relation", PgType::Text),
-            ("kind", PgType::Text),
-            ("column", PgType::Text),
-            ("watermark", PgType::Timestamptz),
-            ("allowed_lateness", PgType::Interval),
-            ("held_back_by", PgType::Text),
-        ],
-    ),
-    ("late_rows", &[("view", PgType::Text), ("relation", PgType::Text), ("row_count", PgType::Int8)]),
-    (
-        "history",
-        &[
-            ("relation", PgType::Text),
-            ("kind", PgType::Text),
-            ("retention", PgType::Interval),
-            ("since", PgType::Int8),
-            ("since_time", PgType::Timestamptz),
-            ("upper", PgType::Int8),
-            ("upper_time", PgType::Timestamptz),
-            ("change_count", PgType::Int8),
-            ("bytes", PgType::Int8),
-            ("subscriber_count", PgType::Int8),
-        ],
-    ),
-    (
-        "subscriptions",
-        &[
-            ("pid", PgType::Int4),
-            ("subscription", PgType::Text),
-            ("epoch", PgType::Int8),
-            ("started", PgType::Timestamptz),
-        ],
-    ),
-    ("memory", &[("holder", PgType::Text), ("bytes", PgType::Int8), ("limit_bytes", PgType::Int8)]),
-    ("epoch", &[("epoch", PgType::Int8), ("time", PgType::Timestamptz), ("checkpoint_epoch", PgType::Int8)]),
-];
-
 impl SystemReader {
-    /// Columns of a system relation; `None` if there is no such relation.
-    pub fn schema_of(schema: &str, name: &str) -> Option<SchemaRef> {
-        if schema != "hw_catalog" {
-            return system::schema_of(schema, name);
-        }
-        let (_, columns) = RELATIONS.iter().find(|(relation, _)| *relation == name)?;
-        let fields: Vec<_> = columns.iter().map(|(name, pg_type)| pg_type.field(name, true)).collect();
-        Some(Arc::new(Schema::new(fields)))
-    }
-
     fn columns(&self, name: &str) -> Result<Vec<ArrayRef>> {
         match name {
             "sources" => self.sources(),
@@ -318,7 +196,7 @@ impl SystemRelations for SystemReader {
         let undefined =
             || Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{schema}.{name}\" does not exist"));
         if schema == "hw_catalog" {
-            let columns = SystemReader::schema_of(schema, name).ok_or_else(undefined)?;
+            let columns = system::schema_of(schema, name).ok_or_else(undefined)?;
             return Ok(RecordBatch::try_new(columns, self.columns(name)?)?);
         }
         let activity = if name == "pg_stat_activity" { self.shared.registry.activities() } else { vec![] };
