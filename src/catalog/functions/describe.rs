@@ -25,9 +25,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("pg_get_serial_sequence", &[Text, Text], Returns::Text, get_serial_sequence),
     define("pg_get_functiondef", &[Int], Returns::Text, get_functiondef),
     define("pg_get_function_sqlbody", &[Int], Returns::Text, |_| Ok(Value::Null)),
-    define("pg_get_function_result", &[Int], Returns::Text, |call| {
-        function(call, Function::result, |f| regtype_name(f.returns))
-    }),
+    define("pg_get_function_result", &[Int], Returns::Text, |call| function(call, Function::result, built_in_result)),
     define("pg_get_function_arguments", &[Int], Returns::Text, |call| {
         function(call, |f| f.argument_list(true), arguments)
     }),
@@ -232,11 +230,20 @@ fn function(
     if let Some(function) = call.context.catalog().function(RelationId(oid)) {
         return Ok(sql(function).into());
     }
-    Ok(system::function_rows().iter().find(|f| f.oid == oid).map(describe).into())
+    Ok(system::function_row_of(oid).map(describe).into())
+}
+
+fn built_in_result(function: &system::FunctionRow) -> String {
+    format!("{}{}", if function.returns_set { "SETOF " } else { "" }, regtype_name(function.returns))
 }
 
 fn arguments(function: &system::FunctionRow) -> String {
-    function.arguments.iter().map(|a| regtype_name(*a)).collect::<Vec<_>>().join(", ")
+    let last = function.arguments.len().saturating_sub(1);
+    let shown = |(index, oid): (usize, &u32)| {
+        let is_repeated = function.variadic && index == last;
+        format!("{}{}", if is_repeated { "VARIADIC " } else { "" }, regtype_name(*oid))
+    };
+    function.arguments.iter().enumerate().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// As Postgres writes it, so that it can be edited and run again.
@@ -264,9 +271,9 @@ fn get_functiondef(call: &Call<'_>) -> Result<Value> {
     function(call, sql_definition, |f| {
         format!(
             "CREATE OR REPLACE FUNCTION pg_catalog.{}({})\n RETURNS {}\n LANGUAGE internal\nAS $function${}$function$\n",
-            quote_identifier(&f.name),
+            quote_identifier(f.name),
             arguments(f),
-            regtype_name(f.returns),
+            built_in_result(f),
             f.name
         )
     })

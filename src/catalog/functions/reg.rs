@@ -180,6 +180,11 @@ pub fn regtype_name(oid: u32) -> String {
         2276 => "\"any\"".to_string(),
         2277 => "anyarray".to_string(),
         2281 => "internal".to_string(),
+        2283 => "anyelement".to_string(),
+        2776 => "anynonarray".to_string(),
+        5077 => "anycompatible".to_string(),
+        5078 => "anycompatiblearray".to_string(),
+        5079 => "anycompatiblenonarray".to_string(),
         2287 => "record[]".to_string(),
         _ => PgType::from_oid(oid).map_or_else(|| oid.to_string(), |t| t.name()),
     }
@@ -190,7 +195,7 @@ pub fn regproc_name(oid: u32) -> String {
     if oid == 0 {
         return "-".to_string();
     }
-    system::function_name(oid).unwrap_or_else(|| oid.to_string())
+    system::function_row_of(oid).map_or_else(|| oid.to_string(), |function| function.name.to_string())
 }
 
 /// A schema's name; the number if there is no such schema.

@@ -1,8 +1,8 @@
-//! `pg_description` and `pg_shdescription`: what people have said of objects (COMMENT ON), and what the types and the
-//! relations of `hw_catalog` are.
+//! `pg_description` and `pg_shdescription`: what people have said of objects (COMMENT ON), and what the types,
+//! functions, operators and the relations of `hw_catalog` are.
 
 use super::rows::Rows;
-use super::{SystemContext, columns};
+use super::{SystemContext, columns, routines};
 use crate::catalog::{Catalog, Class, Commented};
 
 const CLASS_PG_TYPE: u32 = 1247;
@@ -59,6 +59,14 @@ pub(super) fn pg_description(rows: &mut Rows, context: &SystemContext<'_>) {
             ("description", text.into()),
         ]);
     }
+    for (class, oid, text) in routines::descriptions() {
+        rows.push(&[
+            ("objoid", oid.into()),
+            ("classoid", class.into()),
+            ("objsubid", 0i32.into()),
+            ("description", text.into()),
+        ]);
+    }
     for (oid, text) in TYPES {
         rows.push(&[
             ("objoid", (*oid).into()),
@@ -87,9 +95,17 @@ pub(super) fn pg_shdescription(rows: &mut Rows, context: &SystemContext<'_>) {
 pub fn description(catalog: &Catalog, class_name: Option<&str>, oid: u32) -> Option<String> {
     let of_type = || TYPES.iter().find(|(known, _)| *known == oid).map(|(_, text)| text.to_string());
     let of_system = || of_system_relations().find(|(known, _)| *known == oid).map(|(_, text)| text.to_string());
+    let of_routine = |wanted: u32| {
+        let mut all = routines::descriptions();
+        all.find(|(class, known, _)| *class == wanted && *known == oid).map(|(.., text)| text.to_string())
+    };
     let commented = |class| {
         let own = catalog.comment(Commented::object(class, oid)).map(str::to_string);
-        own.or_else(|| if class == Class::Relation { of_system() } else { None })
+        own.or_else(|| match class {
+            Class::Relation => of_system(),
+            Class::Function => of_routine(1255),
+            _ => None,
+        })
     };
     match class_name {
         None => [Class::Relation, Class::Function, Class::Schema, Class::Constraint]
@@ -97,6 +113,7 @@ pub fn description(catalog: &Catalog, class_name: Option<&str>, oid: u32) -> Opt
             .find_map(commented)
             .or_else(of_type),
         Some("pg_type") => of_type(),
+        Some("pg_operator") => of_routine(2617),
         Some(name) => Class::from_name(name).filter(|class| *class != Class::Database).and_then(commented),
     }
 }

@@ -15,6 +15,7 @@ mod columns;
 mod descriptions;
 mod information_schema;
 mod relations;
+mod routines;
 mod rows;
 mod summaries;
 mod types;
@@ -23,9 +24,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use descriptions::description;
+pub use routines::{FunctionRow, function_oid, function_row_of};
 pub use rows::Value;
 pub(crate) use rows::array;
-pub use types::{FunctionRow, TYPES, TypeRow, function_name, function_oid, function_rows, type_by_name, type_row};
+pub use types::{TYPES, TypeRow, type_by_name, type_row};
 
 use super::{Catalog, Object, ObjectKind};
 use crate::types::RelationId;
@@ -153,8 +155,10 @@ fn fill_pg_catalog(relation: &Relation, rows: &mut Rows, context: &SystemContext
         "pg_foreign_server" => relations::pg_foreign_server(rows, context),
         "pg_foreign_table" => relations::pg_foreign_table(rows, context),
         "pg_type" => types::pg_type(rows),
-        "pg_proc" => types::pg_proc(rows, context),
-        "pg_cast" => types::pg_cast(rows),
+        "pg_proc" => routines::pg_proc(rows, context),
+        "pg_aggregate" => routines::pg_aggregate(rows),
+        "pg_operator" => routines::pg_operator(rows),
+        "pg_cast" => routines::pg_cast(rows),
         "pg_namespace" => cluster::pg_namespace(rows, context),
         "pg_database" => cluster::pg_database(rows, context),
         "pg_authid" | "pg_roles" => cluster::pg_roles(rows, context),

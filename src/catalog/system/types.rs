@@ -1,9 +1,7 @@
-//! `pg_type`, `pg_proc` and `pg_cast`: the types that the engine has, and the functions that it answers catalog
-//! questions with, which are the same in every catalog; and the users' SQL functions.
+//! `pg_type`: the types that the engine has, which are the same in every catalog.
 
+use super::routines::function_oid;
 use super::rows::Rows;
-use super::{SystemContext, schema_oid};
-use crate::catalog::{Returns, functions};
 use crate::types::PgType;
 
 /// A row of `pg_type`, for a type that is no array.
@@ -101,14 +99,6 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("timestamp with time zone", "timestamptz"),
 ];
 
-/// The first OID of the types' input, output, receive and send functions; four for each type.
-const IO_FUNCTION_OID: u32 = 14_000;
-/// The first OID of the functions of [`functions`].
-pub const FUNCTION_OID: u32 = 15_000;
-const ARRAY_IN: u32 = 750;
-const ARRAY_OUT: u32 = 751;
-const ARRAY_RECV: u32 = 2400;
-const ARRAY_SEND: u32 = 2401;
 /// The default collation; types that have none give 0.
 const DEFAULT_COLLATION: u32 = 100;
 const C_COLLATION: u32 = 950;
@@ -156,6 +146,17 @@ pub fn collation(oid: u32) -> u32 {
     }
 }
 
+/// The element type of an array type; a pseudo-type that is any of several is its own.
+pub(super) fn element_of(array: u32) -> u32 {
+    match PgType::from_oid(array) {
+        Some(PgType::Array(item)) => item.oid(),
+        // anyarray over anyelement, anycompatiblearray over anycompatible
+        _ if array == 2277 => 2283,
+        _ if array == 5078 => 5077,
+        _ => array,
+    }
+}
+
 /// Element type of the types that are read by subscript but are no arrays.
 fn vector_element(oid: u32) -> u32 {
     match oid {
@@ -180,8 +181,9 @@ fn length(oid: u32) -> i16 {
 }
 
 pub(super) fn pg_type(rows: &mut Rows) {
-    for (index, t) in TYPES.iter().enumerate() {
-        let io = IO_FUNCTION_OID + 4 * index as u32;
+    let array_function = |name: &str| function_oid(name).unwrap_or(0).into();
+    for t in TYPES {
+        let function = |what: &str| function_oid(&format!("{}{what}", t.io)).unwrap_or(0).into();
         let array = array_oid(t.oid);
         rows.push(&[
             ("oid", t.oid.into()),
@@ -193,10 +195,10 @@ pub(super) fn pg_type(rows: &mut Rows) {
             ("typispreferred", t.preferred.into()),
             ("typelem", vector_element(t.oid).into()),
             ("typarray", array.into()),
-            ("typinput", io.into()),
-            ("typoutput", (io + 1).into()),
-            ("typreceive", (io + 2).into()),
-            ("typsend", (io + 3).into()),
+            ("typinput", function("in")),
+            ("typoutput", function("out")),
+            ("typreceive", function("recv")),
+            ("typsend", function("send")),
             ("typalign", t.align.into()),
             ("typstorage", t.storage.into()),
             ("typcollation", collation(t.oid).into()),
@@ -211,154 +213,13 @@ pub(super) fn pg_type(rows: &mut Rows) {
             ("typtype", t.kind.into()),
             ("typcategory", if t.kind == 'p' { 'P' } else { 'A' }.into()),
             ("typelem", t.oid.into()),
-            ("typinput", ARRAY_IN.into()),
-            ("typoutput", ARRAY_OUT.into()),
-            ("typreceive", ARRAY_RECV.into()),
-            ("typsend", ARRAY_SEND.into()),
+            ("typinput", array_function("array_in")),
+            ("typoutput", array_function("array_out")),
+            ("typreceive", array_function("array_recv")),
+            ("typsend", array_function("array_send")),
             ("typalign", if t.align == 'd' { 'd' } else { 'i' }.into()),
             ("typstorage", 'x'.into()),
             ("typcollation", collation(t.oid).into()),
-        ]);
-    }
-}
-
-/// A function as `pg_proc` lists it.
-pub struct FunctionRow {
-    pub oid: u32,
-    pub name: String,
-    pub arguments: Vec<u32>,
-    pub returns: u32,
-    pub strict: bool,
-    pub volatility: char,
-    pub language: u32,
-}
-
-const CSTRING: u32 = 2275;
-const INTERNAL_LANGUAGE: u32 = 12;
-const SQL_LANGUAGE: u32 = 14;
-
-/// All functions of `pg_proc`, with fixed OIDs.
-pub fn function_rows() -> Vec<FunctionRow> {
-    let internal = |oid: u32, name: String, arguments: Vec<u32>, returns: u32| FunctionRow {
-        oid,
-        name,
-        arguments,
-        returns,
-        strict: true,
-        volatility: 's',
-        language: INTERNAL_LANGUAGE,
-    };
-    let mut all = vec![
-        internal(ARRAY_IN, "array_in".into(), vec![CSTRING, 26, 23], 2277),
-        internal(ARRAY_OUT, "array_out".into(), vec![2277], CSTRING),
-        internal(ARRAY_RECV, "array_recv".into(), vec![2281, 26, 23], 2277),
-        internal(ARRAY_SEND, "array_send".into(), vec![2277], 17),
-    ];
-    for (index, t) in TYPES.iter().enumerate() {
-        let oid = IO_FUNCTION_OID + 4 * index as u32;
-        all.push(internal(oid, format!("{}in", t.io), vec![CSTRING], t.oid));
-        all.push(internal(oid + 1, format!("{}out", t.io), vec![t.oid], CSTRING));
-        all.push(internal(oid + 2, format!("{}recv", t.io), vec![2281], t.oid));
-        all.push(internal(oid + 3, format!("{}send", t.io), vec![t.oid], 17));
-    }
-    for (index, listed) in functions::listed().enumerate() {
-        all.push(FunctionRow {
-            oid: FUNCTION_OID + index as u32,
-            name: listed.name.to_string(),
-            arguments: listed.arguments,
-            returns: listed.returns,
-            strict: listed.strict,
-            volatility: listed.volatility,
-            language: INTERNAL_LANGUAGE,
-        });
-    }
-    all
-}
-
-/// The OID of a function by its name alone; the first, if it has several forms.
-pub fn function_oid(name: &str) -> Option<u32> {
-    function_rows().into_iter().find(|f| f.name == name).map(|f| f.oid)
-}
-
-pub fn function_name(oid: u32) -> Option<String> {
-    function_rows().into_iter().find(|f| f.oid == oid).map(|f| f.name)
-}
-
-pub(super) fn pg_proc(rows: &mut Rows, context: &SystemContext<'_>) {
-    for function in context.catalog.functions() {
-        let types: Vec<i64> = function.arguments.iter().map(|argument| argument.pg_type.oid().into()).collect();
-        let names: Vec<String> =
-            function.arguments.iter().map(|argument| argument.name.clone().unwrap_or_default()).collect();
-        let default_count = function.arguments.iter().filter(|argument| argument.default.is_some()).count();
-        let (returns, is_set) = match &function.returns {
-            Returns::Value(pg_type) => (pg_type.oid(), false),
-            Returns::SetOf(pg_type) => (pg_type.oid(), true),
-            // A record.
-            Returns::Table(_) => (2249, true),
-        };
-        rows.push(&[
-            ("oid", function.id.0.into()),
-            ("proname", function.name.name.as_str().into()),
-            ("pronamespace", schema_oid(context.catalog, &function.name.schema).into()),
-            ("prolang", SQL_LANGUAGE.into()),
-            ("prosrc", function.body.as_str().into()),
-            ("proisstrict", function.strict.into()),
-            ("proretset", is_set.into()),
-            ("provolatile", function.volatility.into()),
-            ("pronargs", (types.len() as i16).into()),
-            ("pronargdefaults", (default_count as i16).into()),
-            ("proargtypes", types.into()),
-            ("proargnames", names.iter().any(|name| !name.is_empty()).then_some(names).into()),
-            ("prorettype", returns.into()),
-        ]);
-    }
-    for function in function_rows() {
-        let arguments: Vec<i64> = function.arguments.iter().map(|a| (*a).into()).collect();
-        rows.push(&[
-            ("oid", function.oid.into()),
-            ("prosrc", function.name.clone().into()),
-            ("proname", function.name.into()),
-            ("prolang", function.language.into()),
-            ("proisstrict", function.strict.into()),
-            ("provolatile", function.volatility.into()),
-            ("pronargs", (arguments.len() as i16).into()),
-            ("proargtypes", arguments.into()),
-            ("prorettype", function.returns.into()),
-        ]);
-    }
-}
-
-/// Casts that the engine makes without being asked (`i`) or in an assignment (`a`), between the number types and
-/// between the times.
-pub(super) fn pg_cast(rows: &mut Rows) {
-    const IMPLICIT: &[(u32, u32)] = &[
-        (21, 23),
-        (21, 20),
-        (23, 20),
-        (21, 700),
-        (23, 700),
-        (20, 700),
-        (21, 701),
-        (23, 701),
-        (20, 701),
-        (700, 701),
-        (21, 1700),
-        (23, 1700),
-        (20, 1700),
-        (1700, 701),
-        (1082, 1114),
-        (1082, 1184),
-        (1114, 1184),
-        (1043, 25),
-        (1042, 25),
-        (19, 25),
-    ];
-    for (index, (source, target)) in IMPLICIT.iter().enumerate() {
-        rows.push(&[
-            ("oid", (14_900 + index as u32).into()),
-            ("castsource", (*source).into()),
-            ("casttarget", (*target).into()),
-            ("castcontext", 'i'.into()),
         ]);
     }
 }

@@ -309,7 +309,7 @@ async fn psql_is_told_the_truth() -> Result<()> {
             r"\d users: indexes",
             psql(r"\d users", 3),
             &[
-                "users_pkey|true|true|false|true|CREATE UNIQUE INDEX users_pkey ON public.users USING btree (id)|PRIMARY KEY (id)|p|false|false|false|0",
+                "users_pkey|true|true|false|true|CREATE UNIQUE INDEX users_pkey ON users USING btree (id)|PRIMARY KEY (id)|p|false|false|false|0",
             ],
         ),
         (r"\d users: policies", psql(r"\d users", 6), &[]),
@@ -320,7 +320,7 @@ async fn psql_is_told_the_truth() -> Result<()> {
         ),
         (r"\sv v_users", psql(r"\sv v_users", 0), &["16385"]),
         (r"\l", psql(r"\l", 0), &["dev|root|UTF8|C|C||libc|"]),
-        (r"\dn", psql(r"\dn", 0), &["public|root"]),
+        (r"\dn", psql(r"\dn", 0), &["hw_catalog|root", "public|root"]),
         (r"\df", psql(r"\df", 0), &[]),
         (r"\dT", psql(r"\dT", 0), &[]),
         (r"\du", psql(r"\du", 0), &["root|true|true|true|true|true|-1||[]|false|true"]),
