@@ -152,7 +152,8 @@ impl From<ArrowError> for Error {
                 Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").with_detail(message)
             }
             ArrowError::CastError(message) | ArrowError::ParseError(message) => {
-                Error::new(SqlState::INVALID_TEXT_REPRESENTATION, lower_first(&message))
+                let message = unreadable_text(&message).unwrap_or_else(|| lower_first(&message));
+                Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
             }
             ArrowError::InvalidArgumentError(message)
                 if message.contains("too large to store in a Decimal")
@@ -253,6 +254,24 @@ fn plan_error(message: &str) -> Error {
         SqlState::SYNTAX_ERROR
     };
     Error::new(code, lower_first(message))
+}
+
+/// `Cannot cast string 'x' to value of Int32 type` as Postgres says it.
+fn unreadable_text(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("Cannot cast string '").or_else(|| message.strip_prefix("Cannot cast value '"))?;
+    let (value, type_name) = rest.strip_suffix(" type")?.rsplit_once("' to value of ")?;
+    let type_name = match type_name {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "UInt32" => "oid",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Boolean" => "boolean",
+        "Date32" => "date",
+        _ => return None,
+    };
+    Some(format!("invalid input syntax for type {type_name}: \"{value}\""))
 }
 
 fn lower_first(text: &str) -> String {

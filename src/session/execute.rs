@@ -7,12 +7,13 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
 
 use super::limits::{Busy, Limits};
 use super::prepare::Plan;
 use super::{Outcome, Prepared, Session};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::{Query, Statement, StatementKind};
+use crate::sql::{Query, Statement, StatementKind, with_place_of_constant};
 use crate::types::PgType;
 
 impl Session {
@@ -20,6 +21,7 @@ impl Session {
     pub async fn execute(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
         let busy = Busy::start(&self.context.entry, &prepared.statement.text, self.transaction_status());
         let result = self.execute_now(prepared, &parameters, busy).await;
+        let result = with_places(result, &prepared.statement);
         if result.is_err() {
             self.fail_transaction();
         }
@@ -211,6 +213,20 @@ impl Session {
             values.push(if value.is_null() { ScalarValue::try_from(&pg_type.arrow())? } else { value });
         }
         Ok(values)
+    }
+}
+
+/// Errors of a statement, those of its rows too, say where the constant is that could not be read.
+fn with_places(result: Result<Outcome>, statement: &Arc<Statement>) -> Result<Outcome> {
+    match result {
+        Ok(Outcome::Rows { schema, stream, tag, counted }) => {
+            let statement = statement.clone();
+            let placed = stream.map_err(move |error| with_place_of_constant(Error::from(error), &statement).into());
+            let stream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), placed));
+            Ok(Outcome::Rows { schema, stream, tag, counted })
+        }
+        Ok(outcome) => Ok(outcome),
+        Err(error) => Err(with_place_of_constant(error, statement)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use datafusion::common::{DataFusionError, SchemaError};
 
+use super::Statement;
 use super::text::Text;
 use crate::error::{Error, SqlState};
 
@@ -13,7 +14,29 @@ pub(super) fn explain(error: DataFusionError, source: &Text) -> Error {
         let start = sqlparser::tokenizer::Location { line: span.start.line, column: span.start.column };
         explained.position = source.position(start);
     }
-    explained
+    point_to_constant(explained, source.whole(), 0, |_| true)
+}
+
+/// The position of the constant that could not be read, if an error of that kind has none: of the only one that is written like
+/// it, of which `fits` says yes to what stands behind it. `offset`: characters before `text` in the client's message.
+fn point_to_constant(error: Error, text: &str, offset: usize, fits: impl Fn(&str) -> bool) -> Error {
+    let unreadable = [SqlState::INVALID_TEXT_REPRESENTATION.0, "22003", "22007", "22008"].contains(&error.code.0);
+    let Some((_, value)) = error.message.split_once(": \"").filter(|_| unreadable && error.position.is_none()) else {
+        return error;
+    };
+    let value = value.trim_end_matches('"');
+    let literal = format!("'{}'", value.replace('\'', "''"));
+    let mut found = text.match_indices(&literal).filter(|(at, _)| fits(&text[at + literal.len()..]));
+    match (found.next(), found.next()) {
+        (Some((at, _)), None) => error.with_position(offset + text[..at].chars().count() + 1),
+        _ => error,
+    }
+}
+
+/// An error of executing a statement: PostgreSQL reads `'x'::int` when it parses, and says where; here it is read when it is
+/// computed, and the message tells what it was.
+pub fn with_place_of_constant(error: Error, statement: &Statement) -> Error {
+    point_to_constant(error, &statement.text, statement.offset, |rest| rest.trim_start().starts_with("::"))
 }
 
 fn reword(error: DataFusionError) -> Error {
@@ -85,7 +108,7 @@ fn plan(message: &str) -> Error {
     if message.contains("Column in SELECT must be in GROUP BY")
         || message.contains("must appear in the GROUP BY clause")
     {
-        let column = message.rsplit("expression \"").next().and_then(|rest| rest.split('"').next());
+        let column = message.rsplit_once("expression \"").and_then(|(_, rest)| rest.split('"').next());
         let column = column.or_else(|| between("While expanding wildcard, column \"", "\"")).unwrap_or("?");
         return Error::new(
             SqlState::GROUPING_ERROR,

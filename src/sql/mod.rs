@@ -43,6 +43,7 @@ pub mod with_option;
 mod testing;
 
 pub use bind::{BoundDml, RelationResolver, ResolvedRelation};
+pub use errors::with_place_of_constant;
 pub use row_expression::row_expression;
 pub use state::dialect_state;
 pub use statement::*;

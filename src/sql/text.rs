@@ -30,6 +30,10 @@ impl Text {
         Text(Arc::new(Lines { text: text.to_string(), starts, char_count }))
     }
 
+    pub fn whole(&self) -> &str {
+        &self.0.text
+    }
+
     /// Characters in the text.
     pub fn char_count(&self) -> usize {
         self.0.char_count

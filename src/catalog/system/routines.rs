@@ -161,6 +161,7 @@ pub(super) fn pg_proc(rows: &mut Rows, context: &SystemContext<'_>) {
             ("proisstrict", function.strict.into()),
             ("proretset", is_set.into()),
             ("provolatile", function.volatility.into()),
+            ("proparallel", 'u'.into()),
             ("pronargs", (types.len() as i16).into()),
             ("pronargdefaults", (default_count as i16).into()),
             ("proargtypes", types.into()),

@@ -83,10 +83,12 @@ type Assigned = (Vec<Option<ast::Expr>>, Vec<Option<PgType>>);
 
 impl Binding<'_> {
     /// By name; 42703 if the table has no such column.
-    fn column_index(&self, name: &str) -> Result<usize> {
+    fn column_index(&self, ident: &Ident) -> Result<usize> {
+        let name = fold(ident);
         self.target.columns.iter().position(|column| column.name == name).ok_or_else(|| {
             let message = format!("column \"{name}\" of relation \"{}\" does not exist", self.table.name);
-            Error::new(SqlState::UNDEFINED_COLUMN, message)
+            let position = self.source.position(ident.span.start);
+            Error { position, ..Error::new(SqlState::UNDEFINED_COLUMN, message) }
         })
     }
 
@@ -184,13 +186,15 @@ impl Binding<'_> {
             let [part] = name.0.as_slice() else {
                 return Err(Error::unsupported(format!("assignment to {name}"), "assign the whole column"));
             };
-            let name = part.as_ident().map(fold).unwrap_or_default();
-            let index = self.column_index(&name)?;
+            let Some(ident) = part.as_ident() else {
+                return Err(Error::unsupported(format!("assignment to {name}"), "name a column"));
+            };
+            let index = self.column_index(ident)?;
             let column = &self.target.columns[index];
             hint_parameter(&mut hints, value, &column.pg_type);
             let value = if is_default(value) { self.default(column)? } else { value.clone() };
             if assigned[index].replace(value).is_some() {
-                let message = format!("multiple assignments to same column \"{name}\"");
+                let message = format!("multiple assignments to same column \"{}\"", fold(ident));
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message));
             }
             Ok(())

@@ -59,10 +59,16 @@ pub fn parse(text: &str) -> Result<Vec<Statement>> {
         Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|e| bad_token(&source, &e))?;
     let tokens = respell(tokens);
     let mut statements = vec![];
-    for part in tokens.split(|t| t.token == Token::SemiColon) {
-        if let Some(statement) = read_statement(&source, part)? {
-            statements.push(statement);
-        }
+    let mut rest = tokens.as_slice();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|t| t.token == Token::SemiColon).unwrap_or(rest.len());
+        let read = read_statement(&source, &rest[..end]).map_err(|error| match rest.get(end) {
+            // A statement that ends too early ends at its semicolon.
+            Some(semicolon) if reader::is_at_end(&error) => reader::syntax_error(&source, Some(semicolon)),
+            _ => error,
+        });
+        statements.extend(read?);
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
     if statements.is_empty() {
         statements.push(Statement { kind: StatementKind::Empty, text: String::new(), offset: 0 });

@@ -320,8 +320,14 @@ pub(super) fn syntax_error(source: &Text, at: Option<&TokenWithSpan>) -> Error {
                 None => error,
             }
         }
-        _ => Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input").with_position(source.char_count() + 1),
+        _ => Error::new(SqlState::SYNTAX_ERROR, AT_END).with_position(source.char_count() + 1),
     }
+}
+
+const AT_END: &str = "syntax error at end of input";
+
+pub(super) fn is_at_end(error: &Error) -> bool {
+    error.message == AT_END
 }
 
 pub(super) fn upper(token: &Token) -> String {

@@ -184,7 +184,7 @@ impl Binding<'_> {
             }
             None => Ok(()),
             Some(ast::ConflictTarget::Columns(columns)) => {
-                let mut indices = columns.iter().map(|c| self.column_index(&fold(c))).collect::<Result<Vec<_>>>()?;
+                let mut indices = columns.iter().map(|c| self.column_index(c)).collect::<Result<Vec<_>>>()?;
                 indices.sort_unstable();
                 indices.dedup();
                 if indices.is_empty() || indices != self.target.primary_key { Err(no_match()) } else { Ok(()) }

@@ -52,10 +52,12 @@ impl Binding<'_> {
             let [part] = name.0.as_slice() else {
                 return Err(Error::unsupported(format!("INSERT into {name}"), "name a column"));
             };
-            let name = part.as_ident().map(fold).unwrap_or_default();
-            let index = self.column_index(&name)?;
+            let Some(ident) = part.as_ident() else {
+                return Err(Error::unsupported(format!("INSERT into {name}"), "name a column"));
+            };
+            let index = self.column_index(ident)?;
             if columns.contains(&index) {
-                let message = format!("column \"{name}\" specified more than once");
+                let message = format!("column \"{}\" specified more than once", fold(ident));
                 return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
             }
             columns.push(index);
