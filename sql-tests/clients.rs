@@ -1,6 +1,7 @@
 //! Real clients: psql and its meta-commands, psycopg 3, the JDBC driver, tokio-postgres. One that is not installed is
 //! SKIPPED, and in CI fails.
 
+mod captured;
 mod transcripts;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 -- What dbt-postgres asks of the catalog. {name} stands for a relation's OID.
 
 -- # dbt-postgres
+-- differs: hw_catalog is a schema more, pg_toast is none
 /* {"app": "dbt", "dbt_version": "1.11.16", "profile_name": "demo", "target_name": "dev", "connection_name": "list_shop"} */
 
     select distinct nspname from pg_namespace;

@@ -57,11 +57,14 @@ GROUP BY name, oid, array_oid, regtype;
 select generate_series(1,3);
 
 -- # asyncpg
+-- differs: nothing is compiled just in time
 SELECT
                         current_setting('jit') AS cur,
                         set_config('jit', 'off', false) AS new;
 
 -- # asyncpg
+-- differs: a number that a recursive query counts is a bigint
+-- in any order
 WITH RECURSIVE typeinfo_tree(
     oid, ns, name, kind, basetype, elemtype, elemdelim,
     range_subtype, attrtypoids, attrnames, depth)
@@ -262,6 +265,7 @@ SELECT
                     set_config('jit', 'off', false);
 
 -- # node-postgres
+-- differs: types that are not there
 select b.oid, b.typarray
       from pg_catalog.pg_type a
       left join pg_catalog.pg_type b on b.oid = a.typelem

@@ -314,6 +314,7 @@ WHERE a.attrelid = '{v_users}' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 -- # \d+ v_users
+-- differs: a view reads as it was written
 SELECT pg_catalog.pg_get_viewdef('{v_users}'::pg_catalog.oid, true);
 
 -- # \d+ v_users
@@ -455,6 +456,7 @@ WHERE a.attrelid = '{mv_orders}' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
 
 -- # \d+ mv_orders
+-- differs: a view reads as it was written
 SELECT pg_catalog.pg_get_viewdef('{mv_orders}'::pg_catalog.oid, true);
 
 -- # \d+ mv_orders
@@ -500,6 +502,7 @@ WHERE i.indexrelid = c.oid AND c.oid = '{users_pkey}' AND c.relam = a.oid
 AND i.indrelid = c2.oid;
 
 -- # \l
+-- differs: there is one database
 SELECT d.datname as "Name",
        pg_catalog.pg_get_userbyid(d.datdba) as "Owner",
        pg_catalog.pg_encoding_to_char(d.encoding) as "Encoding",
@@ -512,6 +515,7 @@ FROM pg_catalog.pg_database d
 ORDER BY 1;
 
 -- # \l+
+-- differs: there is one database, and its size
 SELECT d.datname as "Name",
        pg_catalog.pg_get_userbyid(d.datdba) as "Owner",
        pg_catalog.pg_encoding_to_char(d.encoding) as "Encoding",
@@ -549,6 +553,7 @@ WHERE pg_catalog.pg_function_is_visible(p.oid)
 ORDER BY 1, 2, 4;
 
 -- # \dn
+-- differs: hw_catalog, and the owner of public
 SELECT n.nspname AS "Name",
   pg_catalog.pg_get_userbyid(n.nspowner) AS "Owner"
 FROM pg_catalog.pg_namespace n
@@ -556,6 +561,7 @@ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY 1;
 
 -- # \dn+
+-- differs: hw_catalog, and the owner of public
 SELECT n.nspname AS "Name",
   pg_catalog.pg_get_userbyid(n.nspowner) AS "Owner",
   pg_catalog.array_to_string(n.nspacl, E'\n') AS "Access privileges",
@@ -565,6 +571,7 @@ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY 1;
 
 -- # \du
+-- differs: no replication
 SELECT r.rolname, r.rolsuper, r.rolinherit,
   r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
   r.rolconnlimit, r.rolvaliduntil,
@@ -579,6 +586,7 @@ WHERE r.rolname !~ '^pg_'
 ORDER BY 1;
 
 -- # \du+
+-- differs: no replication
 SELECT r.rolname, r.rolsuper, r.rolinherit,
   r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
   r.rolconnlimit, r.rolvaliduntil,
@@ -607,6 +615,7 @@ WHERE (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHER
 ORDER BY 1, 2;
 
 -- # \dx
+-- differs: there is no PL/pgSQL
 SELECT e.extname AS "Name", e.extversion AS "Version", n.nspname AS "Schema", c.description AS "Description"
 FROM pg_catalog.pg_extension e LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace LEFT JOIN pg_catalog.pg_description c ON c.objoid = e.oid AND c.classoid = 'pg_catalog.pg_extension'::pg_catalog.regclass
 ORDER BY 1;
@@ -657,6 +666,7 @@ WHERE c.relkind IN ('r','v','m','S','f','p')
 ORDER BY 1, 2;
 
 -- # \dt+
+-- differs: sizes
 SELECT n.nspname as "Schema",
   c.relname as "Name",
   CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 't' THEN 'TOAST table' WHEN 'f' THEN 'foreign table' WHEN 'p' THEN 'partitioned table' WHEN 'I' THEN 'partitioned index' END as "Type",
@@ -695,6 +705,7 @@ WHERE c.relkind IN ('m','')
 ORDER BY 1,2;
 
 -- # \dt *.*
+-- differs: system tables that are not there, or are views
 SELECT n.nspname as "Schema",
   c.relname as "Name",
   CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 't' THEN 'TOAST table' WHEN 'f' THEN 'foreign table' WHEN 'p' THEN 'partitioned table' WHEN 'I' THEN 'partitioned index' END as "Type",
@@ -716,6 +727,7 @@ ORDER BY 1;
 SELECT 'v_users'::pg_catalog.regclass::pg_catalog.oid;
 
 -- # \sv v_users
+-- differs: a view reads as it was written
 SELECT nspname, relname, relkind, pg_catalog.pg_get_viewdef(c.oid, true), pg_catalog.array_remove(pg_catalog.array_remove(c.reloptions,'check_option=local'),'check_option=cascaded') AS reloptions, CASE WHEN 'check_option=local' = ANY (c.reloptions) THEN 'LOCAL'::text WHEN 'check_option=cascaded' = ANY (c.reloptions) THEN 'CASCADED'::text ELSE NULL END AS checkoption FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON c.relnamespace = n.oid WHERE c.oid = {v_users};
 
 -- # \drds
@@ -811,6 +823,7 @@ WHERE n.nspname <> 'pg_catalog'
 ORDER BY 1, 2, 3, 4;
 
 -- # \dC
+-- differs: types that are not there, and casts that are no functions
 SELECT pg_catalog.format_type(castsource, NULL) AS "Source type",
        pg_catalog.format_type(casttarget, NULL) AS "Target type",
        CASE WHEN c.castmethod = 'b' THEN '(binary coercible)'
@@ -860,6 +873,7 @@ FROM pg_catalog.pg_foreign_server s
 ORDER BY 1;
 
 -- # \dF
+-- differs: there is no text search
 SELECT
    n.nspname as "Schema",
    c.cfgname as "Name",
@@ -882,6 +896,7 @@ FROM pg_catalog.pg_publication
 ORDER BY 1;
 
 -- # \dL
+-- differs: there is no PL/pgSQL
 SELECT l.lanname AS "Name",
        pg_catalog.pg_get_userbyid(l.lanowner) as "Owner",
        l.lanpltrusted AS "Trusted",
@@ -894,6 +909,7 @@ WHERE l.lanplcallfoid != 0
 ORDER BY 1;
 
 -- # \dA
+-- differs: access methods that are not there
 SELECT amname AS "Name",
   CASE amtype WHEN 'i' THEN 'Index' WHEN 't' THEN 'Table' END AS "Type"
 FROM pg_catalog.pg_am
@@ -1020,6 +1036,7 @@ FROM pg_catalog.pg_default_acl d
 ORDER BY 1, 2, 3;
 
 -- # \dconfig
+-- differs: settings of another server
 SELECT s.name AS "Parameter", pg_catalog.current_setting(s.name) AS "Value"
 FROM pg_catalog.pg_settings s
 WHERE s.source <> 'default' AND

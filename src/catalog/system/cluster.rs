@@ -1,12 +1,8 @@
-//! What a server has beside relations: schemas, databases, roles, settings, sessions, and the few access methods,
-//! collations and operator classes that clients look for.
+//! What a server has beside relations: schemas, databases, roles, settings, sessions, and the few access methods
+//! and collations that clients look for.
 
 use super::rows::Rows;
-use super::types::{TYPES, type_row};
-use super::{
-    BTREE_OID, DATABASE_OID, HEAP_OID, OWNER_OID, SYSTEM_SCHEMAS, SystemContext, TABLESPACE_OID,
-    relations::operator_class,
-};
+use super::{BTREE_OID, DATABASE_OID, HEAP_OID, OWNER_OID, SYSTEM_SCHEMAS, SystemContext, TABLESPACE_OID};
 
 pub(super) fn pg_namespace(rows: &mut Rows, context: &SystemContext<'_>) {
     for (name, oid) in SYSTEM_SCHEMAS.iter().copied().chain(context.catalog.schemas()) {
@@ -103,30 +99,6 @@ pub(super) fn pg_language(rows: &mut Rows) {
     for (oid, name, trusted) in [(12u32, "internal", false), (14, "sql", true)] {
         rows.push(&[("oid", oid.into()), ("lanname", name.into()), ("lanpltrusted", trusted.into())]);
     }
-}
-
-/// Every type that sorts has one B-tree operator class, in a family of its own.
-pub(super) fn pg_opclass(rows: &mut Rows) {
-    // varchar is ordered as text is.
-    for t in TYPES.iter().filter(|t| t.kind == 'b' && t.name != "varchar") {
-        rows.push(&[
-            ("oid", operator_class(t.oid).into()),
-            ("opcname", format!("{}_ops", t.name).into()),
-            ("opcfamily", family(t.oid).into()),
-            ("opcintype", t.oid.into()),
-        ]);
-    }
-}
-
-pub(super) fn pg_opfamily(rows: &mut Rows) {
-    for t in TYPES.iter().filter(|t| t.kind == 'b') {
-        rows.push(&[("oid", family(t.oid).into()), ("opfname", format!("{}_ops", t.name).into())]);
-    }
-}
-
-fn family(type_oid: u32) -> u32 {
-    debug_assert!(type_row(type_oid).is_some());
-    operator_class(type_oid) + 100_000
 }
 
 /// Names alone: what a zone's offset is depends on the instant, and this room knows no clock.

@@ -5,7 +5,7 @@
 use super::rows::{Rows, Value};
 use super::types::type_name;
 use super::{SYSTEM_SCHEMAS, SystemContext, columns, foreign_server, primary_key, primary_key_name};
-use crate::catalog::{Object, ObjectKind};
+use crate::catalog::{Function, Object, ObjectKind, Returns};
 use crate::types::PgType;
 
 pub(super) fn fill(name: &str, rows: &mut Rows, context: &SystemContext<'_>) {
@@ -24,6 +24,8 @@ pub(super) fn fill(name: &str, rows: &mut Rows, context: &SystemContext<'_>) {
         "collations" => collations(rows, context),
         "foreign_tables" => foreign_tables(rows, context),
         "view_table_usage" => view_table_usage(rows, context),
+        "routines" => routines(rows, context),
+        "parameters" => parameters(rows, context),
         _ => {}
     }
 }
@@ -247,6 +249,76 @@ fn foreign_tables(rows: &mut Rows, context: &SystemContext<'_>) {
             ("foreign_server_name", server.into()),
         ]);
     }
+}
+
+/// The three columns that tell functions of one name apart.
+fn specific<'n>(context: &SystemContext<'_>, function: &Function) -> [(&'n str, Value); 3] {
+    [
+        ("specific_catalog", context.database.into()),
+        ("specific_schema", function.name.schema.as_str().into()),
+        ("specific_name", format!("{}_{}", function.name.name, function.id.0).into()),
+    ]
+}
+
+/// The users' functions.
+fn routines(rows: &mut Rows, context: &SystemContext<'_>) {
+    for function in context.catalog.functions() {
+        let mut row = specific(context, function).to_vec();
+        let (data_type, udt_name) = match &function.returns {
+            Returns::Value(pg_type) | Returns::SetOf(pg_type) => (data_type(pg_type), type_name(pg_type)),
+            Returns::Table(_) => ("record".to_string(), "record".to_string()),
+        };
+        row.extend([
+            ("routine_catalog", context.database.into()),
+            ("routine_schema", function.name.schema.as_str().into()),
+            ("routine_name", function.name.name.as_str().into()),
+            ("routine_type", "FUNCTION".into()),
+            ("data_type", data_type.into()),
+            ("type_udt_catalog", context.database.into()),
+            ("type_udt_schema", "pg_catalog".into()),
+            ("type_udt_name", udt_name.into()),
+            ("dtd_identifier", "0".into()),
+            ("routine_body", "SQL".into()),
+            ("routine_definition", function.body.as_str().into()),
+            ("external_language", "SQL".into()),
+            ("parameter_style", "GENERAL".into()),
+            ("is_deterministic", yes_or_no(function.volatility == 'i')),
+            ("sql_data_access", "MODIFIES".into()),
+            ("is_null_call", yes_or_no(function.strict)),
+            ("schema_level_routine", "YES".into()),
+            ("max_dynamic_result_sets", 0i32.into()),
+            ("security_type", "INVOKER".into()),
+            ("as_locator", "NO".into()),
+            ("is_udt_dependent", "NO".into()),
+        ]);
+        rows.push(&row);
+    }
+}
+
+fn parameters(rows: &mut Rows, context: &SystemContext<'_>) {
+    for function in context.catalog.functions() {
+        for (index, argument) in function.arguments.iter().enumerate() {
+            let mut row = specific(context, function).to_vec();
+            row.extend([
+                ("ordinal_position", (index as i32 + 1).into()),
+                ("parameter_mode", "IN".into()),
+                ("is_result", "NO".into()),
+                ("as_locator", "NO".into()),
+                ("parameter_name", argument.name.clone().into()),
+                ("data_type", data_type(&argument.pg_type).into()),
+                ("udt_catalog", context.database.into()),
+                ("udt_schema", "pg_catalog".into()),
+                ("udt_name", type_name(&argument.pg_type).into()),
+                ("dtd_identifier", (index as i32 + 1).to_string().into()),
+                ("parameter_default", argument.default.clone().into()),
+            ]);
+            rows.push(&row);
+        }
+    }
+}
+
+fn yes_or_no(value: bool) -> Value {
+    if value { "YES" } else { "NO" }.into()
 }
 
 fn view_table_usage(rows: &mut Rows, context: &SystemContext<'_>) {

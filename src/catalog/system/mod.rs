@@ -14,6 +14,7 @@ mod cluster;
 mod columns;
 mod descriptions;
 mod information_schema;
+mod orders;
 mod relations;
 mod routines;
 mod rows;
@@ -170,8 +171,8 @@ fn fill_pg_catalog(relation: &Relation, rows: &mut Rows, context: &SystemContext
         "pg_tablespace" => cluster::pg_tablespace(rows),
         "pg_collation" => cluster::pg_collation(rows),
         "pg_language" => cluster::pg_language(rows),
-        "pg_opclass" => cluster::pg_opclass(rows),
-        "pg_opfamily" => cluster::pg_opfamily(rows),
+        "pg_opclass" => orders::pg_opclass(rows),
+        "pg_opfamily" => orders::pg_opfamily(rows),
         "pg_timezone_names" => cluster::pg_timezone_names(rows),
         "pg_tables" => summaries::pg_tables(rows, context),
         "pg_views" => summaries::pg_views(rows, context),

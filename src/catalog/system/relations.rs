@@ -2,6 +2,7 @@
 //!
 //! System relations list themselves too, so that `'pg_class'::regclass` and `\d pg_class` find what they ask for.
 
+use super::orders::operator_class;
 use super::rows::{Rows, Value};
 use super::types::{collation, type_row};
 use super::{
@@ -153,7 +154,8 @@ pub(super) fn pg_index(rows: &mut Rows, context: &SystemContext<'_>) {
             let zeros = vec![0; key.len()];
             let type_of = |place: &usize| object.columns[*place].pg_type.oid();
             let collations = index.columns.iter().map(|i| collation(type_of(i)).into()).collect::<Vec<i64>>();
-            let classes = index.columns.iter().map(|i| operator_class(type_of(i)).into()).collect::<Vec<i64>>();
+            let classes =
+                index.columns.iter().map(|i| operator_class(&object.columns[*i].pg_type).into()).collect::<Vec<i64>>();
             rows.push(&[
                 ("indexrelid", index.oid.into()),
                 ("indrelid", object.id.0.into()),
@@ -168,12 +170,6 @@ pub(super) fn pg_index(rows: &mut Rows, context: &SystemContext<'_>) {
             ]);
         }
     }
-}
-
-/// The B-tree operator class of a type, as `pg_opclass` lists it.
-pub(super) fn operator_class(type_oid: u32) -> u32 {
-    let ordered_as = if type_oid == PgType::Varchar(None).oid() { PgType::Text.oid() } else { type_oid };
-    14_600 + ordered_as % 100_000
 }
 
 pub(super) fn pg_constraint(rows: &mut Rows, context: &SystemContext<'_>) {

@@ -191,6 +191,9 @@ fn typed_null(result: &Expr) -> Expr {
             };
             array_of(if argument.as_ref().is_some_and(is_oid) { super::build::oid() } else { DataType::Text })
         }
+        Some(Expr::Function(function)) if function_name(&function.name).as_deref() == Some("json_build_object") => {
+            DataType::JSON
+        }
         Some(expr) if is_oid(expr) => super::build::oid(),
         _ => DataType::Text,
     };
@@ -208,7 +211,7 @@ fn only_item(query: &Query) -> Option<&Expr> {
 /// A subquery over what is always empty is what an empty one is.
 pub(super) fn drop_empty_subquery(expr: &mut Expr) {
     match expr {
-        Expr::Subquery(query) if is_empty(query) => *expr = null_text(),
+        Expr::Subquery(query) if is_empty(query) => *expr = typed_null(expr),
         Expr::Exists { subquery, negated } if is_empty(subquery) => *expr = boolean(*negated),
         Expr::Function(function) if function_name(&function.name).as_deref() == Some("array") => {
             if let FunctionArguments::Subquery(query) = &function.args

@@ -1,0 +1,23 @@
+-- What the captured statements ask about. PostgreSQL gets it too, and a foreign table for the source.
+CREATE SCHEMA analytics;
+CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL DEFAULT 'x', email varchar(100), score numeric(10,2) DEFAULT 0, tags text[], meta jsonb, uid uuid, d date, t time, iv interval, b bytea, f real, g double precision, ok boolean DEFAULT true, created_at timestamptz DEFAULT now(), code char(3), small smallint);
+CREATE TABLE orders (user_id bigint NOT NULL, item int NOT NULL, qty int, note varchar, PRIMARY KEY (user_id, item));
+CREATE TABLE analytics.events (id int PRIMARY KEY, at timestamp);
+CREATE INDEX orders_qty ON orders (qty);
+CREATE UNIQUE INDEX users_email ON users (email, name);
+CREATE VIEW v_users AS SELECT users.id, users.name FROM users;
+CREATE MATERIALIZED VIEW mv_orders AS SELECT user_id, count(*) AS n, sum(qty) AS total FROM orders GROUP BY user_id;
+CREATE INDEX mv_orders_user ON mv_orders (user_id);
+CREATE MATERIALIZED VIEW analytics.mv_days AS SELECT date_trunc('day', at) AS day, count(*) AS n FROM analytics.events GROUP BY 1;
+CREATE FUNCTION addone(i integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$SELECT i + 1$$;
+INSERT INTO users (id, name, created_at) VALUES (1, 'ann', '2024-01-01'), (2, 'bob', '2024-01-02');
+INSERT INTO orders VALUES (1, 1, 5, 'a'), (1, 2, 6, NULL), (2, 1, 7, 'c');
+COMMENT ON SCHEMA analytics IS 'what is counted';
+COMMENT ON TABLE users IS 'the people';
+COMMENT ON COLUMN users.email IS 'where to write to';
+COMMENT ON VIEW v_users IS $tag$names, it's short$tag$;
+COMMENT ON MATERIALIZED VIEW mv_orders IS 'by person';
+COMMENT ON COLUMN mv_orders.n IS 'how many';
+COMMENT ON INDEX orders_qty IS 'by number';
+COMMENT ON FUNCTION addone(integer) IS 'one more';
+COMMENT ON CONSTRAINT users_pkey ON users IS 'one each';
