@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
@@ -15,6 +15,7 @@ use super::{Outcome, Prepared, Session};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::{Query, Statement, StatementKind, with_place_of_constant};
 use crate::types::PgType;
+use crate::types::text_input::parse_text;
 
 impl Session {
     /// Runs a prepared statement. Errors put an open transaction into the failed state.
@@ -210,7 +211,14 @@ impl Session {
                 return Err(Error::internal("an argument of EXECUTE has no value"));
             };
             let value = ScalarValue::try_from_array(row.column(0), 0)?;
-            values.push(if value.is_null() { ScalarValue::try_from(&pg_type.arrow())? } else { value });
+            values.push(match &value {
+                value if value.is_null() => ScalarValue::try_from(&pg_type.arrow())?,
+                // A quoted constant is read as the client's text would be.
+                ScalarValue::Utf8(Some(text)) if pg_type.arrow() != DataType::Utf8 => {
+                    parse_text(text, pg_type, self.time_zone())?
+                }
+                _ => value,
+            });
         }
         Ok(values)
     }

@@ -181,6 +181,7 @@ pub(super) fn bind_ast(
     hints: &[Option<PgType>],
     shape: Shape,
 ) -> Result<Bound> {
+    let hints = &parameters::with_form(&ast, hints, |trial| Provider::new(state, resolver).plan(trial, hints));
     let provider = Provider::new(state, resolver);
     let plan = provider.plan(ast.clone(), hints).map_err(|e| errors::explain(e, source))?;
     let parameters = parameter_types(&plan, hints, || parameters::cast_types(std::slice::from_ref(ast.as_ref())))?;
