@@ -1,4 +1,4 @@
-//! The reference pages tell the truth: every ```` ```sql ```` block of `docs/sql/*.md`, `docs/event-time.md` and `docs/history.md` is run, in order, on
+//! The reference pages tell the truth: every ```` ```sql ```` block of `docs/sql/*.md`, `docs/event-time.md`, `docs/history.md` and `docs/postgres.md` is run, in order, on
 //! one server for each page. A block that a ```` ```text ```` block follows must print that, as `psql -qA` does: a line of column names, a line for each
 //! row, the count of rows; or the error with its hint.
 //!
@@ -50,7 +50,7 @@ async fn every_example_of_the_reference_runs() -> TestResult {
 
 fn pages() -> TestResult<Vec<PathBuf>> {
     let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let mut pages = vec![docs.join("event-time.md"), docs.join("history.md")];
+    let mut pages = vec![docs.join("event-time.md"), docs.join("history.md"), docs.join("postgres.md")];
     for entry in std::fs::read_dir(docs.join("sql"))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "md") {

@@ -99,6 +99,9 @@ fn plan(message: &str) -> Error {
         );
     }
     if let Some(call) = between("No function matches the given name and argument types '", "'. ") {
+        if let Some(error) = quantified(call) {
+            return error;
+        }
         return Error::new(
             SqlState::UNDEFINED_FUNCTION,
             format!("function {} does not exist", in_postgres_types(call)),
@@ -138,6 +141,19 @@ fn plan(message: &str) -> Error {
         .with_hint("no operator matches the given name and argument types. You might need to add explicit type casts");
     }
     Error::from(DataFusionError::Plan(message.to_string()))
+}
+
+/// `hw_any_eq(Int64, List(Utf8))`: a quantified comparison of what cannot be compared.
+fn quantified(call: &str) -> Option<Error> {
+    let (function, arguments) = call.strip_suffix(')')?.split_once('(')?;
+    let op = crate::catalog::functions::quantified_operator(function)?;
+    let Some((left, item)) = arguments.split_once(", List(").and_then(|(l, r)| Some((l, r.strip_suffix(')')?))) else {
+        let message = "op ANY/ALL (array) requires array on right side";
+        return Some(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+    };
+    let message = format!("operator does not exist: {} {op} {}", in_postgres_types(left), in_postgres_types(item));
+    let hint = "no operator matches the given name and argument types. You might need to add explicit type casts";
+    Some(Error::new(SqlState::UNDEFINED_FUNCTION, message).with_hint(hint))
 }
 
 fn not_implemented(message: &str) -> Error {

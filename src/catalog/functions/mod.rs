@@ -34,6 +34,7 @@ mod locks;
 mod math;
 mod ordered_set;
 mod privileges;
+mod quantified;
 mod reg;
 mod regex;
 mod scalar;
@@ -59,6 +60,7 @@ use datafusion::logical_expr::{
 pub use datetime::scale_of_field;
 pub use describe::index_definition;
 pub use locks::AdvisoryLocks;
+pub use quantified::operator_of as quantified_operator;
 pub use reg::{quote_identifier, regclass_name, regnamespace_name, regproc_name, regtype_name};
 
 use super::system::{Value, array};
@@ -300,6 +302,7 @@ static SCALAR: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     let mut functions: Vec<Arc<ScalarUDF>> = scalar_definitions().map(scalar::ScalarFunction::udf).collect();
     functions.extend(sets::functions());
     functions.push(series::function());
+    functions.extend(quantified::functions());
     functions.into_iter().map(|function| (function.name().to_string(), function)).collect()
 });
 

@@ -89,11 +89,14 @@ impl<'a> Provider<'a> {
         self.instants.borrow().iter().cloned().collect()
     }
 
-    /// Puts bodies in the place of calls of SQL functions. Those inside of a view are the view's.
+    /// Puts bodies in the place of calls of SQL functions, and calls in that of quantified comparisons. Functions inside of a
+    /// view are the view's.
     fn expand<T: ast::VisitMut>(&self, tree: &mut T) -> Result<()> {
         let inside = RefCell::default();
         let used = if self.views.borrow().is_empty() { &self.functions } else { &inside };
-        inline::expand(tree, self.resolver, used)
+        inline::expand(tree, self.resolver, used)?;
+        crate::sql::compat::spell_out_quantified(tree);
+        Ok(())
     }
 
     /// Ids of the relations that the plan scans, and the names that the query reads directly. A name that only looked

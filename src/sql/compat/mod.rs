@@ -11,6 +11,7 @@
 //! | [`constructs`] | `SIMILAR TO`, `AT TIME ZONE`, `OVERLAPS`, `TRIM`, `BETWEEN SYMMETRIC`, open slices, as calls of functions |
 //! | [`sets`] | functions that return sets, in SELECT and in FROM |
 //! | [`subqueries`], [`correlate`] | `(SELECT x …)` → one value or 21000; `ARRAY(SELECT …)`; `= ANY('{…}')` |
+//! | [`quantified`] | `= ANY (array)`, `< ALL (array)`, when the query is planned |
 //! | [`precedence`] | `a IS DISTINCT FROM b AND c` |
 //! | [`asof`] | `ASOF JOIN` |
 //! | [`using`] | the merged columns of `JOIN … USING` |
@@ -37,6 +38,7 @@ mod correlate;
 mod empty_frames;
 mod knowledge;
 mod precedence;
+mod quantified;
 mod same_names;
 mod sets;
 mod subqueries;
@@ -50,6 +52,7 @@ use sqlparser::ast::{
     TableFactor, VisitMut, VisitorMut, WindowType,
 };
 
+pub(in crate::sql) use quantified::spell_out as spell_out_quantified;
 pub(in crate::sql) use same_names::DISTINCTIVE;
 pub(in crate::sql) use using::{constraint_of, merge_columns, shared_columns};
 pub(in crate::sql) use windows::spell_out as spell_out_windows;

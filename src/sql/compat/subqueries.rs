@@ -3,7 +3,7 @@
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArguments, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableFactor, UnaryOperator, Value, helpers::attached_token::AttachedToken,
+    TableFactor, Value, helpers::attached_token::AttachedToken,
 };
 
 use super::build::{
@@ -34,12 +34,6 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
         Expr::AnyOp { left, compare_op, right, .. } => {
             if let (BinaryOperator::Eq, Some(list)) = (&*compare_op, listed(right)) {
                 *expr = in_list(take(left), list, false);
-            } else if let Some(opposite) = opposite(compare_op)
-                && takes_array(right)
-            {
-                let (left, right) = (Box::new(take(left)), Box::new(take(right)));
-                let all = Expr::AllOp { left, compare_op: opposite, right };
-                *expr = Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(all))) };
             }
         }
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
@@ -48,29 +42,6 @@ pub(super) fn rewrite_expr(expr: &mut Expr) {
             }
         }
         _ => {}
-    }
-}
-
-/// `x op ANY (array)` is "not `x` opposite ALL (array)": the planner knows of NULLs among the elements only in ALL.
-fn opposite(op: &BinaryOperator) -> Option<BinaryOperator> {
-    Some(match op {
-        BinaryOperator::Eq => BinaryOperator::NotEq,
-        BinaryOperator::NotEq => BinaryOperator::Eq,
-        BinaryOperator::Lt => BinaryOperator::GtEq,
-        BinaryOperator::LtEq => BinaryOperator::Gt,
-        BinaryOperator::Gt => BinaryOperator::LtEq,
-        BinaryOperator::GtEq => BinaryOperator::Lt,
-        _ => return None,
-    })
-}
-
-/// Neither a subquery nor a parameter, whose type is known from ANY alone.
-fn takes_array(right: &Expr) -> bool {
-    match right {
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => takes_array(inner),
-        Expr::Subquery(_) => false,
-        Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
-        _ => true,
     }
 }
 
