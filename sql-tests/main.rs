@@ -16,7 +16,7 @@
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
 //! | [`garbage`] | bytes that are no Postgres |
 //! | [`wire`] | conversations that are nearly right; clients that say or read nothing; a thousand of them |
-//! | [`clients`] | psql, psycopg, JDBC, tokio-postgres |
+//! | [`clients`] | psql and its transcripts, psycopg, JDBC, tokio-postgres; what clients were seen to send, with PostgreSQL's answers |
 //! | [`dbt`] | a project of ten models, built with dbt-postgres and with the adapter in dbt-highwater/ |
 //! | [`sources`] | generated, paced and broken inputs |
 //! | [`back_pressure`] | limited rates; a slow view beside a quick one |

@@ -4,7 +4,7 @@ SELECT * FROM t WHERE a = 'x';
 SELECT nothing(a) FROM t;
 SELECT bb FROM t;
 CREATE MATERIALIZED VIEW m AS SELECT random() AS r FROM t;
-REFRESH MATERIALIZED VIEW m;
+CLUSTER t;
 CREATE SOURCE s (a int) WITH (connector = 'nothing');
 VACUUM;
 SELECT * FROM hw_catalog.nothing;
