@@ -1,8 +1,12 @@
 //! Settings of a server, from flags and a TOML file; flags win.
 
+mod access;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use access::{Access, Method, RuleText, TlsFiles};
 
 use crate::error::{Error, Result, SqlState};
 
@@ -26,6 +30,34 @@ pub struct Config {
     pub subscriber_memory_bytes_max: usize,
     /// Beyond it operators let go of state that is on disk, too; `None`: all of it is kept.
     pub memory_limit_bytes: Option<u64>,
+    pub access: Access,
+    pub tls: Option<TlsFiles>,
+    /// For the role that is there from the start, if it has none yet.
+    pub superuser_password: Option<Password>,
+    /// From a client's first byte to its session.
+    pub authentication_timeout: Duration,
+}
+
+/// Read from a file or the environment; never printed.
+#[derive(Clone)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+impl Password {
+    /// The first line of a file. F0000 if it cannot be read or is empty.
+    pub fn read(path: &Path) -> Result<Password> {
+        let failed = |why: String| Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| failed(format!("could not read the password: {e}")))?;
+        match text.lines().next().filter(|line| !line.is_empty()) {
+            Some(line) => Ok(Password(line.to_string())),
+            None => Err(failed("the first line is to be the password, and is empty".into())),
+        }
+    }
 }
 
 /// The file's shape: every key optional, unknown keys refused.
@@ -42,6 +74,18 @@ pub struct ConfigFile {
     pub subscriber_memory_bytes: Option<usize>,
     /// A number of bytes with a unit, for instance `1GiB`.
     pub memory_limit: Option<String>,
+    /// For everybody; beside it rules make no difference.
+    #[serde(skip)]
+    pub auth_method: Option<Method>,
+    #[serde(default)]
+    pub auth: Vec<RuleText>,
+    /// PEM files: the server's certificate with those that lead to its authority, and its key.
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_required: Option<bool>,
+    /// Its first line is the password.
+    pub superuser_password_file: Option<PathBuf>,
+    pub authentication_timeout_ms: Option<u64>,
 }
 
 impl ConfigFile {
@@ -51,7 +95,8 @@ impl ConfigFile {
         toml::from_str(&text).map_err(|e| {
             Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {}", path.display(), e.message())).with_hint(
                 "known keys: listen, data_dir, workers, max_connections, query_memory_bytes, subscriber_memory_bytes, \
-                 checkpoint_interval_ms, memory_limit",
+                 checkpoint_interval_ms, memory_limit, tls_cert, tls_key, tls_required, superuser_password_file, \
+                 authentication_timeout_ms, and [[auth]] with address, role, database, tls, method",
             )
         })
     }
@@ -65,11 +110,17 @@ impl Config {
             Error::new(SqlState::CONFIG_FILE_ERROR, format!("invalid listen address \"{listen}\""))
                 .with_hint("write it as HOST:PORT with a numeric host, for instance 127.0.0.1:4566")
         })?;
-        if !listen.ip().is_loopback() {
-            return Err(Error::new(SqlState::CONFIG_FILE_ERROR, format!("refusing to listen on {listen}")).with_hint(
-                "there is no authentication yet, so only loopback addresses are served; forward a port to reach it",
-            ));
-        }
+        let access = Access::resolve(overrides.auth_method, file.auth, listen)?;
+        let tls = TlsFiles::resolve(
+            overrides.tls_cert.or(file.tls_cert),
+            overrides.tls_key.or(file.tls_key),
+            overrides.tls_required.or(file.tls_required).unwrap_or(false),
+        )?;
+        let password_file = overrides.superuser_password_file.or(file.superuser_password_file);
+        let superuser_password = match password_file {
+            Some(path) => Some(Password::read(&path)?),
+            None => std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.is_empty()).map(Password),
+        };
         let worker_count = overrides.workers.or(file.workers).unwrap_or_else(cores);
         if !(1..=WORKER_COUNT_MAX).contains(&worker_count) {
             return Err(Error::new(
@@ -98,6 +149,13 @@ impl Config {
                 .or(file.subscriber_memory_bytes)
                 .unwrap_or(64 << 20),
             memory_limit_bytes,
+            access,
+            tls,
+            superuser_password,
+            authentication_timeout: overrides
+                .authentication_timeout_ms
+                .or(file.authentication_timeout_ms)
+                .map_or(AUTHENTICATION_TIMEOUT, Duration::from_millis),
         })
     }
 }
@@ -137,6 +195,10 @@ fn memory_limit_bytes(text: &str) -> Result<u64> {
 }
 
 const WORKER_COUNT_MAX: usize = 256;
+/// Instead of a file.
+const PASSWORD_VARIABLE: &str = "HIGHWATER_PASSWORD";
+/// As Postgres' `authentication_timeout`.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 fn cores() -> usize {

@@ -9,7 +9,9 @@ mod comments;
 mod function;
 pub mod functions;
 mod object;
+mod role;
 pub mod system;
+mod verifier;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,12 +23,15 @@ pub use object::{
     WatermarkDefinition, span_option,
 };
 
+pub use role::Role;
+pub use verifier::{KEY_BYTES, Verifier, hmac_sha256, random, sha256};
+
 use crate::error::{Error, Result, SqlState};
 use crate::types::RelationId;
 
 /// The database that exists from the start.
 pub const DATABASE: &str = "dev";
-/// The user that exists from the start.
+/// The role that exists from the start.
 pub const USER: &str = "root";
 /// Where unqualified names are looked up and created.
 pub const SCHEMA: &str = "public";
@@ -39,6 +44,8 @@ pub struct Catalog {
     /// User schemas with their OIDs; `public` is always there.
     schemas: BTreeMap<String, u32>,
     comments: BTreeMap<Commented, String>,
+    /// By OID.
+    roles: BTreeMap<u32, Arc<Role>>,
     next_id: RelationId,
     /// Goes up with every change.
     pub version: u64,
@@ -52,6 +59,7 @@ impl Default for Catalog {
             functions: BTreeMap::new(),
             schemas: BTreeMap::from([(SCHEMA.to_string(), 2200)]),
             comments: BTreeMap::new(),
+            roles: role::first(),
             next_id: RelationId::FIRST,
             version: 0,
         }

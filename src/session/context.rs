@@ -5,21 +5,82 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::settings::Settings;
+use super::settings::{NO_ROLE, Settings};
 use super::shared::Shared;
 use super::shared::registry::Entry;
 use crate::catalog::functions::{AdvisoryLocks, FunctionContext};
 use crate::catalog::{Catalog, DATABASE, Object};
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 
 /// What a session shares with the functions that it registered.
 pub struct SessionContext {
     pub shared: Arc<Shared>,
     pub settings: Mutex<Settings>,
     pub entry: Arc<Entry>,
+    /// Who connected, whoever it has become since.
     pub user: String,
     /// The epoch that the statement under way reads.
     pub epoch: AtomicU64,
+}
+
+impl SessionContext {
+    /// As `session_user` says it.
+    pub fn session_user(&self) -> String {
+        self.settings.lock().session_user().to_string()
+    }
+
+    /// As `current_user` says it.
+    pub fn current_user(&self) -> String {
+        self.settings.lock().current_user().to_string()
+    }
+
+    /// Whether it may do now what only superusers may.
+    pub fn is_superuser(&self) -> bool {
+        self.shared.catalog().is_superuser(&self.current_user())
+    }
+
+    /// SET, for everybody who sets: who the session is may be changed only to whom it may be. 42501, 22023, and the
+    /// errors of [`Settings::set`].
+    pub fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("role", Some(role)) => self.require_becoming(role, &self.session_user(), "role")?,
+            ("session_authorization", Some(role)) => {
+                self.require_becoming(role, &self.user, "session authorization")?;
+            }
+            _ => {}
+        }
+        self.settings.lock().set(name, value, local)
+    }
+
+    /// A superuser may become everybody, others only themselves.
+    pub fn require_becoming(&self, role: &str, user: &str, what: &str) -> Result<()> {
+        let catalog = self.shared.catalog();
+        if what == "role" && role == NO_ROLE {
+            return Ok(());
+        }
+        if catalog.find_role(role).is_none() {
+            let message = format!("role \"{role}\" does not exist");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        if role != user && !catalog.is_superuser(user) {
+            let message = match what {
+                "role" => format!("permission denied to set role \"{role}\""),
+                _ => "permission denied to set session authorization".to_string(),
+            };
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        Ok(())
+    }
+
+    /// Whether this session may end what the one with this pid does. 42501 if it is another role's.
+    fn require_own(&self, pid: i32) -> Result<()> {
+        let Some(owner) = self.shared.registry.user_of(pid) else { return Ok(()) };
+        if owner == self.current_user() || self.is_superuser() {
+            return Ok(());
+        }
+        let message = "must be a member of the role whose process is being terminated";
+        Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+    }
 }
 
 impl FunctionContext for SessionContext {
@@ -32,7 +93,11 @@ impl FunctionContext for SessionContext {
     }
 
     fn user(&self) -> String {
-        self.user.clone()
+        self.current_user()
+    }
+
+    fn session_user(&self) -> String {
+        SessionContext::session_user(self)
     }
 
     fn pid(&self) -> i32 {
@@ -44,9 +109,8 @@ impl FunctionContext for SessionContext {
     }
 
     fn set_setting(&self, name: &str, value: &str, local: bool) -> Result<String> {
-        let mut settings = self.settings.lock();
-        settings.set(name, Some(value), local)?;
-        settings.show(name)
+        self.set(name, Some(value), local)?;
+        self.settings.lock().show(name)
     }
 
     fn version(&self) -> String {
@@ -54,12 +118,14 @@ impl FunctionContext for SessionContext {
         format!("PostgreSQL {server} on {}, 64-bit", std::env::consts::ARCH)
     }
 
-    fn cancel_backend(&self, pid: i32) -> bool {
-        self.shared.registry.cancel_backend(pid)
+    fn cancel_backend(&self, pid: i32) -> Result<bool> {
+        self.require_own(pid)?;
+        Ok(self.shared.registry.cancel_backend(pid))
     }
 
-    fn terminate_backend(&self, pid: i32) -> bool {
-        self.shared.registry.terminate_backend(pid)
+    fn terminate_backend(&self, pid: i32) -> Result<bool> {
+        self.require_own(pid)?;
+        Ok(self.shared.registry.terminate_backend(pid))
     }
 
     fn relation_bytes(&self, relation: &Object) -> i64 {

@@ -20,7 +20,7 @@ use crate::types::text_input::parse_text;
 impl Session {
     /// Runs a prepared statement. Errors put an open transaction into the failed state.
     pub async fn execute(&mut self, prepared: &Prepared, parameters: Vec<ScalarValue>) -> Result<Outcome> {
-        let busy = Busy::start(&self.context.entry, &prepared.statement.text, self.transaction_status());
+        let busy = Busy::start(&self.context.entry, prepared.statement.public_text(), self.transaction_status());
         let result = self.execute_now(prepared, &parameters, busy).await;
         let result = with_places(result, &prepared.statement);
         if result.is_err() {
@@ -68,6 +68,9 @@ impl Session {
             | StatementKind::DropFunction(_)
             | StatementKind::Alter(_)
             | StatementKind::CommentOn(_)
+            | StatementKind::CreateRole { .. }
+            | StatementKind::AlterRole { .. }
+            | StatementKind::DropRole { .. }
             | StatementKind::Drop { .. } => {
                 self.notice_ddl();
                 self.write_implicit().await?;
@@ -144,23 +147,22 @@ impl Session {
         } else {
             // The settings of one transaction end with it, however they are set.
             let local = local || name.to_ascii_lowercase().starts_with("transaction_");
-            self.context.settings.lock().set(name, value, local)?;
+            self.context.set(name, value, local)?;
         }
         Ok(done("SET"))
     }
 
     fn reset(&mut self, name: Option<&str>) -> Result<Outcome> {
-        let mut settings = self.context.settings.lock();
         match name {
-            Some(name) => settings.set(name, None, false)?,
-            None => settings.reset_all(),
+            Some(name) => self.context.set(name, None, false)?,
+            None => self.context.settings.lock().reset_all(),
         }
-        drop(settings);
         Ok(done("RESET"))
     }
 
     /// Goes on to its end if the client leaves.
     async fn backup(&mut self, directory: &str) -> Result<Outcome> {
+        self.require_superuser("permission denied to back up the server")?;
         if directory.contains("://") {
             let hint = "back up to a directory of the server's machine, and copy that";
             return Err(Error::unsupported("BACKUP TO an object store", hint));
@@ -182,7 +184,10 @@ impl Session {
                 "DISCARD ALL cannot run inside a transaction block",
             ));
         }
-        self.context.settings.lock().reset_all();
+        let mut settings = self.context.settings.lock();
+        settings.reset_all();
+        settings.reset_identity();
+        drop(settings);
         self.cursors.clear();
         self.statements.clear();
         self.shared.locks.unlock_all(self.context.entry.pid);

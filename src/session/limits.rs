@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cancel_ends_the_statement_under_way() -> Result<()> {
-        let entry = Registry::default().register("root", "dev", 1)?;
+        let entry = Registry::default().register("root", "dev", 1, None)?;
         let mut limits = Limits::start(&entry, None);
         entry.cancel.cancel();
         let error = limits.guard(std::future::pending::<Result<()>>()).await.expect_err("it was cancelled");
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_timeout_says_so() -> Result<()> {
-        let entry = Registry::default().register("root", "dev", 1)?;
+        let entry = Registry::default().register("root", "dev", 1, None)?;
         let mut limits = Limits::start(&entry, Some(Duration::from_millis(1)));
         let error = limits.guard(std::future::pending::<Result<()>>()).await.expect_err("it took too long");
         assert_eq!((error.code.0, error.message.as_str()), ("57014", "canceling statement due to statement timeout"));

@@ -11,6 +11,7 @@
 //!
 //! The protocol (`pg`) drives a [`Session`] and turns [`Outcome`]s into messages; nothing here knows the wire.
 
+mod admission;
 mod as_of;
 mod context;
 mod copy;
@@ -41,13 +42,14 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use admission::Admission;
 pub use copy::CopyIn;
 pub use prepare::Prepared;
 pub use shared::registry::CancelHandle;
 pub use shared::{Shared, load_catalog};
 
+use crate::catalog::DATABASE;
 use crate::catalog::functions;
-use crate::catalog::{DATABASE, USER};
 use crate::error::{Error, Result, SqlState};
 use crate::types::PgType;
 use crate::types::text_output::{RegNames, TextStyle};
@@ -106,22 +108,22 @@ pub struct Notice {
 }
 
 impl Session {
-    /// `parameters`: the start-up message's (user, database, application_name, options …). FATAL errors: 3D000, 28000,
-    /// 53300, and those of SET.
+    /// `parameters`: the start-up message's (user, database, application_name, options …), of a client that has proved
+    /// to be that user. FATAL errors: 3D000, 28000, 53300, and those of SET.
     pub fn start(shared: Arc<Shared>, parameters: &[(String, String)]) -> Result<Session> {
         let parameter = |name: &str| parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         let Some(user) = parameter("user").filter(|user| !user.is_empty()) else {
             return Err(Error::new(SqlState("28000"), "no PostgreSQL user name specified in startup packet"));
         };
-        if user != USER {
-            return Err(Error::new(SqlState::INVALID_AUTHORIZATION, format!("role \"{user}\" does not exist")));
-        }
+        let role = shared.require_login(user)?;
         let database = parameter("database").filter(|database| !database.is_empty()).unwrap_or(DATABASE);
         if database != DATABASE {
             return Err(Error::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{database}\" does not exist")));
         }
-        let settings = Settings::start(parameters, user)?;
-        let entry = shared.registry.register(user, database, shared.config.connection_count_max)?;
+        let mut settings = Settings::start(parameters, user)?;
+        settings.show_superuser(role.is_superuser);
+        let user_count_max = role.connection_limit.filter(|_| !role.is_superuser);
+        let entry = shared.registry.register(user, database, shared.config.connection_count_max, user_count_max)?;
         entry.set_application_name(settings.application_name());
         let context = Arc::new(SessionContext {
             shared: shared.clone(),
@@ -133,7 +135,7 @@ impl Session {
         let state = session_state(&shared, &context);
         let state_version = context.settings.lock().version;
         let reg_names = reg_names(context.clone());
-        Ok(Session {
+        let session = Session {
             shared,
             context,
             transaction: Transaction::default(),
@@ -144,7 +146,10 @@ impl Session {
             state_version,
             reported: vec![],
             reg_names,
-        })
+        };
+        let role = session.context.settings.lock().show("role")?;
+        session.context.require_becoming(&role, user, "role")?;
+        Ok(session)
     }
 
     /// Splits a simple query into statements, each with its byte range in `text`.
@@ -177,7 +182,11 @@ impl Session {
 
     /// Settings to report: all of Postgres' thirteen at the start, later those that changed since the last call.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        let now = self.context.settings.lock().reported();
+        let is_superuser = self.context.is_superuser();
+        let mut settings = self.context.settings.lock();
+        settings.show_superuser(is_superuser);
+        let now = settings.reported();
+        drop(settings);
         let changed = now.iter().filter(|pair| !self.reported.contains(pair)).cloned().collect();
         self.reported = now;
         changed

@@ -72,7 +72,7 @@ impl Session {
     }
 
     pub(super) fn resolver(&self, catalog: Arc<Catalog>) -> Resolver<'_> {
-        Resolver::new(&self.shared, catalog, self.context.settings.lock().clone(), &self.context.user)
+        Resolver::new(&self.shared, catalog, self.context.settings.lock().clone())
     }
 
     pub(super) fn bind_query(&self, query: &Query, hints: &[Option<PgType>]) -> Result<Bound> {

@@ -22,16 +22,15 @@ pub struct Resolver<'a> {
     shared: &'a Shared,
     catalog: Arc<Catalog>,
     settings: Settings,
-    user: &'a str,
     path: Vec<String>,
     /// Indexes that came later are not seen.
     before: Option<RelationId>,
 }
 
 impl<'a> Resolver<'a> {
-    pub fn new(shared: &'a Shared, catalog: Arc<Catalog>, settings: Settings, user: &'a str) -> Resolver<'a> {
+    pub fn new(shared: &'a Shared, catalog: Arc<Catalog>, settings: Settings) -> Resolver<'a> {
         let path = settings.search_path();
-        Resolver { shared, catalog, settings, user, path, before: None }
+        Resolver { shared, catalog, settings, path, before: None }
     }
 
     /// For the stored query of this object: indexes that came after it are not seen, so that its plan is what it was.
@@ -57,7 +56,7 @@ impl<'a> Resolver<'a> {
         let schema = match &name.schema {
             Some(schema) if matches!(schema.as_str(), "pg_catalog" | "information_schema" | "hw_catalog") => {
                 return Err(Error::new(
-                    SqlState("42501"),
+                    SqlState::INSUFFICIENT_PRIVILEGE,
                     format!("permission denied to create \"{schema}.{}\"", name.name),
                 )
                 .with_detail("system catalog modifications are currently disallowed"));
@@ -194,7 +193,8 @@ impl RelationResolver for Resolver<'_> {
 
     fn session_value(&self, name: &str) -> Option<String> {
         match name {
-            "current_user" | "session_user" | "user" | "current_role" => Some(self.user.to_string()),
+            "current_user" | "user" | "current_role" => Some(self.settings.current_user().to_string()),
+            "session_user" => Some(self.settings.session_user().to_string()),
             "current_database" | "current_catalog" => Some(DATABASE.to_string()),
             "current_schema" => self.path.iter().find(|schema| self.catalog.has_schema(schema)).cloned(),
             setting => self.settings.get(setting),

@@ -126,7 +126,7 @@ impl Session {
             shared: self.shared.clone(),
             world: world.clone(),
             catalog: self.shared.catalog(),
-            user: self.context.user.clone(),
+            user: self.context.current_user(),
             settings: self.context.settings.lock().all().into_iter().map(own).collect(),
         });
         Ok(Arc::new(ReadPoint { world, overlay, instants, system }))

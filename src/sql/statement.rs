@@ -8,6 +8,7 @@ use sqlparser::ast;
 
 use super::text::Text;
 use crate::catalog::{Argument, Returns};
+use crate::config::Password;
 use crate::types::PgType;
 
 /// One statement with its own text (no trailing semicolon).
@@ -18,6 +19,22 @@ pub struct Statement {
     /// Characters before this statement in the client's message. Positions of errors count from the start of the
     /// message already.
     pub offset: usize,
+}
+
+impl Statement {
+    /// What others may be shown of its text: all of it, unless there is a password in it.
+    pub fn public_text(&self) -> &str {
+        match &self.kind {
+            StatementKind::CreateRole { options, .. } if options.password.is_some() => "CREATE ROLE <hidden>",
+            StatementKind::AlterRole { change: RoleChange::Options(options), .. } if options.password.is_some() => {
+                "ALTER ROLE <hidden>"
+            }
+            StatementKind::Prepare { statement, .. } if statement.public_text() != statement.text => {
+                statement.public_text()
+            }
+            _ => &self.text,
+        }
+    }
 }
 
 /// SELECT, VALUES, TABLE, WITH: bound by [`super::bind::bind_query`].
@@ -79,6 +96,18 @@ pub enum StatementKind {
     DropFunction(DropFunction),
     Alter(Alter),
     CommentOn(CommentOn),
+    CreateRole {
+        name: String,
+        options: RoleOptions,
+    },
+    AlterRole {
+        name: RoleName,
+        change: RoleChange,
+    },
+    DropRole {
+        names: Vec<RoleName>,
+        if_exists: bool,
+    },
     Truncate {
         names: Vec<Name>,
     },
@@ -176,6 +205,44 @@ pub enum StatementKind {
     /// Waits until all acknowledged writes are in every view. They are by design, so it returns at once.
     Flush,
     Empty,
+}
+
+/// A role, by its name or by who it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    Named(String),
+    Current,
+    Session,
+}
+
+/// What is not said stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct RoleOptions {
+    pub is_superuser: Option<bool>,
+    pub can_login: Option<bool>,
+    /// `Some(None)`: PASSWORD NULL.
+    pub password: Option<Option<Password>>,
+    /// −1: none.
+    pub connection_limit: Option<i64>,
+    /// A timestamp as text.
+    pub valid_until: Option<String>,
+}
+
+impl RoleOptions {
+    pub fn sets_only_password(&self) -> bool {
+        let RoleOptions { is_superuser, can_login, password, connection_limit, valid_until } = self;
+        password.is_some()
+            && is_superuser.is_none()
+            && can_login.is_none()
+            && connection_limit.is_none()
+            && valid_until.is_none()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum RoleChange {
+    Options(RoleOptions),
+    Rename { to: String },
 }
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Argument::{Any, Bool, Int, Text};
 use super::reg::{quote_identifier, regclass, regclass_name, regtype_name};
 use super::{Call, Definition, Returns, define, invalid};
-use crate::catalog::system::{self, IndexRow, OWNER_OID, Value, index_by_oid, relation_of_constraint, type_row};
+use crate::catalog::system::{self, IndexRow, Value, index_by_oid, relation_of_constraint, type_row};
 use crate::catalog::{Class, Commented, Function, Object, ObjectKind};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{PgType, RelationId};
@@ -199,7 +199,8 @@ fn shobj_description(call: &Call<'_>) -> Result<Value> {
 
 fn get_userbyid(call: &Call<'_>) -> Result<Value> {
     let oid = call.oid(0).unwrap_or(0);
-    Ok(if oid == OWNER_OID { call.context.user() } else { format!("unknown (OID={oid})") }.into())
+    let name = call.context.catalog().role(oid).map(|role| role.name.clone());
+    Ok(name.unwrap_or_else(|| format!("unknown (OID={oid})")).into())
 }
 
 /// There are no sequences; a column that is not there is still an error.

@@ -11,7 +11,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("current_catalog", &[], Returns::Name, |call| Ok(call.context.database().into())),
     define("current_user", &[], Returns::Name, |call| Ok(call.context.user().into())),
     define("current_role", &[], Returns::Name, |call| Ok(call.context.user().into())),
-    define("session_user", &[], Returns::Name, |call| Ok(call.context.user().into())),
+    define("session_user", &[], Returns::Name, |call| Ok(call.context.session_user().into())),
     define("user", &[], Returns::Name, |call| Ok(call.context.user().into())),
     define("current_schema", &[], Returns::Name, current_schema),
     define("current_schemas", &[Bool], Returns::TextArray, current_schemas),
@@ -86,12 +86,12 @@ fn set_config(call: &Call<'_>) -> Result<Value> {
 
 fn cancel_backend(call: &Call<'_>) -> Result<Value> {
     let pid = call.int(0).and_then(|pid| i32::try_from(pid).ok());
-    Ok(pid.is_some_and(|pid| call.context.cancel_backend(pid)).into())
+    Ok(pid.map_or(Ok(false), |pid| call.context.cancel_backend(pid))?.into())
 }
 
 fn terminate_backend(call: &Call<'_>) -> Result<Value> {
     let pid = call.int(0).and_then(|pid| i32::try_from(pid).ok());
-    Ok(pid.is_some_and(|pid| call.context.terminate_backend(pid)).into())
+    Ok(pid.map_or(Ok(false), |pid| call.context.terminate_backend(pid))?.into())
 }
 
 fn encoding_to_char(call: &Call<'_>) -> Result<Value> {

@@ -72,8 +72,9 @@ use crate::types::PgType;
 pub trait FunctionContext: Send + Sync {
     fn catalog(&self) -> Arc<Catalog>;
     fn database(&self) -> String;
-    /// `current_user`; there are no others to switch to.
+    /// `current_user`.
     fn user(&self) -> String;
+    fn session_user(&self) -> String;
     fn pid(&self) -> i32;
     /// A setting by its lower-case name, as SHOW prints it.
     fn setting(&self, name: &str) -> Option<String>;
@@ -81,10 +82,10 @@ pub trait FunctionContext: Send + Sync {
     fn set_setting(&self, name: &str, value: &str, local: bool) -> Result<String>;
     /// What `version()` says.
     fn version(&self) -> String;
-    /// Cancels what the session with this pid executes; false if there is none.
-    fn cancel_backend(&self, pid: i32) -> bool;
-    /// Ends the session with this pid; false if there is none.
-    fn terminate_backend(&self, pid: i32) -> bool;
+    /// Cancels what the session with this pid executes; false if there is none. 42501 if it is another role's.
+    fn cancel_backend(&self, pid: i32) -> Result<bool>;
+    /// Ends the session with this pid; false if there is none. 42501 if it is another role's.
+    fn terminate_backend(&self, pid: i32) -> Result<bool>;
     /// Bytes that a relation takes; 0 where it stores nothing.
     fn relation_bytes(&self, relation: &Object) -> i64;
     /// The last committed epoch: our transaction id.

@@ -1,11 +1,15 @@
-//! Privileges and sizes. There is one role, and it owns everything: whatever exists may be done, so a privilege
-//! function says true, after it has checked that the thing and the privilege exist.
+//! Privileges and sizes. There are no grants, every role may use everything: whatever exists may be done, so a privilege
+//! function says true, after it has checked that the role, the thing and the privilege exist. Only to be another role is a
+//! superuser's.
+
+use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 
 use super::Argument::{Any, Int, Text};
 use super::reg::regclass;
 use super::{Call, Definition, Returns, define, invalid, text_of};
+use crate::catalog::Role;
 use crate::catalog::system::{DATABASE_OID, Value, schema_oid};
 use crate::error::{Error, Result, SqlState};
 use crate::types::RelationId;
@@ -24,7 +28,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("has_foreign_data_wrapper_privilege", &[Any, Any, Any], Returns::Bool, granted).optional(1),
     define("has_server_privilege", &[Any, Any, Any], Returns::Bool, granted).optional(1),
     define("has_parameter_privilege", &[Any, Any, Any], Returns::Bool, granted).optional(1),
-    define("pg_has_role", &[Any, Any, Any], Returns::Bool, granted).optional(1),
+    define("pg_has_role", &[Any, Any, Any], Returns::Bool, has_role).optional(1),
     define("row_security_active", &[Any], Returns::Bool, |_| Ok(false.into())),
     define("pg_relation_size", &[Any, Text], Returns::Int8, relation_size).optional(1),
     define("pg_table_size", &[Any], Returns::Int8, relation_size),
@@ -68,8 +72,44 @@ fn check_privileges(call: &Call<'_>) -> Result<()> {
     Ok(())
 }
 
+/// By name or OID; NULL for an OID that is no role's. 42704 for a name that is none.
+fn role(call: &Call<'_>, value: Option<&ScalarValue>) -> Result<Option<Arc<Role>>> {
+    let catalog = call.context.catalog();
+    let Some(value) = value else { return Ok(None) };
+    match text_of(value) {
+        Some(name) => catalog.require_role(name).cloned().map(Some),
+        None => match value.cast_to(&arrow::datatypes::DataType::UInt32) {
+            Ok(ScalarValue::UInt32(Some(oid))) => Ok(catalog.role(oid).cloned()),
+            _ => Ok(None),
+        },
+    }
+}
+
+/// The role that is asked about stands first, if it is said at all. 42704 if there is none of this name; `public` is
+/// everybody.
+fn check_role(call: &Call<'_>, columns: usize) -> Result<()> {
+    let said = call.arguments.first().filter(|_| call.arguments.len() == 3 + columns);
+    match said.and_then(text_of) {
+        Some("public") => Ok(()),
+        _ => role(call, said).map(drop),
+    }
+}
+
+/// Whether one role may become another: a superuser may, and everybody may be who they are.
+fn has_role(call: &Call<'_>) -> Result<Value> {
+    check_privileges(call)?;
+    let catalog = call.context.catalog();
+    let (who, whom) = match call.arguments {
+        [whom, _] => (catalog.find_role(&call.context.user()).cloned(), role(call, Some(whom))?),
+        [who, whom, ..] => (role(call, Some(who))?, role(call, Some(whom))?),
+        _ => return Ok(Value::Null),
+    };
+    Ok(who.zip(whom).map(|(who, whom)| who.is_superuser || who.oid == whom.oid).into())
+}
+
 fn granted(call: &Call<'_>) -> Result<Value> {
     check_privileges(call)?;
+    check_role(call, 0)?;
     Ok(true.into())
 }
 
@@ -95,6 +135,7 @@ fn relation(call: &Call<'_>, value: Option<&ScalarValue>) -> Result<Option<Relat
 
 fn table_privilege(call: &Call<'_>, columns: usize) -> Result<Value> {
     check_privileges(call)?;
+    check_role(call, columns)?;
     let relation = relation(call, subject(call, columns))?;
     let name = relation.map(|id| super::reg::regclass_name(call.context, id.0));
     // NULL for an OID that names nothing, as in Postgres.
@@ -104,6 +145,7 @@ fn table_privilege(call: &Call<'_>, columns: usize) -> Result<Value> {
 
 fn schema_privilege(call: &Call<'_>) -> Result<Value> {
     check_privileges(call)?;
+    check_role(call, 0)?;
     if let Some(name) = subject(call, 0).and_then(text_of)
         && schema_oid(&call.context.catalog(), name).is_none()
         && name.parse::<u32>().is_err()
@@ -115,6 +157,7 @@ fn schema_privilege(call: &Call<'_>) -> Result<Value> {
 
 fn database_privilege(call: &Call<'_>) -> Result<Value> {
     check_privileges(call)?;
+    check_role(call, 0)?;
     check_database(call, subject(call, 0))?;
     Ok(true.into())
 }

@@ -2,7 +2,7 @@
 //! and collations that clients look for.
 
 use super::rows::Rows;
-use super::{BTREE_OID, DATABASE_OID, HEAP_OID, OWNER_OID, SYSTEM_SCHEMAS, SystemContext, TABLESPACE_OID};
+use super::{BTREE_OID, DATABASE_OID, HEAP_OID, SYSTEM_SCHEMAS, SystemContext, TABLESPACE_OID};
 
 pub(super) fn pg_namespace(rows: &mut Rows, context: &SystemContext<'_>) {
     for (name, oid) in SYSTEM_SCHEMAS.iter().copied().chain(context.catalog.schemas()) {
@@ -12,14 +12,6 @@ pub(super) fn pg_namespace(rows: &mut Rows, context: &SystemContext<'_>) {
 
 pub(super) fn pg_database(rows: &mut Rows, context: &SystemContext<'_>) {
     rows.push(&[("oid", DATABASE_OID.into()), ("datname", context.database.into())]);
-}
-
-pub(super) fn pg_roles(rows: &mut Rows, context: &SystemContext<'_>) {
-    rows.push(&[("oid", OWNER_OID.into()), ("rolname", context.user.into())]);
-}
-
-pub(super) fn pg_user(rows: &mut Rows, context: &SystemContext<'_>) {
-    rows.push(&[("usesysid", OWNER_OID.into()), ("usename", context.user.into())]);
 }
 
 pub(super) fn pg_settings(rows: &mut Rows, context: &SystemContext<'_>) {

@@ -35,7 +35,7 @@ fn schemata(rows: &mut Rows, context: &SystemContext<'_>) {
         rows.push(&[
             ("catalog_name", context.database.into()),
             ("schema_name", name.into()),
-            ("schema_owner", context.user.into()),
+            ("schema_owner", context.catalog.owner().into()),
         ]);
     }
 }
@@ -209,8 +209,8 @@ fn privileges(rows: &mut Rows, context: &SystemContext<'_>) {
         };
         for privilege in granted {
             let mut row = place_of(context, object).to_vec();
-            row.push(("grantor", context.user.into()));
-            row.push(("grantee", context.user.into()));
+            row.push(("grantor", context.catalog.owner().into()));
+            row.push(("grantee", context.catalog.owner().into()));
             row.push(("privilege_type", (*privilege).into()));
             rows.push(&row);
         }

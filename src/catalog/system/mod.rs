@@ -16,6 +16,7 @@ mod descriptions;
 mod information_schema;
 mod orders;
 mod relations;
+mod roles;
 mod routines;
 mod rows;
 mod summaries;
@@ -40,8 +41,10 @@ pub struct SystemContext<'a> {
     pub catalog: &'a Catalog,
     /// The database that the session is in.
     pub database: &'a str,
-    /// The session's user, the one role there is.
+    /// `current_user`.
     pub user: &'a str,
+    /// Only superusers see verifiers of passwords.
+    pub is_superuser: bool,
     /// Name, value, description: `pg_settings`.
     pub settings: &'a [(String, String, String)],
     /// `pg_stat_activity`.
@@ -162,8 +165,8 @@ fn fill_pg_catalog(relation: &Relation, rows: &mut Rows, context: &SystemContext
         "pg_cast" => routines::pg_cast(rows),
         "pg_namespace" => cluster::pg_namespace(rows, context),
         "pg_database" => cluster::pg_database(rows, context),
-        "pg_authid" | "pg_roles" => cluster::pg_roles(rows, context),
-        "pg_user" | "pg_shadow" => cluster::pg_user(rows, context),
+        "pg_authid" | "pg_roles" => roles::pg_roles(relation.name, rows, context),
+        "pg_user" | "pg_shadow" => roles::pg_user(relation.name, rows, context),
         "pg_settings" => cluster::pg_settings(rows, context),
         "pg_stat_activity" => cluster::pg_stat_activity(rows, context),
         "pg_stat_database" => cluster::pg_stat_database(rows, context),

@@ -15,14 +15,14 @@ pub(super) fn pg_tables(rows: &mut Rows, context: &SystemContext<'_>) {
         rows.push(&[
             ("schemaname", relation.schema.into()),
             ("tablename", relation.name.into()),
-            ("tableowner", context.user.into()),
+            ("tableowner", context.catalog.owner().into()),
         ]);
     }
     for object in of_kind(context, 'r') {
         rows.push(&[
             ("schemaname", object.name.schema.as_str().into()),
             ("tablename", object.name.name.as_str().into()),
-            ("tableowner", context.user.into()),
+            ("tableowner", context.catalog.owner().into()),
             ("hasindexes", (!indexes(object).is_empty()).into()),
         ]);
     }
@@ -33,14 +33,14 @@ pub(super) fn pg_views(rows: &mut Rows, context: &SystemContext<'_>) {
         rows.push(&[
             ("schemaname", relation.schema.into()),
             ("viewname", relation.name.into()),
-            ("viewowner", context.user.into()),
+            ("viewowner", context.catalog.owner().into()),
         ]);
     }
     for object in of_kind(context, 'v') {
         rows.push(&[
             ("schemaname", object.name.schema.as_str().into()),
             ("viewname", object.name.name.as_str().into()),
-            ("viewowner", context.user.into()),
+            ("viewowner", context.catalog.owner().into()),
             ("definition", format!("{};", object.definition).into()),
         ]);
     }
@@ -51,7 +51,7 @@ pub(super) fn pg_matviews(rows: &mut Rows, context: &SystemContext<'_>) {
         rows.push(&[
             ("schemaname", object.name.schema.as_str().into()),
             ("matviewname", object.name.name.as_str().into()),
-            ("matviewowner", context.user.into()),
+            ("matviewowner", context.catalog.owner().into()),
             ("definition", format!("{};", object.definition).into()),
         ]);
     }

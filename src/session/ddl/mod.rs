@@ -15,6 +15,7 @@ mod index;
 mod late;
 mod options;
 mod replace;
+mod role;
 mod set_options;
 mod shape;
 mod source;
@@ -79,6 +80,18 @@ impl Session {
             StatementKind::Drop { kind: DropKind::Index, names, if_exists, .. } => {
                 self.require_writable("DROP INDEX")?;
                 self.drop_indexes(names, *if_exists).await
+            }
+            StatementKind::CreateRole { name, options } => {
+                self.require_writable("CREATE ROLE")?;
+                self.create_role(name, options).await
+            }
+            StatementKind::AlterRole { name, change } => {
+                self.require_writable("ALTER ROLE")?;
+                self.alter_role(name, change).await
+            }
+            StatementKind::DropRole { names, if_exists } => {
+                self.require_writable("DROP ROLE")?;
+                self.drop_roles(names, *if_exists).await
             }
             StatementKind::Alter(alter) => {
                 self.require_writable("ALTER")?;

@@ -295,7 +295,7 @@ fn bind_stored_view<T>(
         epoch: Default::default(),
     });
     let state = crate::session::session_state(shared, &context);
-    let resolver = Resolver::new(shared, catalog, settings, USER).before(object.id);
+    let resolver = Resolver::new(shared, catalog, settings).before(object.id);
     let bound = bind_query(&state, &resolver, &shared.view_query(object)?, &[])?;
     if matches!(object.kind, ObjectKind::MaterializedView { late_rows_of: Some(_), .. }) {
         return then(&state, &resolver, bound);

@@ -105,7 +105,7 @@ pub const DEFINITIONS: &[Definition] = &[
     reported("server_encoding", "UTF8", Kind::Internal, "Shows the server (database) character set encoding."),
     reported("server_version", concat!("15.10 (Highwater v", env!("CARGO_PKG_VERSION"), ")"), Kind::Internal, "Shows the server version."),
     setting("server_version_num", "150010", Kind::Internal, "Shows the server version as an integer."),
-    reported("session_authorization", "root", Kind::Internal, "Sets the session user name."),
+    reported("session_authorization", "root", Kind::Text, "Sets the session user name."),
     reported("standard_conforming_strings", "on", Kind::Only("on"), "Causes '...' strings to treat backslashes literally."),
     setting("statement_timeout", "0", MS, "Sets the maximum allowed duration of any statement."),
     setting("synchronize_seqscans", "on", Kind::Bool, "Enable synchronized sequential scans."),

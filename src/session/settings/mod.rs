@@ -18,6 +18,11 @@ pub use values::parse_time_zone;
 
 use crate::error::{Error, Result, SqlState};
 
+/// The value of `role` that says: nobody but the session's user.
+pub const NO_ROLE: &str = "none";
+const SESSION_USER: &str = "session_authorization";
+const ROLE: &str = "role";
+
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// What start-up parameters set: RESET goes back to these.
@@ -53,6 +58,10 @@ impl Settings {
     }
 
     fn start_with(&mut self, name: &str, value: &str) -> Result<()> {
+        if name.eq_ignore_ascii_case(SESSION_USER) {
+            let message = format!("parameter \"{SESSION_USER}\" cannot be set at the start of a session");
+            return Err(Error::new(SqlState("55P02"), message));
+        }
         match find(name) {
             Some(definition) => {
                 let value = definition.read(value)?;
@@ -99,6 +108,10 @@ impl Settings {
         if !local {
             self.local.remove(definition.name);
         }
+        // Who the session's user is decides anew what it may become.
+        if definition.name == SESSION_USER {
+            [&mut self.session, &mut self.local].iter_mut().for_each(|set| drop(set.remove(ROLE)));
+        }
         self.version += 1;
         Ok(())
     }
@@ -111,11 +124,34 @@ impl Settings {
         Ok(())
     }
 
+    /// All but who the session is, as in Postgres.
     pub fn reset_all(&mut self) {
-        self.session.clear();
-        self.local.clear();
+        self.session.retain(|name, _| matches!(*name, SESSION_USER | ROLE));
+        self.local.retain(|name, _| matches!(*name, SESSION_USER | ROLE));
         self.custom.clear();
         self.version += 1;
+    }
+
+    /// The session is again who connected.
+    pub fn reset_identity(&mut self) {
+        [SESSION_USER, ROLE].iter().for_each(|name| drop((self.session.remove(name), self.local.remove(name))));
+        self.version += 1;
+    }
+
+    pub fn session_user(&self) -> &str {
+        self.known(SESSION_USER)
+    }
+
+    pub fn current_user(&self) -> &str {
+        match self.known(ROLE) {
+            NO_ROLE => self.session_user(),
+            role => role,
+        }
+    }
+
+    /// What `is_superuser` shows.
+    pub fn show_superuser(&mut self, is_superuser: bool) {
+        self.start_up.insert("is_superuser", if is_superuser { "on" } else { "off" }.to_string());
     }
 
     /// Ends the transaction: what was SET LOCAL is gone.
@@ -194,7 +230,7 @@ impl Settings {
 
     /// Schemas in which unqualified names are looked up, without `pg_catalog`, which always is.
     pub fn search_path(&self) -> Vec<String> {
-        let user = self.known("session_authorization").to_string();
+        let user = self.current_user().to_string();
         let mut path: Vec<String> = vec![];
         for part in self.known("search_path").split(',') {
             let part = part.trim();

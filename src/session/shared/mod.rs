@@ -30,13 +30,14 @@ pub use persistence::load as load_catalog;
 pub use system::SystemReader;
 
 use crate::catalog::functions::{AdvisoryLocks, aggregates};
-use crate::catalog::{Catalog, Column, Index, Object, ObjectKind, SourceDefinition};
+use crate::catalog::{Catalog, Column, Index, KEY_BYTES, Object, ObjectKind, SourceDefinition};
 use crate::config::Config;
 use crate::connectors::{RATE_LIMIT, rate_limit};
 use crate::error::{Error, Result};
 use crate::plan::{StreamPlan, growth};
 use crate::runtime::{IndexSpec, Runtime, SourceSpec, TableSpec};
 use crate::serve::{QueryEngine, SourceTable};
+use crate::session::admission::with_first_password;
 use crate::sql::{Query, StatementKind};
 use crate::state::{Memory, Store};
 use crate::types::RelationId;
@@ -56,6 +57,8 @@ pub struct Shared {
     /// Held while the catalog changes; never while a view is built.
     pub(in crate::session) ddl: tokio::sync::Mutex<()>,
     pub(in crate::session) started_us: i64,
+    /// Makes up passwords for roles that have none.
+    pub(in crate::session) secret: [u8; KEY_BYTES],
     store: Arc<dyn Store>,
     catalog: RwLock<Arc<Catalog>>,
     /// Functions and options of every session, before its own are added.
@@ -73,6 +76,11 @@ impl Shared {
     /// that the server answers at once. XX001 if the catalog cannot be read.
     pub fn open(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Shared>> {
         let mut catalog = persistence::load(store.as_ref())?;
+        if let Some(with_password) = with_first_password(&catalog, config)? {
+            persistence::save(store.as_ref(), &catalog, &with_password)?;
+            catalog = with_password;
+        }
+        let secret = persistence::secret(store.as_ref())?;
         let thread_count = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
         let memory = Arc::new(Memory::new(config.memory_limit_bytes));
         let engine = QueryEngine::new(thread_count, config.query_memory_bytes_max, memory.clone())?;
@@ -94,6 +102,7 @@ impl Shared {
             locks: AdvisoryLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
             started_us: registry::now_us(),
+            secret,
             store,
             catalog: RwLock::new(Arc::new(catalog)),
             view_queries: Mutex::default(),

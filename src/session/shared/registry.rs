@@ -43,9 +43,21 @@ pub struct Entry {
 }
 
 impl Registry {
-    /// 53300 if `count_max` sessions are there already.
-    pub fn register(&self, user: &str, database: &str, count_max: usize) -> Result<Arc<Entry>> {
+    /// 53300 if `count_max` sessions are there already, or `user_count_max` of this user's.
+    pub fn register(
+        &self,
+        user: &str,
+        database: &str,
+        count_max: usize,
+        user_count_max: Option<u32>,
+    ) -> Result<Arc<Entry>> {
         let mut entries = self.entries.lock();
+        if let Some(limit) = user_count_max
+            && entries.values().filter(|entry| entry.activity.lock().user == user).count() >= limit as usize
+        {
+            let message = format!("too many connections for role \"{user}\"");
+            return Err(Error::new(SqlState::TOO_MANY_CONNECTIONS, message));
+        }
         if entries.len() >= count_max {
             return Err(Error::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
         }
@@ -89,6 +101,11 @@ impl Registry {
     /// `pg_terminate_backend`: false if there is no such session.
     pub fn terminate_backend(&self, pid: i32) -> bool {
         self.entries.lock().get(&pid).map(|entry| entry.end_session()).is_some()
+    }
+
+    /// Whose session it is.
+    pub fn user_of(&self, pid: i32) -> Option<String> {
+        self.entries.lock().get(&pid).map(|entry| entry.activity.lock().user.clone())
     }
 
     pub fn terminate_all(&self) {
@@ -182,7 +199,7 @@ mod tests {
     #[test]
     fn a_cancel_needs_the_key_and_somebody_who_listens() -> Result<()> {
         let registry = Registry::default();
-        let entry = registry.register("root", "dev", 2)?;
+        let entry = registry.register("root", "dev", 2, None)?;
         registry.cancel(entry.pid, entry.secret);
         let listener = entry.cancel.listen();
         assert!(!listener.has_changed().expect("the sender lives"), "what was cancelled while idle is forgotten");
@@ -196,10 +213,16 @@ mod tests {
     #[test]
     fn one_client_too_many() -> Result<()> {
         let registry = Registry::default();
-        let first = registry.register("root", "dev", 1)?;
-        assert_eq!(registry.register("root", "dev", 1).err().map(|e| e.code), Some(SqlState::TOO_MANY_CONNECTIONS));
+        let first = registry.register("root", "dev", 1, None)?;
+        assert_eq!(
+            registry.register("root", "dev", 1, None).err().map(|e| e.code),
+            Some(SqlState::TOO_MANY_CONNECTIONS)
+        );
         registry.unregister(first.pid);
-        registry.register("root", "dev", 1)?;
+        registry.register("root", "dev", 9, Some(1))?;
+        let error = registry.register("root", "dev", 9, Some(1)).err().expect("the role has its limit");
+        assert_eq!(error.message, "too many connections for role \"root\"");
+        registry.register("ann", "dev", 9, Some(1))?;
         Ok(())
     }
 

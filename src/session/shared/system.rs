@@ -199,11 +199,19 @@ impl SystemRelations for SystemReader {
             let columns = system::schema_of(schema, name).ok_or_else(undefined)?;
             return Ok(RecordBatch::try_new(columns, self.columns(name)?)?);
         }
-        let activity = if name == "pg_stat_activity" { self.shared.registry.activities() } else { vec![] };
+        let is_superuser = self.catalog.is_superuser(&self.user);
+        let mut activity = if name == "pg_stat_activity" { self.shared.registry.activities() } else { vec![] };
+        // What others do, and from where, is theirs.
+        for other in activity.iter_mut().filter(|other| !is_superuser && other.user != self.user) {
+            other.query = "<insufficient privilege>".to_string();
+            (other.client_address, other.client_port) = (None, None);
+            other.application_name.clear();
+        }
         let context = system::SystemContext {
             catalog: &self.catalog,
             database: DATABASE,
             user: &self.user,
+            is_superuser,
             settings: &self.settings,
             activity: &activity,
         };

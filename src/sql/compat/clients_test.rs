@@ -47,6 +47,10 @@ impl FunctionContext for TestContext {
         "root".into()
     }
 
+    fn session_user(&self) -> String {
+        "root".into()
+    }
+
     fn pid(&self) -> i32 {
         7
     }
@@ -63,12 +67,12 @@ impl FunctionContext for TestContext {
         "PostgreSQL 15.0 on test".into()
     }
 
-    fn cancel_backend(&self, _: i32) -> bool {
-        false
+    fn cancel_backend(&self, _: i32) -> Result<bool> {
+        Ok(false)
     }
 
-    fn terminate_backend(&self, _: i32) -> bool {
-        false
+    fn terminate_backend(&self, _: i32) -> Result<bool> {
+        Ok(false)
     }
 
     fn relation_bytes(&self, _: &Object) -> i64 {
@@ -162,7 +166,14 @@ impl Client {
         for function in functions::aggregates() {
             state.write().register_udaf(function)?;
         }
-        let told = SystemContext { catalog: &catalog, database: "dev", user: "root", settings: &[], activity: &[] };
+        let told = SystemContext {
+            catalog: &catalog,
+            database: "dev",
+            user: "root",
+            is_superuser: true,
+            settings: &[],
+            activity: &[],
+        };
         let dev = context.catalog("dev").ok_or_else(|| Error::internal("the default catalog is there"))?;
         let public = dev.schema("public").ok_or_else(|| Error::internal("the default schema is there"))?;
         for schema in ["pg_catalog", "information_schema"] {

@@ -10,6 +10,9 @@ use crate::sql::{Alter, AlterAction, DropKind, StatementKind};
 
 pub(super) fn alter(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["ALTER"])?;
+    if matches!(reader.peek_word().as_str(), "ROLE" | "USER" | "GROUP") && reader.peek_second_word() != "MAPPING" {
+        return super::role::alter_role(reader);
+    }
     const KINDS: &[(&[&str], DropKind)] = &[
         (&["TABLE"], DropKind::Table),
         (&["SOURCE"], DropKind::Source),

@@ -27,6 +27,7 @@ pub(super) fn create(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
         "SCHEMA" => create_schema(reader),
         "FUNCTION" => super::function::create_function(reader, or_replace),
         "INDEX" | "UNIQUE" => super::index::create_index(reader),
+        "ROLE" | "USER" | "GROUP" if reader.peek_second_word() != "MAPPING" => super::role::create_role(reader),
         _ => Err(refuse(reader, "CREATE", &first)),
     }
 }
@@ -40,7 +41,7 @@ fn refuse(reader: &Reader<'_>, verb: &str, first: &str) -> Fault {
         "TYPE" | "DOMAIN" => "there are no user-defined types; take struct<…> or a built-in one",
         "SEQUENCE" => "there are no sequences; take a uuid or a key of your own",
         "DATABASE" => "the only database is dev; take CREATE SCHEMA",
-        "USER" | "ROLE" | "GROUP" => "there are no roles yet",
+        "USER" => "there are no foreign servers",
         "EXTENSION" => "there are no extensions",
         "TRIGGER" | "RULE" => "maintain a view instead",
         "RECURSIVE" => "recursive views are not maintained yet",
@@ -253,9 +254,11 @@ fn create_schema(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["SCHEMA"])?;
     let if_not_exists = if_not_exists(reader);
     if reader.peek_word() == "AUTHORIZATION" {
-        return Err(
-            Error::unsupported("CREATE SCHEMA AUTHORIZATION", "there are no owners yet; name the schema").into()
-        );
+        return Err(Error::unsupported(
+            "CREATE SCHEMA AUTHORIZATION",
+            "there are no grants, so owners make no difference; name the schema",
+        )
+        .into());
     }
     let name = schema_name(reader)?;
     if reader.words(&["AUTHORIZATION"]) {
@@ -285,6 +288,9 @@ pub(super) fn drop(reader: &mut Reader<'_>) -> Sofar<StatementKind> {
     reader.expect_words(&["DROP"])?;
     if reader.peek_word() == "FUNCTION" {
         return super::function::drop_function(reader);
+    }
+    if matches!(reader.peek_word().as_str(), "ROLE" | "USER" | "GROUP") && reader.peek_second_word() != "MAPPING" {
+        return super::role::drop_role(reader);
     }
     const KINDS: &[(&[&str], DropKind)] = &[
         (&["TABLE"], DropKind::Table),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message ──tokens──▶ [`respell`] ──▶ split at `;` ──▶ [`Reader`] by first word ──▶ Statement
-//!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs; comment: comment.rs
+//!                                        ├ create, drop, alter: create.rs, columns.rs, alter.rs, role.rs; comment: comment.rs
 //!                                        ├ show, set, begin, cursors, prepare: session.rs
 //!                                        ├ copy: copy.rs; subscribe: subscribe.rs
 //!                                        └ queries, insert, update, delete: the grammar of `sqlparser`
@@ -22,6 +22,7 @@ mod plain;
 mod reader;
 mod refused;
 mod respell;
+mod role;
 mod session;
 mod subscribe;
 mod system_time;

@@ -101,7 +101,8 @@ fn set(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
         return Err(Error::unsupported("SET CONSTRAINTS", "there are no deferrable constraints; leave it out").into());
     }
     if reader.words(&["SESSION", "AUTHORIZATION"]) {
-        return Ok(set_to("session_authorization", role(reader)?, false));
+        let user = if reader.words(&["DEFAULT"]) { None } else { Some(role(reader)?) };
+        return Ok(set_to("session_authorization", user, false));
     }
     let local = reader.words(&["LOCAL"]);
     // `SET session = …` would be a setting of that name; there is none.
@@ -117,7 +118,13 @@ fn set(reader: &mut Reader<'_>, _: &str) -> Sofar<StatementKind> {
     }
     if reader.peek_word() == "ROLE" && !matches!(reader.peek_second_word().as_str(), "TO" | "=") {
         reader.any_word()?;
-        return Ok(set_to("role", role(reader)?, local));
+        let value = match reader.peek_word().as_str() {
+            "DEFAULT" => None,
+            "NONE" => Some("none".to_string()),
+            _ => return Ok(set_to("role", Some(role(reader)?), local)),
+        };
+        reader.any_word()?;
+        return Ok(set_to("role", value, local));
     }
     let name = setting_name(reader)?;
     if !reader.words(&["TO"]) {
@@ -150,11 +157,12 @@ fn setting_value(reader: &mut Reader<'_>) -> Sofar<String> {
     }
 }
 
-fn role(reader: &mut Reader<'_>) -> Sofar<Option<String>> {
-    if reader.words(&["DEFAULT"]) || reader.words(&["NONE"]) {
-        return Ok(None);
+/// An identifier, or a string.
+fn role(reader: &mut Reader<'_>) -> Sofar<String> {
+    match reader.parser.peek_token_ref().token {
+        Token::Word(_) => reader.ident(),
+        _ => reader.literal(),
     }
-    Ok(Some(reader.literal()?))
 }
 
 fn time_zone(reader: &mut Reader<'_>) -> Sofar<Option<String>> {
