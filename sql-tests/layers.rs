@@ -30,6 +30,7 @@ const ONLY: &[(&str, &str)] = &[
     ("memmap2", "state/"),
     ("pgwire", "pg/"),
     ("rdkafka", "connectors/kafka"),
+    ("tokio_rustls", "pg/"),
     ("timely", "runtime/"),
     ("sqlparser", "sql/"),
 ];

@@ -14,6 +14,7 @@
 //! | [`history`] | the past against a log of it, changes as a stream against the tables at every epoch |
 //! | [`docs`] | every example of the reference pages |
 //! | [`fuzz`] | random queries over random tables, as views, ad hoc, and on PostgreSQL |
+//! | [`security`] | passwords, roles, rules and TLS, for what must not work |
 //! | [`garbage`] | bytes that are no Postgres |
 //! | [`wire`] | conversations that are nearly right; clients that say or read nothing; a thousand of them |
 //! | [`clients`] | psql and its transcripts, psycopg, JDBC, tokio-postgres; what clients were seen to send, with PostgreSQL's answers |
@@ -49,6 +50,7 @@ mod maintenance;
 mod memory;
 mod oracle;
 mod scripts;
+mod security;
 mod sources;
 mod tpch;
 mod wire;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use highwater::config::{Config, ConfigFile};
+use highwater::config::{Config, ConfigFile, Method};
 use highwater::error::{Error, Result, SqlState};
 use highwater::maintenance::Finding;
 use tracing_subscriber::EnvFilter;
@@ -70,7 +70,24 @@ struct Flags {
     /// disk is let go [default: none]
     #[arg(long, value_name = "BYTES")]
     memory_limit: Option<String>,
-    /// TOML file with the same settings (listen, data_dir, …), query_memory_bytes and subscriber_memory_bytes; flags win
+    /// How clients prove who they are; for finer rules take [[auth]] in the file [default: trust on a loopback address,
+    /// none elsewhere: the server does not start]
+    #[arg(long, value_name = "trust|scram", value_parser = method)]
+    auth: Option<Method>,
+    /// File whose first line becomes the password of the role root, if it has none yet; or the variable HIGHWATER_PASSWORD
+    #[arg(long, value_name = "FILE")]
+    superuser_password_file: Option<PathBuf>,
+    /// The server's certificate and those that lead to its authority, PEM; SIGHUP reads it again
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Refuse connections that are not encrypted
+    #[arg(long)]
+    tls_required: bool,
+    /// TOML file with the same settings (listen, data_dir, …), query_memory_bytes, subscriber_memory_bytes, authentication_timeout_ms
+    /// and rules [[auth]]; flags win
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -81,17 +98,28 @@ impl Flags {
     }
 
     fn overrides(self) -> ConfigFile {
-        let Flags { listen, data_dir, workers, max_connections, checkpoint_interval_ms, memory_limit, config: _ } =
-            self;
         ConfigFile {
-            listen,
-            data_dir,
-            workers,
-            max_connections,
-            checkpoint_interval_ms,
-            memory_limit,
+            listen: self.listen,
+            data_dir: self.data_dir,
+            workers: self.workers,
+            max_connections: self.max_connections,
+            checkpoint_interval_ms: self.checkpoint_interval_ms,
+            memory_limit: self.memory_limit,
+            auth_method: self.auth,
+            superuser_password_file: self.superuser_password_file,
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
+            tls_required: self.tls_required.then_some(true),
             ..ConfigFile::default()
         }
+    }
+}
+
+fn method(text: &str) -> std::result::Result<Method, String> {
+    match text {
+        "trust" => Ok(Method::Trust),
+        "scram" => Ok(Method::Scram),
+        _ => Err("known methods: trust, scram".to_string()),
     }
 }
 

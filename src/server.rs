@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 use crate::catalog::{DATABASE, USER};
 use crate::config::Config;
 use crate::error::{Error, Result, SqlState};
-use crate::pg::listener::{self, Remaining};
+use crate::pg::listener::{self, Remaining, Terms};
+use crate::pg::transport::Tls;
 use crate::serve::STACK_BYTES;
 use crate::session::Shared;
 use crate::state::Store;
@@ -34,6 +35,7 @@ const FAREWELL_DURATION_MAX: Duration = Duration::from_secs(1);
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
+    tls: Option<Arc<Tls>>,
     shutdown: watch::Sender<bool>,
     accepting: JoinHandle<Remaining>,
 }
@@ -41,11 +43,16 @@ pub struct Server {
 impl Server {
     /// Opens `config.data_dir` and listens on `config.listen`. Fails if the port is taken or the directory is not usable.
     pub async fn start(config: Config) -> Result<Server> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let listener = listener::bind(config.listen).await?;
         let address = listener
             .local_addr()
             .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not tell the address of the listener: {e}")))?;
-        let connection_count_max = config.connection_count_max;
+        let terms = Terms {
+            connection_count_max: config.connection_count_max,
+            startup_duration_max: config.authentication_timeout,
+            tls: tls.clone(),
+        };
         // Recovery reads from disk.
         let opening = tokio::task::spawn_blocking(move || {
             let store: Arc<dyn Store> = Arc::new(RocksStore::open(&config.data_dir)?);
@@ -53,13 +60,22 @@ impl Server {
         });
         let shared = opening.await.map_err(|e| Error::internal(format!("opening the server failed: {e}")))??;
         let (shutdown, shutdown_raised) = watch::channel(false);
-        let accepting = tokio::spawn(listener::serve(listener, shared.clone(), connection_count_max, shutdown_raised));
-        Ok(Server { address, shared, shutdown, accepting })
+        let accepting = tokio::spawn(listener::serve(listener, shared.clone(), terms, shutdown_raised));
+        Ok(Server { address, shared, tls, shutdown, accepting })
     }
 
     /// Where it listens; the port is the real one, also if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the certificate again; if that fails, the one that is there stays.
+    fn reload(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("SIGHUP: the certificate was read again"),
+            Some(Err(error)) => tracing::error!(%error, "SIGHUP: the certificate stays what it was"),
+            None => tracing::info!("SIGHUP: there is no certificate to read again"),
+        }
     }
 
     /// Accepts nobody any more, ends idle connections (57P01), waits for running statements, then ends those too.
@@ -87,11 +103,19 @@ pub fn serve(config: Config) -> Result<()> {
     let outcome = runtime.block_on(async {
         // Before anything is open, so that no signal is missed.
         let (mut terminate, mut interrupt) = (listen_to(SignalKind::terminate())?, listen_to(SignalKind::interrupt())?);
+        let mut hang_up = listen_to(SignalKind::hangup())?;
         let server = Server::start(config).await?;
         announce(server.address());
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+                _ = hang_up.recv() => {
+                    server.reload();
+                    continue;
+                }
+            }
+            break;
         }
         server.stop().await
     });

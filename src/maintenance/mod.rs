@@ -14,7 +14,7 @@ use crate::error::{Error, Result, SqlState};
 pub use check::{Finding, check};
 pub use files::restore;
 
-/// Has the server at `address` (`HOST:PORT`) write a backup into `directory`, which must be empty or not there.
+/// With the password in the variable PGPASSWORD, if the server wants one: has the server at `address` (`HOST:PORT`) write a backup into `directory`, which must be empty or not there.
 pub fn backup(address: &str, directory: &Path) -> Result<()> {
     let unreachable = |e: String| Error::new(SqlState::CONNECTION_FAILURE, format!("could not back up: {e}"));
     // The server may stand elsewhere in the file system.
@@ -27,6 +27,9 @@ pub fn backup(address: &str, directory: &Path) -> Result<()> {
     runtime.map_err(|e| unreachable(e.to_string()))?.block_on(async {
         let mut config = tokio_postgres::Config::new();
         config.host(host).port(port).user(USER).dbname(DATABASE).application_name("highwater backup");
+        if let Some(password) = std::env::var_os("PGPASSWORD") {
+            config.password(password.as_encoded_bytes());
+        }
         let (client, connection) = config.connect(NoTls).await.map_err(|e| unreachable(e.to_string()))?;
         tokio::spawn(connection);
         let path = directory.display().to_string().replace('\'', "''");

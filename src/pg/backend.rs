@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 use tokio::sync::watch;
 
 use crate::error::Result;
-use crate::session::{CopyIn, Notice, Outcome, Prepared, Session, Shared, TransactionStatus};
+use crate::session::{Admission, CopyIn, Notice, Outcome, Prepared, Session, Shared, TransactionStatus};
 use crate::sql::Statement;
 use crate::types::PgType;
 use crate::types::text_output::TextStyle;
@@ -32,7 +32,16 @@ pub(super) enum Answer<C> {
 pub(super) trait Host: Clone + Send + Sync + 'static {
     type Backend: Backend;
 
-    /// All errors here end the connection.
+    /// How a client that claims to be `role` has to prove it. All errors end the connection.
+    fn admission(
+        &self,
+        role: &str,
+        database: &str,
+        client: Option<SocketAddr>,
+        is_encrypted: bool,
+    ) -> Result<Admission>;
+
+    /// For a client that has proved who it is. All errors here end the connection.
     fn start(&self, parameters: &[(String, String)], client: Option<SocketAddr>) -> Result<Self::Backend>;
 
     fn cancel(&self, pid: i32, secret: i32);
@@ -90,6 +99,16 @@ pub(super) struct SessionBackend {
 
 impl Host for Arc<Shared> {
     type Backend = SessionBackend;
+
+    fn admission(
+        &self,
+        role: &str,
+        database: &str,
+        client: Option<SocketAddr>,
+        is_encrypted: bool,
+    ) -> Result<Admission> {
+        Shared::admission(self, role, database, client.map(|client| client.ip()), is_encrypted)
+    }
 
     fn start(&self, parameters: &[(String, String)], client: Option<SocketAddr>) -> Result<SessionBackend> {
         let mut session = Session::start(self.clone(), parameters)?;

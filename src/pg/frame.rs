@@ -41,6 +41,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         FrameReader { io, buffer: BytesMut::new(), is_closed: false }
     }
 
+    /// The stream itself; call it when nothing is buffered.
+    pub fn io(&mut self) -> &mut R {
+        &mut self.io
+    }
+
+    /// With another stream that goes on where this one is.
+    pub fn map_io<S, T>(self, map: impl FnOnce(R) -> (S, T)) -> (FrameReader<S>, T) {
+        let (io, rest) = map(self.io);
+        (FrameReader { io, buffer: self.buffer, is_closed: self.is_closed }, rest)
+    }
+
+    pub fn into_io(self) -> R {
+        self.io
+    }
+
     pub fn has_buffered(&self) -> bool {
         !self.buffer.is_empty()
     }
@@ -59,6 +74,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                     self.buffer.advance(4);
                     return Ok(self.buffer.split_to(length - 4).freeze());
                 }
+            }
+            self.fill(READ_BYTES).await?;
+        }
+    }
+
+    /// The body of a password message; anything else is a violation as soon as its first byte is there, and nothing is
+    /// gathered for it.
+    pub async fn password_message(&mut self, bytes_max: usize) -> Result<Bytes, Trouble> {
+        loop {
+            match self.header()? {
+                Some((b'X', _)) => return Err(Trouble::Gone),
+                Some((b'p', length)) if length > bytes_max => return Err(violation("invalid message length")),
+                Some((b'p', _)) => {}
+                Some((kind, _)) => {
+                    return Err(violation(format!("expected SASL response, got message type {kind}")));
+                }
+                None => {}
+            }
+            if let Some(frame) = self.buffered()? {
+                return Ok(frame.body);
             }
             self.fill(READ_BYTES).await?;
         }

@@ -2,24 +2,26 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use super::Trouble;
 use super::backend::Host;
 use super::connection::{Connection, raised};
 use super::frame::FrameReader;
 use super::outbox::Outbox;
-use super::startup;
+use super::startup::{self, Opening};
+use super::transport::{Secured, Tls, Transport};
 use crate::error::{Error, Result, SqlState};
 
-/// From the first byte to the first ReadyForQuery.
-const STARTUP_DURATION_MAX: Duration = Duration::from_secs(60);
 /// For the last words to a client that does not read.
 const CLOSE_DURATION_MAX: Duration = Duration::from_secs(2);
 /// Sockets beyond the sessions: cancel requests, start-ups, and those that hear "too many clients".
@@ -54,20 +56,30 @@ impl Remaining {
     }
 }
 
+/// How connections come to their sessions.
+#[derive(Clone)]
+pub struct Terms {
+    pub connection_count_max: usize,
+    /// From the first byte to the first ReadyForQuery.
+    pub startup_duration_max: Duration,
+    /// `None`: connections are not encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// Accepts until `shutdown` becomes true. Connections that wait for their client's next word then end with 57P01.
 pub async fn serve(
     listener: TcpListener,
-    shared: std::sync::Arc<crate::session::Shared>,
-    connection_count_max: usize,
+    shared: Arc<crate::session::Shared>,
+    terms: Terms,
     shutdown: watch::Receiver<bool>,
 ) -> Remaining {
-    accept(listener, shared, connection_count_max, shutdown).await
+    accept(listener, shared, terms, shutdown).await
 }
 
 pub(super) async fn accept<H: Host>(
     listener: TcpListener,
     host: H,
-    connection_count_max: usize,
+    terms: Terms,
     shutdown: watch::Receiver<bool>,
 ) -> Remaining {
     let mut connections = JoinSet::new();
@@ -78,11 +90,11 @@ pub(super) async fn accept<H: Host>(
             () = raised(&mut closing) => return Remaining(connections),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= connection_count_max + SPARE_CONNECTION_COUNT => {
+                Ok(_) if connections.len() >= terms.connection_count_max + SPARE_CONNECTION_COUNT => {
                     tracing::warn!(connections = connections.len(), "a connection was dropped: too many are open");
                 }
                 Ok((stream, client)) => {
-                    connections.spawn(tcp(stream, host.clone(), client, shutdown.clone()));
+                    connections.spawn(tcp(stream, host.clone(), client, terms.clone(), shutdown.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
@@ -93,73 +105,102 @@ pub(super) async fn accept<H: Host>(
     }
 }
 
-async fn tcp<H: Host>(stream: TcpStream, host: H, client: SocketAddr, shutdown: watch::Receiver<bool>) {
+async fn tcp<H: Host>(stream: TcpStream, host: H, client: SocketAddr, terms: Terms, shutdown: watch::Receiver<bool>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%client, %error, "could not set TCP_NODELAY");
     }
-    let (reader, writer) = stream.into_split();
-    converse(reader, writer, host, Some(client), shutdown).await;
+    converse(stream, host, Some(client), terms, shutdown).await;
 }
 
 /// One connection, from its first byte to its last.
-pub(super) async fn converse<R, W, H>(
-    reader: R,
-    writer: W,
+pub(super) async fn converse<T: Transport, H: Host>(
+    stream: T,
     host: H,
     client: Option<SocketAddr>,
+    terms: Terms,
     shutdown: watch::Receiver<bool>,
-) where
-    R: AsyncRead + Unpin + Send,
-    W: AsyncWrite + Unpin + Send,
-    H: Host,
-{
-    let (mut reader, mut outbox) = (FrameReader::new(reader), Outbox::new(writer));
-    let talk = talk(&mut reader, &mut outbox, host, client, shutdown);
-    let last_words = match AssertUnwindSafe(talk).catch_unwind().await {
-        Ok(Ok(()) | Err(Trouble::Gone)) => None,
-        Ok(Err(Trouble::Fatal(error) | Trouble::Report(error))) => Some(error),
-        Err(panic) => {
-            let reason = panic.downcast_ref::<String>().map(String::as_str);
-            let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-            tracing::error!(?client, reason, "a connection ended by an internal error");
-            outbox.drop_unsealed();
-            Some(Error::internal("internal error").with_detail(reason.to_string()))
-        }
+) {
+    let deadline = Instant::now() + terms.startup_duration_max;
+    let mut talk = Talk { host, client, secured: None, deadline, shutdown };
+    let mut reader = FrameReader::new(stream);
+    let opened = talk.by_deadline(startup::open(&mut reader, terms.tls.is_some(), false)).await;
+    let (Ok(Opening::Handshake), Some(tls)) = (&opened, &terms.tls) else {
+        return talk.carry_on(reader, opened).await;
     };
-    if let Some(error) = &last_words {
-        outbox.error("FATAL", error);
-    }
-    // A client that does not read its last words does without.
-    let _ = tokio::time::timeout(CLOSE_DURATION_MAX, outbox.close()).await;
+    // A handshake that fails has told the client why.
+    let Ok(Ok((stream, secured))) = timeout_at(deadline, tls.accept(reader.into_io())).await else { return };
+    talk.secured = Some(secured);
+    let mut reader = FrameReader::new(stream);
+    let opened = talk.by_deadline(startup::open(&mut reader, false, true)).await;
+    talk.carry_on(reader, opened).await;
 }
 
-async fn talk<R, W, H>(
-    reader: &mut FrameReader<R>,
-    outbox: &mut Outbox<W>,
+/// A connection that is open.
+struct Talk<H> {
     host: H,
     client: Option<SocketAddr>,
-    mut shutdown: watch::Receiver<bool>,
-) -> Result<(), Trouble>
-where
-    R: AsyncRead + Unpin + Send,
-    W: AsyncWrite + Unpin + Send,
-    H: Host,
-{
-    let started = {
-        let start = tokio::time::timeout(STARTUP_DURATION_MAX, startup::start(reader, outbox, &host, client));
+    secured: Option<Secured>,
+    /// When its session has to have begun.
+    deadline: Instant,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl<H: Host> Talk<H> {
+    /// Who is too slow is left without an answer.
+    async fn by_deadline<V>(&mut self, step: impl Future<Output = Result<V, Trouble>>) -> Result<V, Trouble> {
         tokio::select! {
             biased;
-            started = start => started.unwrap_or(Err(Trouble::Gone))?,
-            () = raised(&mut shutdown) => {
-                return Err(Trouble::Fatal(Error::new(
-                    SqlState::CANNOT_CONNECT_NOW,
-                    "the database system is shutting down",
-                )));
-            }
+            done = timeout_at(self.deadline, step) => done.unwrap_or(Err(Trouble::Gone)),
+            () = raised(&mut self.shutdown) => Err(Trouble::Fatal(Error::new(
+                SqlState::CANNOT_CONNECT_NOW,
+                "the database system is shutting down",
+            ))),
         }
-    };
-    match started {
-        Some(session) => Connection::new(session, reader, outbox, shutdown).run().await,
-        None => Ok(()),
+    }
+
+    async fn carry_on<T: Transport>(self, reader: FrameReader<T>, opened: Result<Opening, Trouble>) {
+        let client = self.client;
+        let (mut reader, writer) = reader.map_io(T::halves);
+        let mut outbox = Outbox::new(writer);
+        let run = async {
+            match opened? {
+                Opening::Packet(packet) => self.run(packet, &mut reader, &mut outbox).await,
+                Opening::Handshake => Err(Trouble::Gone),
+            }
+        };
+        let last_words = match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(Ok(()) | Err(Trouble::Gone)) => None,
+            Ok(Err(Trouble::Fatal(error) | Trouble::Report(error))) => Some(error),
+            Err(panic) => {
+                let reason = panic.downcast_ref::<String>().map(String::as_str);
+                let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+                tracing::error!(?client, reason, "a connection ended by an internal error");
+                outbox.drop_unsealed();
+                Some(Error::internal("internal error").with_detail(reason.to_string()))
+            }
+        };
+        if let Some(error) = &last_words {
+            outbox.error("FATAL", error);
+        }
+        // A client that does not read its last words does without.
+        let _ = tokio::time::timeout(CLOSE_DURATION_MAX, outbox.close()).await;
+    }
+
+    async fn run<R, W>(
+        mut self,
+        packet: Bytes,
+        reader: &mut FrameReader<R>,
+        outbox: &mut Outbox<W>,
+    ) -> Result<(), Trouble>
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        let (host, secured) = (self.host.clone(), self.secured.clone());
+        let start = startup::start(packet, reader, outbox, &host, self.client, secured.as_ref());
+        match self.by_deadline(start).await? {
+            Some(session) => Connection::new(session, reader, outbox, self.shutdown).run().await,
+            None => Ok(()),
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! listener: accept, count, catch panics, shut down
 //!    └─▶ startup: SSLRequest, GSSENCRequest, CancelRequest, StartupMessage ─▶ session
+//!          ├─ transport      TCP, or TLS over it
+//!          ├─ authentication the client proves who it is: scram
 //!          └─▶ connection: one frame in, its answer out
 //!                ├─ simple     Query: several statements, each answered in order
 //!                ├─ extended   Parse, Bind, Describe, Execute, Close; errors skip to Sync
@@ -16,7 +18,9 @@
 //! sense ends the connection with FATAL 08P01, and a panic ends one connection, never the server. All that is known of
 //! SQL is in the session, seen here through [`backend::Backend`].
 
+mod authentication;
 mod backend;
+mod certificate;
 mod connection;
 mod copy;
 mod decode;
@@ -27,8 +31,10 @@ pub mod listener;
 mod message;
 mod outbox;
 mod portal;
+mod scram;
 mod simple;
 mod startup;
+pub mod transport;
 
 #[cfg(test)]
 mod tests;

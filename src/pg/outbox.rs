@@ -78,11 +78,6 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         let _ = self.io.shutdown().await;
     }
 
-    pub fn raw(&mut self, byte: u8) {
-        self.buffer.put_u8(byte);
-        self.seal();
-    }
-
     fn message(&mut self, kind: u8, body: impl FnOnce(&mut BytesMut)) {
         self.buffer.put_u8(kind);
         let start = self.buffer.len();
@@ -95,6 +90,29 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
 
     pub fn authentication_ok(&mut self) {
         self.message(b'R', |b| b.put_i32(0));
+    }
+
+    /// The mechanisms by which the client may prove who it is.
+    pub fn authentication_sasl(&mut self, mechanisms: &[&str]) {
+        self.message(b'R', |b| {
+            b.put_i32(10);
+            mechanisms.iter().for_each(|name| put_text(b, name));
+            b.put_u8(0);
+        });
+    }
+
+    pub fn authentication_sasl_continue(&mut self, data: &[u8]) {
+        self.message(b'R', |b| {
+            b.put_i32(11);
+            b.put_slice(data);
+        });
+    }
+
+    pub fn authentication_sasl_final(&mut self, data: &[u8]) {
+        self.message(b'R', |b| {
+            b.put_i32(12);
+            b.put_slice(data);
+        });
     }
 
     pub fn negotiate_protocol_version(&mut self, unknown_options: &[String]) {

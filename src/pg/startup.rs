@@ -1,18 +1,26 @@
 //! Before a session: which protocol, which user, or a request to cancel.
 //!
-//! SSLRequest and GSSENCRequest may come in either order, each once, and are declined. Bytes that a client sent behind
-//! SSLRequest without waiting for the answer are not carried over (CVE-2021-23214): such a connection ends.
+//! ```text
+//! open: SSLRequest, GSSENCRequest ──▶ (handshake, open again) ──▶ start: StartupMessage ──▶ authentication ──▶ session
+//! ```
+//!
+//! SSLRequest and GSSENCRequest may come in either order, each once; the second is always declined, the first if there is
+//! no certificate. Bytes that a client sent behind them without waiting for the answer are not carried over
+//! (CVE-2021-23214): such a connection ends.
 
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::Trouble;
+use super::authentication::authenticate;
 use super::backend::{Backend, Host};
 use super::frame::{FrameReader, violation};
 use super::message::Body;
 use super::outbox::Outbox;
+use super::transport::{Secured, Transport};
+use crate::catalog::DATABASE;
 use crate::error::{Error, SqlState};
 
 const SSL_REQUEST: i32 = 80_877_103;
@@ -25,35 +33,86 @@ enum Wish {
     Cancel { pid: i32, secret: i32 },
 }
 
+/// What follows the requests for encryption.
+pub(super) enum Opening {
+    /// We have agreed to a handshake.
+    Handshake,
+    /// The packet that says what the client wants.
+    Packet(Bytes),
+}
+
+/// Answers requests for encryption. `can_encrypt`: by a handshake; else they are declined, and refused if the connection
+/// is encrypted already (`is_secured`).
+pub(super) async fn open<T: Transport>(
+    reader: &mut FrameReader<T>,
+    can_encrypt: bool,
+    is_secured: bool,
+) -> Result<Opening, Trouble> {
+    let (mut ssl_asked, mut gss_asked) = (is_secured, false);
+    loop {
+        let packet = reader.startup_packet().await?;
+        match Body(packet.clone()).i32()? {
+            SSL_REQUEST if !ssl_asked => {
+                ssl_asked = true;
+                answer(reader, if can_encrypt { b'S' } else { b'N' }, "SSL").await?;
+                if can_encrypt {
+                    return Ok(Opening::Handshake);
+                }
+            }
+            GSSENC_REQUEST if !gss_asked => {
+                gss_asked = true;
+                answer(reader, b'N', "GSSAPI encryption").await?;
+            }
+            _ => return Ok(Opening::Packet(packet)),
+        }
+    }
+}
+
+async fn answer<T: Transport>(reader: &mut FrameReader<T>, byte: u8, what: &str) -> Result<(), Trouble> {
+    if reader.has_buffered() {
+        return Err(violation(format!("received unencrypted data after {what} request")));
+    }
+    reader.io().write_all(&[byte]).await?;
+    Ok(reader.io().flush().await?)
+}
+
 /// Leads a connection to its session; `None` if there will be none and all is said.
 pub(super) async fn start<R, W, H>(
+    packet: Bytes,
     reader: &mut FrameReader<R>,
     outbox: &mut Outbox<W>,
     host: &H,
     client: Option<SocketAddr>,
+    secured: Option<&Secured>,
 ) -> Result<Option<H::Backend>, Trouble>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
     H: Host,
 {
-    let (parameters, minor_version, unknown_options) = match negotiate(reader, outbox).await? {
+    let (parameters, minor_version, unknown_options) = match read_wish(packet)? {
         Wish::Cancel { pid, secret } => {
             host.cancel(pid, secret);
             return Ok(None);
         }
         Wish::Session { parameters, minor_version, unknown_options } => (parameters, minor_version, unknown_options),
     };
-    let user = parameters.iter().find(|(name, _)| name == "user").map(|(_, value)| value.as_str());
-    if user.is_none_or(str::is_empty) {
+    let parameter = |name: &str| {
+        let given = parameters.iter().find(|(known, _)| known == name);
+        given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    };
+    let Some(user) = parameter("user") else {
         return Err(Trouble::Fatal(Error::new(
             SqlState::INVALID_AUTHORIZATION,
             "no PostgreSQL user name specified in startup packet",
         )));
-    }
+    };
     if minor_version > 0 || !unknown_options.is_empty() {
         outbox.negotiate_protocol_version(&unknown_options);
     }
+    let database = parameter("database").unwrap_or(DATABASE);
+    let admission = host.admission(user, database, client, secured.is_some()).map_err(Trouble::Fatal)?;
+    authenticate(reader, outbox, user, &admission, secured).await?;
     let mut session = host.start(&parameters, client).map_err(Trouble::Fatal)?;
     outbox.authentication_ok();
     for (name, value) in session.take_parameter_changes() {
@@ -68,49 +127,20 @@ where
     Ok(Some(session))
 }
 
-async fn negotiate<R, W>(reader: &mut FrameReader<R>, outbox: &mut Outbox<W>) -> Result<Wish, Trouble>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let (mut ssl_asked, mut gss_asked) = (false, false);
-    loop {
-        let mut body = Body(reader.startup_packet().await?);
-        match body.i32()? {
-            SSL_REQUEST if !ssl_asked => {
-                ssl_asked = true;
-                decline(reader, outbox, "SSL").await?;
-            }
-            GSSENC_REQUEST if !gss_asked => {
-                gss_asked = true;
-                decline(reader, outbox, "GSSAPI encryption").await?;
-            }
-            CANCEL_REQUEST => return Ok(Wish::Cancel { pid: body.i32()?, secret: body.i32()? }),
-            version if version >> 16 == 3 => return read_startup(body.0, version & 0xffff),
-            version => {
-                return Err(Trouble::Fatal(Error::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    format!(
-                        "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
-                        (version as u32) >> 16,
-                        version & 0xffff
-                    ),
-                )));
-            }
-        }
+fn read_wish(packet: Bytes) -> Result<Wish, Trouble> {
+    let mut body = Body(packet);
+    match body.i32()? {
+        CANCEL_REQUEST => Ok(Wish::Cancel { pid: body.i32()?, secret: body.i32()? }),
+        version if version >> 16 == 3 => read_startup(body.0, version & 0xffff),
+        version => Err(Trouble::Fatal(Error::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!(
+                "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
+                (version as u32) >> 16,
+                version & 0xffff
+            ),
+        ))),
     }
-}
-
-async fn decline<R, W>(reader: &FrameReader<R>, outbox: &mut Outbox<W>, what: &str) -> Result<(), Trouble>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    if reader.has_buffered() {
-        return Err(violation(format!("received unencrypted data after {what} request")));
-    }
-    outbox.raw(b'N');
-    Ok(outbox.flush().await?)
 }
 
 /// Pairs of names and values up to an empty name. Names that start with `_pq_.` are protocol options; we have none.

@@ -57,7 +57,7 @@ async fn the_accept_loop_serves_cancels_and_stops() -> Result<(), Box<dyn std::e
     assert!(taken.message.starts_with(&format!("could not listen on {address}: address already in use")));
     let (shutdown, raised) = watch::channel(false);
     let host = DoubleHost::default();
-    let accepting = tokio::spawn(super::super::listener::accept(listener, host.clone(), 10, raised));
+    let accepting = tokio::spawn(super::super::listener::accept(listener, host.clone(), terms(None), raised));
     if let Ok(seconds) = std::env::var("HW_PROTOCOL_DOUBLE_SECONDS") {
         println!("listening on {address}");
         tokio::time::sleep(Duration::from_secs(seconds.parse()?)).await;

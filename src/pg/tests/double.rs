@@ -11,8 +11,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use tokio::sync::watch;
 
 use super::super::backend::{Answer, Backend, Host};
+use crate::catalog::Verifier;
 use crate::error::{Error, Result, SqlState};
-use crate::session::{Notice, TransactionStatus};
+use crate::session::{Admission, Notice, TransactionStatus};
 use crate::types::PgType;
 use crate::types::text_output::TextStyle;
 
@@ -55,6 +56,15 @@ impl Drop for Sleep {
 
 impl Host for DoubleHost {
     type Backend = Double;
+
+    /// `ann` has the password `pencil`, `nobody` has none.
+    fn admission(&self, role: &str, _: &str, _: Option<std::net::SocketAddr>, _: bool) -> Result<Admission> {
+        Ok(match role {
+            "ann" => Admission::Scram { verifier: Verifier::derive("pencil")?, is_mock: false },
+            "nobody" => Admission::Scram { verifier: Verifier::derive("pencil")?, is_mock: true },
+            _ => Admission::Trust,
+        })
+    }
 
     fn start(&self, parameters: &[(String, String)], _: Option<std::net::SocketAddr>) -> Result<Double> {
         let database = parameters.iter().find(|(name, _)| name == "database").map_or("dev", |(_, value)| value);

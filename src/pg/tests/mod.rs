@@ -2,19 +2,22 @@
 //!
 //! [`Wire`] speaks raw frames and shows answers as one line each: `C SELECT 3`, `Z I`, `E ERROR 22012 division by zero`.
 
+mod authentication;
 mod clients;
 mod double;
 mod extended;
 mod simple;
 mod startup;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
-use super::listener::converse;
+use super::listener::{Terms, converse};
+use super::transport::Tls;
 use double::DoubleHost;
 
 /// Longer than any answer takes; a test that waits for it has failed.
@@ -65,14 +68,21 @@ fn startup(version: u32, parameters: &str) -> Vec<u8> {
     [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()
 }
 
+fn terms(tls: Option<Arc<Tls>>) -> Terms {
+    Terms { connection_count_max: 10, startup_duration_max: ANSWER_DURATION_MAX, tls }
+}
+
 impl Wire {
     /// A connection on which nothing was said.
     fn open() -> Wire {
+        Wire::open_under(terms(None))
+    }
+
+    fn open_under(terms: Terms) -> Wire {
         let (stream, server) = tokio::io::duplex(1 << 20);
         let host = DoubleHost::default();
         let (shutdown, raised) = watch::channel(false);
-        let (reader, writer) = tokio::io::split(server);
-        tokio::spawn(converse(reader, writer, host.clone(), None, raised));
+        tokio::spawn(converse(server, host.clone(), None, terms, raised));
         Wire { stream, host, shutdown, arrived: BytesMut::new() }
     }
 
