@@ -195,9 +195,11 @@ async fn only_superusers_manage_roles() -> TestResult {
     assert!(enter(&options).await.err().is_some_and(|told| told.starts_with("55P02")));
     // What others have and do is theirs.
     let pid = one(&root, "SELECT pg_backend_pid()").await?;
-    for function in ["pg_cancel_backend", "pg_terminate_backend"] {
+    for (function, what) in
+        [("pg_cancel_backend", "query is being canceled"), ("pg_terminate_backend", "process is being terminated")]
+    {
         let refused = refusal(&ann, &format!("SELECT {function}({pid})")).await;
-        assert_eq!(refused, "42501 must be a member of the role whose process is being terminated");
+        assert_eq!(refused, format!("42501 must be a member of the role whose {what}"));
     }
     let seen = format!("SELECT query FROM pg_stat_activity WHERE pid = {pid}");
     assert_eq!(one(&ann, &seen).await?, "<insufficient privilege>");
@@ -254,6 +256,15 @@ async fn only_superusers_manage_roles() -> TestResult {
     let verifier = one(&root, "SELECT rolpassword FROM pg_authid WHERE rolname = 'bea'").await?;
     root.batch_execute(&format!("CREATE USER copy PASSWORD '{verifier}'")).await?;
     login(&server, "copy", "pencil-7731").await?;
+    // Who takes over a name does not lend its rights to the sessions of the one before.
+    let before = login(&server, "copy", "pencil-7731").await?;
+    root.batch_execute("DROP ROLE copy; CREATE USER copy SUPERUSER PASSWORD 'new-7731'").await?;
+    assert_eq!(refusal(&before, "CREATE ROLE x").await, "42501 permission denied to create role");
+    assert_eq!(refusal(&before, "ALTER ROLE copy PASSWORD 'mine'").await, "42501 permission denied");
+    assert_eq!(refusal(&before, "SET ROLE root").await, "42501 permission denied to set role \"root\"");
+    assert_eq!(one(&before, "SHOW is_superuser").await?, "off");
+    assert_eq!(one(&before, verifiers).await?, "0");
+    login(&server, "copy", "new-7731").await?;
     // A password on its way is not shown to others.
     let message = "ALTER ROLE bea PASSWORD 'shown-7731'";
     root.batch_execute(message).await?;

@@ -88,11 +88,6 @@ impl Catalog {
             .ok_or_else(|| Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist")))
     }
 
-    /// False too for a role that is gone.
-    pub fn is_superuser(&self, name: &str) -> bool {
-        self.find_role(name).is_some_and(|role| role.is_superuser)
-    }
-
     /// Who owns what is there: as long as there are no grants, the role that was there first.
     pub fn owner(&self) -> &str {
         &self.roles[&OWNER_OID].name

@@ -9,7 +9,7 @@ use super::settings::{NO_ROLE, Settings};
 use super::shared::Shared;
 use super::shared::registry::Entry;
 use crate::catalog::functions::{AdvisoryLocks, FunctionContext};
-use crate::catalog::{Catalog, DATABASE, Object};
+use crate::catalog::{Catalog, DATABASE, Object, Role};
 use crate::error::{Error, Result, SqlState};
 
 /// What a session shares with the functions that it registered.
@@ -19,6 +19,8 @@ pub struct SessionContext {
     pub entry: Arc<Entry>,
     /// Who connected, whoever it has become since.
     pub user: String,
+    /// Its role: another one may be called so by now.
+    pub user_oid: u32,
     /// The epoch that the statement under way reads.
     pub epoch: AtomicU64,
 }
@@ -36,7 +38,21 @@ impl SessionContext {
 
     /// Whether it may do now what only superusers may.
     pub fn is_superuser(&self) -> bool {
-        self.shared.catalog().is_superuser(&self.current_user())
+        self.has_superuser(&self.current_user())
+    }
+
+    fn has_superuser(&self, name: &str) -> bool {
+        self.shared.catalog().find_role(name).is_some_and(|role| role.is_superuser && self.is_meant(role))
+    }
+
+    /// False for a role that took over the name of the one that connected.
+    fn is_meant(&self, role: &Role) -> bool {
+        role.name != self.user || role.oid == self.user_oid
+    }
+
+    /// Whether this role is `current_user`.
+    pub fn is_current(&self, role: &Role) -> bool {
+        role.name == self.current_user() && self.is_meant(role)
     }
 
     /// SET, for everybody who sets: who the session is may be changed only to whom it may be. 42501, 22023, and the
@@ -62,7 +78,7 @@ impl SessionContext {
             let message = format!("role \"{role}\" does not exist");
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
-        if role != user && !catalog.is_superuser(user) {
+        if role != user && !self.has_superuser(user) {
             let message = match what {
                 "role" => format!("permission denied to set role \"{role}\""),
                 _ => "permission denied to set session authorization".to_string(),
@@ -73,12 +89,12 @@ impl SessionContext {
     }
 
     /// Whether this session may end what the one with this pid does. 42501 if it is another role's.
-    fn require_own(&self, pid: i32) -> Result<()> {
+    fn require_own(&self, pid: i32, what: &str) -> Result<()> {
         let Some(owner) = self.shared.registry.user_of(pid) else { return Ok(()) };
         if owner == self.current_user() || self.is_superuser() {
             return Ok(());
         }
-        let message = "must be a member of the role whose process is being terminated";
+        let message = format!("must be a member of the role whose {what}");
         Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
     }
 }
@@ -119,12 +135,12 @@ impl FunctionContext for SessionContext {
     }
 
     fn cancel_backend(&self, pid: i32) -> Result<bool> {
-        self.require_own(pid)?;
+        self.require_own(pid, "query is being canceled")?;
         Ok(self.shared.registry.cancel_backend(pid))
     }
 
     fn terminate_backend(&self, pid: i32) -> Result<bool> {
-        self.require_own(pid)?;
+        self.require_own(pid, "process is being terminated")?;
         Ok(self.shared.registry.terminate_backend(pid))
     }
 

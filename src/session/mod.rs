@@ -130,6 +130,7 @@ impl Session {
             settings: Mutex::new(settings),
             entry,
             user: user.to_string(),
+            user_oid: role.oid,
             epoch: AtomicU64::new(shared.runtime.world().epoch.0),
         });
         let state = session_state(&shared, &context);

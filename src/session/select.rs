@@ -127,6 +127,7 @@ impl Session {
             world: world.clone(),
             catalog: self.shared.catalog(),
             user: self.context.current_user(),
+            is_superuser: self.context.is_superuser(),
             settings: self.context.settings.lock().all().into_iter().map(own).collect(),
         });
         Ok(Arc::new(ReadPoint { world, overlay, instants, system }))

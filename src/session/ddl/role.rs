@@ -29,7 +29,7 @@ impl Session {
         let name = self.role_name(name);
         let role = self.shared.catalog().require_role(&name)?.clone();
         let is_own_password = match change {
-            RoleChange::Options(options) => options.sets_only_password() && self.context.current_user() == name,
+            RoleChange::Options(options) => options.sets_only_password() && self.context.is_current(&role),
             RoleChange::Rename { .. } => false,
         };
         if !is_own_password {

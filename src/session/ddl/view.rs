@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::options::{require_effect, view_options};
 use super::shape::shape;
 use super::{Session, late, replace, require_free};
+use crate::catalog::system::OWNER_OID;
 use crate::catalog::{Catalog, Column, Object, ObjectKind, QualifiedName, SCHEMA, USER, ViewOptions};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{StreamPlan, growth};
@@ -292,6 +293,7 @@ fn bind_stored_view<T>(
         settings: Mutex::new(settings.clone()),
         entry: Arc::new(Entry::internal()),
         user: USER.to_string(),
+        user_oid: OWNER_OID,
         epoch: Default::default(),
     });
     let state = crate::session::session_state(shared, &context);

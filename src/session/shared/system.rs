@@ -29,6 +29,7 @@ pub struct SystemReader {
     pub world: Arc<World>,
     pub catalog: Arc<Catalog>,
     pub user: String,
+    pub is_superuser: bool,
     /// Name, value, description.
     pub settings: Vec<(String, String, String)>,
 }
@@ -199,7 +200,7 @@ impl SystemRelations for SystemReader {
             let columns = system::schema_of(schema, name).ok_or_else(undefined)?;
             return Ok(RecordBatch::try_new(columns, self.columns(name)?)?);
         }
-        let is_superuser = self.catalog.is_superuser(&self.user);
+        let is_superuser = self.is_superuser;
         let mut activity = if name == "pg_stat_activity" { self.shared.registry.activities() } else { vec![] };
         // What others do, and from where, is theirs.
         for other in activity.iter_mut().filter(|other| !is_superuser && other.user != self.user) {
