@@ -7,17 +7,7 @@ use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Server, TestResult, eventually, one, seed};
-
-/// Protocol 3.0, user root, database dev.
-fn startup() -> Vec<u8> {
-    let body = b"\0\x03\0\0user\0root\0database\0dev\0\0";
-    [&(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
-}
+use crate::harness::{Server, TestResult, eventually, message, one, query, seed, startup};
 
 /// Sends `bytes`, and reads until the server hangs up or is quiet for a moment.
 async fn send(server: &Server, bytes: &[u8]) -> TestResult<Vec<u8>> {
@@ -141,7 +131,7 @@ async fn clients_that_go_away() -> TestResult {
         "BEGIN; INSERT INTO t VALUES (1)",
     ] {
         let mut stream = TcpStream::connect(("127.0.0.1", server.port())).await?;
-        stream.write_all(&[startup(), message(b'Q', &[sql.as_bytes(), b"\0"].concat())].concat()).await?;
+        stream.write_all(&[startup(), query(sql)].concat()).await?;
         let mut some = [0; 512];
         stream.read_exact(&mut some[..64]).await?;
         drop(stream);

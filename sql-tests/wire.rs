@@ -7,17 +7,7 @@ use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Server, TestResult, env_number, eventually, one, seed};
-
-/// Protocol 3.0, user root, database dev.
-fn startup() -> Vec<u8> {
-    let body = b"\0\x03\0\0user\0root\0database\0dev\0\0";
-    [&(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
-}
+use crate::harness::{Server, TestResult, env_number, eventually, message, one, query, seed, startup};
 
 async fn connect(server: &Server) -> TestResult<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port())).await?;
@@ -57,7 +47,7 @@ fn sensible(random: &mut StdRng) -> Vec<u8> {
         |texts: &[&str]| texts.iter().flat_map(|text| [text.as_bytes(), b"\0"].concat()).collect::<Vec<u8>>();
     let counted = |count: usize, each: &[u8]| [&(count as u16).to_be_bytes()[..], &each.repeat(count)].concat();
     match random.random_range(0..11) {
-        0 => message(b'Q', &terminated(&[sql])),
+        0 => query(sql),
         1 | 2 => message(
             b'P',
             &[terminated(&[name, sql]), counted(random.random_range(0..3), &23u32.to_be_bytes())].concat(),
@@ -145,7 +135,7 @@ async fn clients_that_do_not_read() -> TestResult {
     let client = server.connect().await?;
     one(&client, "SELECT count(*) FROM generate_series(1, 100000)").await?;
     let before = anonymous_bytes(server.pid())?;
-    let ask = message(b'Q', b"SELECT repeat('x', 1000) FROM generate_series(1, 10000000)\0");
+    let ask = query("SELECT repeat('x', 1000) FROM generate_series(1, 10000000)");
     let mut silent = vec![];
     for _ in 0..20 {
         let mut stream = connect(&server).await?;
@@ -177,7 +167,7 @@ async fn a_thousand_connections() -> TestResult {
         match number % 4 {
             0 => {}
             1 => stream.write_all(b"Q\0\0").await?,
-            2 => stream.write_all(&message(b'Q', b"SELECT 1\0")).await?,
+            2 => stream.write_all(&query("SELECT 1")).await?,
             _ => stream.write_all(&message(b'P', b"a\0SELECT $1::int\0\0\0")).await?,
         }
         streams.push(stream);

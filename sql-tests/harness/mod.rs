@@ -3,11 +3,13 @@
 
 mod broker;
 mod postgres;
+mod protocol;
 mod rows;
 mod server;
 
 pub use broker::{Broker, send};
 pub use postgres::Postgres;
+pub use protocol::{message, query, startup};
 pub use rows::{difference, ints, one, rounded, rows, tagged, text};
 pub use server::{Client, Server, connect};
 

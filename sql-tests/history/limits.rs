@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::{Follower, epoch, refused};
-use crate::harness::{Client, Server, TestResult, eventually, has, one, rows, skip};
+use crate::harness::{Client, Server, TestResult, eventually, has, one, query, rows, skip, startup};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -61,21 +61,6 @@ async fn one_that_never_reads_is_ended_and_costs_little() -> TestResult {
     eventually("nothing that is held", LIMIT, async || Ok((one(&client, held).await? == "0").then_some(()))).await?;
     drop(deaf);
     nobody_is_left(&client).await
-}
-
-fn startup() -> Vec<u8> {
-    let body = b"\0\x03\0\0user\0root\0database\0dev\0\0";
-    let mut message = (body.len() as u32 + 4).to_be_bytes().to_vec();
-    message.extend_from_slice(body);
-    message
-}
-
-fn query(sql: &str) -> Vec<u8> {
-    let mut message = vec![b'Q'];
-    message.extend_from_slice(&(sql.len() as u32 + 5).to_be_bytes());
-    message.extend_from_slice(sql.as_bytes());
-    message.push(0);
-    message
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
