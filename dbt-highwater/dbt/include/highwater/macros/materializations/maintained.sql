@@ -45,6 +45,12 @@
     {% endif %}
   {% endif %}
 
+  {{ return(highwater__finish(target)) }}
+{% endmacro %}
+
+
+{# What comes after each model's own statements; returns what a materialization does. #}
+{% macro highwater__finish(target) %}
   {% do apply_grants(target, config.get('grants'), should_revoke=True) %}
   {% do persist_docs(target, model) %}
   {{ run_hooks(post_hooks, inside_transaction=True) }}

@@ -34,13 +34,7 @@
     {% endif %}
   {% endif %}
 
-  {% do apply_grants(target, config.get('grants'), should_revoke=True) %}
-  {% do persist_docs(target, model) %}
-  {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {{ adapter.commit() }}
-  {{ run_hooks(post_hooks, inside_transaction=False) }}
-
-  {{ return({'relations': [target]}) }}
+  {{ return(highwater__finish(target)) }}
 {% endmaterialization %}
 
 
