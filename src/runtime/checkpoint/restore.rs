@@ -109,16 +109,14 @@ pub fn prepare(
         Some(layout) => {
             let place = contents_place(plan.preorder().len());
             let contents = parts.collection(place);
-            let as_they_are = contents.map_or(Ok(None), |contents| contents.arranged(layout, store))?;
-            if record.worker_count != worker_count {
-                let rows = contents.map_or_else(|| Ok(vec![]), |own| own.read(store))?;
-                let part = contents_part(layout);
-                parts.all.push((place, part, PartChange { deltas: rows.clone(), below: None }));
-                Some(arranged(layout, &rows)?)
-            } else if let Some(runs) = as_they_are {
-                Some(Arrangement::of(layout.clone(), runs))
+            if record.worker_count == worker_count {
+                Some(arranged(layout, contents, store, state)?)
             } else {
-                Some(arranged_by_and_by(layout, contents, store, state)?)
+                let rows = contents.map_or_else(|| Ok(vec![]), |own| own.read(store))?;
+                let mut arrangement = Arrangement::new(layout.clone());
+                arrangement.append_all(&rows)?;
+                parts.all.push((place, contents_part(layout), PartChange { deltas: rows, below: None }));
+                Some(arrangement)
             }
         }
     };
@@ -226,35 +224,29 @@ pub fn contents_part(layout: &Layout) -> Part {
     Part { schema, kind, time_column: None, spread: Spread::Anywhere, key }
 }
 
-fn arranged(layout: &Layout, rows: &[Delta]) -> Result<Arrangement> {
-    let mut arrangement = Arrangement::new(layout.clone());
-    if !rows.is_empty() {
-        arrangement.append(&Delta::concat(&layout.schema, rows)?)?;
-    }
-    Ok(arrangement)
-}
-
-/// The same with less at once in memory.
-fn arranged_by_and_by(
+/// A view's rows, as the last checkpoint has them: taken over as they are, or read, of which no more is in memory at once than
+/// there is room for.
+fn arranged(
     layout: &Layout,
     contents: Option<&Collection>,
     store: &dyn Store,
     state: &SavedState,
 ) -> Result<Arrangement> {
     let mut arrangement = Arrangement::new(layout.clone());
-    let (mut rows, mut bytes) = (vec![], 0);
     let Some(contents) = contents else { return Ok(arrangement) };
+    if let Some(runs) = contents.arranged(layout, store)? {
+        return Ok(Arrangement::of(layout.clone(), runs));
+    }
+    let (mut rows, mut bytes) = (vec![], 0);
     contents.each(store, &mut |delta| {
         bytes += delta.batch().get_array_memory_size();
         rows.push(delta);
         if state.is_short_with(bytes + arrangement.memory_bytes()) {
-            arrangement.append(&Delta::concat(&layout.schema, &std::mem::take(&mut rows))?)?;
+            arrangement.append_all(&std::mem::take(&mut rows))?;
             bytes = 0;
         }
         Ok(())
     })?;
-    if !rows.is_empty() {
-        arrangement.append(&Delta::concat(&layout.schema, &rows)?)?;
-    }
+    arrangement.append_all(&rows)?;
     Ok(arrangement)
 }

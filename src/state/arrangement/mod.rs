@@ -108,6 +108,14 @@ impl Arrangement {
         self.append_run(run)
     }
 
+    /// Adds several changes at once, so that they need not be merged.
+    pub fn append_all(&mut self, deltas: &[Delta]) -> Result<()> {
+        match deltas {
+            [] => Ok(()),
+            _ => self.append(&Delta::concat(&self.layout.schema, deltas)?),
+        }
+    }
+
     pub fn append_run(&mut self, run: Run) -> Result<()> {
         if run.row_count() > 0 {
             self.runs.push(Run::settle(&self.layout, Arc::new(run))?);

@@ -13,7 +13,8 @@ use crate::error::{Error, Result, SqlState};
 
 /// Written into every new directory; a newer number is refused. Format 1 had no checkpoints: a program that knows only
 /// it would change tables behind them. Format 2 knew no runs that are ordered by key; those that it has are read, and are
-/// ordered when they are added up. Format 3 knew no runs of a relation that are kept as its arrangement holds them. A directory is of the newest format from the moment it is opened here.
+/// ordered when they are added up. Format 3 knew no runs of a relation that are kept as its arrangement holds them. A
+/// directory is of the newest format from the moment it is opened here.
 const FORMAT_VERSION: u32 = 4;
 const FORMATS_READ: std::ops::RangeInclusive<u32> = 1..=FORMAT_VERSION;
 const FORMAT_FILE: &str = "HIGHWATER_FORMAT";

@@ -7,8 +7,7 @@
 //! chunk ([`running`]), go on from there, and stop where the next chunk's start is what it was.
 //!
 //! Peers are ordered by the whole row: results are a function of the rows. A partition whose time is over is let go; what
-//! was shown of it stays.
-//! What is not touched for long may be on disk alone ([`Partitions`]).
+//! was shown of it stays. What is not touched for long may be on disk alone ([`Partitions`]).
 
 mod evaluate;
 mod reach;
